@@ -22,7 +22,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK
 from lightmamba.arch.memories import memory_cells
 from lightmamba.arch.target import Target
-from lightmamba.blocks.mamba2.sizes import Sizes
+from lightmamba.blocks.mamba2.quantized import Sizes
 from lightmamba.hardware.compiler.memory import Memory
 from lightmamba.hardware.compiler.plan import plan
 from lightmamba.hardware.estimate import Estimate, estimate

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from bench.diagrams import DOCS
 from lightmamba.arch.graph import Graph
 from lightmamba.arch.hardware import MEMORY
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.common.tools import run
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.machine.spine import BACK, FRONT
@@ -53,7 +53,7 @@ def _lines(graph: Graph, kinds: tuple[str, ...]) -> Iterator[str]:
         "arrowsize=0.7];"
     )
     owners = {"spine": (*FRONT.units, *BACK.units)}
-    owners |= {kind: part(kind, "hardware").HARDWARE.units for kind in kinds}
+    owners |= {name: kind(name).hardware.graph.units for name in kinds}
     for fill, (owner, units) in zip(FILLS, owners.items(), strict=False):
         for unit in units:
             yield (

@@ -1,6 +1,6 @@
 """A model whose two layers are of one kind, but of different sizes."""
 
-from lightmamba.blocks.mamba2.sizes import Sizes
+from lightmamba.blocks.mamba2.quantized import Sizes
 from lightmamba.model.config import ModelConfig
 
 __all__ = ["UNEQUAL"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lightmamba.blocks import kinds
-from lightmamba.blocks.mamba2.sizes import Sizes
+from lightmamba.blocks.mamba2.quantized import Sizes
 from lightmamba.common.errors import InputError
 from lightmamba.model.config import MOST, SHAPES, ModelConfig, mamba2_config
 from tests.blocks.models import UNEQUAL

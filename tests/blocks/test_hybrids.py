@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Digests, Engine, State, first_difference
@@ -15,7 +15,7 @@ from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.native import usable_isas
 from lightmamba.numerics.model_formats import Formats
 
-MAMBA, MLP, ATTENTION = (part(kind, "sizes").Sizes for kind in ("mamba2", "mlp", "attention"))
+MAMBA, MLP, ATTENTION = (kind(name).Sizes for name in ("mamba2", "mlp", "attention"))
 LAYERS = (
     MAMBA(nheads=6, headdim=32, d_state=48, ngroups=2), MLP(200), ATTENTION(6, 2, 24),
     MLP(256, "relu2"), ATTENTION(4, 4, 64), MLP(130), MAMBA(nheads=2, headdim=80, d_state=32),
@@ -202,7 +202,7 @@ def test_published_shapes_are_those_of_their_configs(shape):
 
 
 @pytest.mark.parametrize(
-    ("kind", "sizes", "sentence"),
+    ("name", "sizes", "sentence"),
     [
         ("attention", (6, 4, 32), "n_kv_heads 4 does not divide n_heads 6"),
         ("attention", (6, 2, 0), "head_dim must be a positive whole number"),
@@ -210,9 +210,9 @@ def test_published_shapes_are_those_of_their_configs(shape):
         ("mlp", (64, "gelu"), "activation must be silu or relu2, not 'gelu'"),
     ],
 )
-def test_sizes_that_cannot_be_are_refused(kind, sizes, sentence):
+def test_sizes_that_cannot_be_are_refused(name, sizes, sentence):
     with pytest.raises(ValueError, match=sentence):
-        part(kind, "sizes").Sizes(*sizes)
+        kind(name).Sizes(*sizes)
 
 
 def test_a_state_of_another_model_is_refused():

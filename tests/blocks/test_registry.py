@@ -6,20 +6,11 @@ from pathlib import Path
 import pytest
 
 from lightmamba import blocks
-from lightmamba.blocks import kinds, part
+from lightmamba.blocks import kind, kinds
+from lightmamba.blocks.in_hardware import InHardware
+from lightmamba.blocks.kind import Integers, Kernels
 
-FOLDERS = {path.parent.name for path in Path(blocks.__file__).parent.glob("*/sizes.py")}
-NEEDED = {
-    "sizes": ("Sizes",),
-    "quantized": ("Mixer",),
-    "state": ("state", "bytes_per_token", "float_values", "float_chunk"),
-    "arithmetic": ("Arithmetic",),
-    "compiled": ("Compiled", "Struct", "WorkStruct", "describe", "fits", "observables", "work",
-                 "transform_shift"),
-    "synthetic": ("output", "random_mixer"),
-    "floating": ("Mixer",),
-    "lowering": ("lower",),
-}  # fmt: skip
+FOLDERS = {path.parent.name for path in Path(blocks.__file__).parent.glob("*/arithmetic.py")}
 
 
 def test_every_folder_is_a_kind():
@@ -28,25 +19,25 @@ def test_every_folder_is_a_kind():
     assert "mamba2" in kinds()
 
 
-@pytest.mark.parametrize("kind", kinds())
-@pytest.mark.parametrize("module", NEEDED)
-def test_each_kind_has_what_the_rest_asks_of_it(kind, module):
-    found = part(kind, module)
-    assert [name for name in NEEDED[module] if not hasattr(found, name)] == []
-
-
-@pytest.mark.parametrize("kind", kinds())
-def test_sizes_say_their_kind(kind):
-    sizes = part(kind, "sizes").Sizes
-    assert sizes.kind == kind
-    assert is_dataclass(sizes)
+@pytest.mark.parametrize("name", kinds())
+def test_each_kind_has_what_the_rest_asks_of_it(name):
+    found = kind(name)
+    assert found.Sizes.kind == name
+    assert is_dataclass(found.Sizes)
+    assert isinstance(found.integers, Integers)
+    assert found.has_kernels
+    assert isinstance(found.kernels, Kernels)
+    assert issubclass(found.Compiled, found.Arithmetic)
+    assert found.has_hardware
+    assert isinstance(found.hardware, InHardware)
+    assert all(hasattr(found.floating, each) for each in ("Mixer", "lower"))
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=f"no layer kind 'lstm'; there are {', '.join(kinds())}$"):
-        part("lstm", "sizes")
+        kind("lstm")
 
 
-def test_what_a_kind_has_not_is_none():
-    assert part("mamba2", "rotation") is None
-    assert part("mamba2", "commands") is not None
+def test_a_kind_has_nothing_else():
+    with pytest.raises(AttributeError, match="a layer kind has no Rotation"):
+        kind("mamba2").Rotation  # noqa: B018

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from lightmamba.blocks.mamba2 import quantized
+from lightmamba.blocks import kind
 from lightmamba.blocks.mamba2.quantized import Mixer
 from lightmamba.blocks.tensors import Spec, number, tensor, tensors
 from lightmamba.common.errors import InputError
@@ -37,7 +37,7 @@ class Wider(Mixer):
 def model(monkeypatch) -> QuantizedModel:
     """A random model of such layers."""
     plain = random_model(CONFIG)
-    monkeypatch.setattr(quantized, "Mixer", Wider)
+    monkeypatch.setattr(kind("mamba2"), "Mixer", Wider)
     phase = np.arange(64, dtype=np.int16).reshape(4, 16)
     layers = []
     for n, layer in enumerate(plain.layers):

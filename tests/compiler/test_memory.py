@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.arch.place import Place
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.compiler.memory import Memory
@@ -18,7 +18,7 @@ from tests.support.builders import W4A4, shipped
 def small_hybrid() -> ModelConfig:
     """One Mamba2 layer, and one of attention: two heads of keys of 32 channels."""
     mamba = mamba2_config(64, 1, 53, d_state=16, headdim=16)
-    return replace(mamba, layers=(*mamba.layers, part("attention", "sizes").Sizes(4, 2, 32)))
+    return replace(mamba, layers=(*mamba.layers, kind("attention").Sizes(4, 2, 32)))
 
 
 def memory(name: str) -> Memory:

@@ -9,9 +9,10 @@ import pytest
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
+from lightmamba.blocks import kind
 from lightmamba.blocks.mamba2.layout import conv_order, row_order, state_bytes
 from lightmamba.blocks.mamba2.layout import words as words_of
-from lightmamba.blocks.mamba2.state import natural, state
+from lightmamba.blocks.mamba2.quantized import natural
 from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import build, fitting, plan
@@ -150,8 +151,8 @@ def test_a_state_reads_back(changes: dict[str, Any], beat: int, window: int):
     config = sizes(**changes)
     c, rng = sizes_of(config), np.random.default_rng(beat)
     given = {
-        name: rng.integers(0, 100, (1, *shape)).astype(kind)
-        for name, (kind, shape) in state(c, W4A4).items()
+        name: rng.integers(0, 100, (1, *shape)).astype(dtype)
+        for name, (dtype, shape) in kind("mamba2").integers.state(c, W4A4).items()
     }
     width = -(-c.d_state // 32) * 32
     arch = ArchConfig(padded_state=width, state_port_bits=8 * beat, tokens=8 if window == 8 else 1,

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from lightmamba import native
 from lightmamba.blocks.mamba2.arithmetic import Scan
-from lightmamba.blocks.mamba2.quantized import Constants
-from lightmamba.blocks.mamba2.state import padded_state, ssm_step, x_block
+from lightmamba.blocks.mamba2.quantized import Constants, padded_state, ssm_step, x_block
 from lightmamba.engine import State
 from lightmamba.engine.native import Native
 from lightmamba.engine.reference import Reference

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightmamba.blocks.mamba2.state import natural, ssm_step
+from lightmamba.blocks.mamba2.quantized import natural, ssm_step
 from lightmamba.engine import Engine
 from lightmamba.model.config import ModelConfig
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel

@@ -9,7 +9,7 @@ from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.passes import Share
 from lightmamba.arch.target import Target
-from lightmamba.blocks.mamba2.hardware import AGAIN, DRAWN, MADE, SUMMED
+from lightmamba.blocks.mamba2.graph import AGAIN, DRAWN, MADE, SUMMED
 from lightmamba.hardware.estimate import Estimate, estimate
 from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.quantities import Quantities

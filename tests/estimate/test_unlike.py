@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.hardware import Client
-from lightmamba.blocks.mamba2 import hardware, steps
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Sizes
 from lightmamba.hardware.estimate import model
 from lightmamba.hardware.estimate.memory import MemorySide
 from lightmamba.hardware.estimate.model import estimate_pass
@@ -24,6 +24,8 @@ LARGE = mamba2_config(256, 6, 512, d_state=64, headdim=32, ngroups=2)
 # Fewer heads, and more groups of B and C: as many channels of the convolution.
 SMALL = replace(sizes_of(LARGE), nheads=12, ngroups=3)
 TARGET = made_up(lanes=4, state_elements=64, state_fifo=512, beats=1.0, latency=1)
+
+HARDWARE = kind("mamba2").hardware
 
 
 def of(*layers: Sizes) -> Workload:
@@ -59,9 +61,9 @@ def growing(monkeypatch):
     """The convolution reads a word of each position for each of its words, and writes its own."""
     grown = tuple(
         Client(c.name, "growing", c.doc) if c.name == "conv_state" else c
-        for c in hardware.HARDWARE.clients
+        for c in HARDWARE.graph.clients
     )
-    conv = steps.STEPS["conv"]
+    conv = HARDWARE.steps["conv"]
 
     def longer(work, layer, sizes):
         table = conv(work, layer, sizes)
@@ -70,8 +72,8 @@ def growing(monkeypatch):
             table, takes={**table.takes, "conv_read": np.where(read > 0, work.positions, read)}
         )
 
-    monkeypatch.setattr(hardware, "HARDWARE", replace(hardware.HARDWARE, clients=grown))
-    monkeypatch.setattr(steps, "STEPS", {**steps.STEPS, "conv": longer})
+    monkeypatch.setattr(type(HARDWARE), "graph", replace(HARDWARE.graph, clients=grown))
+    monkeypatch.setattr(type(HARDWARE), "steps", {**HARDWARE.steps, "conv": longer})
     caches = machine, instructions
     for cache in caches:
         cache.cache_clear()

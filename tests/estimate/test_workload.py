@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightmamba.blocks.mamba2.commands import block_ends, row_kinds
+from lightmamba.blocks import kind
+from lightmamba.blocks.mamba2.layout import block_ends
 from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.compiler.program import LayerNumbers, program
 from lightmamba.hardware.estimate.quantities import Quantities
@@ -34,11 +35,13 @@ def test_rows_are_those_of_the_program(order):
     told = commands(order)[Op.IN]["epilogue"]
     begin, wanted = 0, []
     for name in SECTIONS:
-        kind, end = Kind(told[f"{name}_kind"]), told[f"{name}_end"]
-        turns = (Kind.X, Kind.Z) if kind is Kind.XZ else (kind, kind)
+        row, end = Kind(told[f"{name}_kind"]), told[f"{name}_end"]
+        turns = (Kind.X, Kind.Z) if row is Kind.XZ else (row, row)
         wanted += [turns[(row - begin) % 2] for row in range(begin, end)]
         begin = end
-    np.testing.assert_array_equal(row_kinds(sizes_of(CONFIG), order), wanted)
+    np.testing.assert_array_equal(
+        kind("mamba2").hardware.row_kinds(sizes_of(CONFIG), order), wanted
+    )
 
 
 def test_lanes_work_as_the_program_says():

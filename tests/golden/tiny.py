@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks.mamba2.quantized import Exponents, Mixer
-from lightmamba.blocks.mamba2.sizes import Sizes
+from lightmamba.blocks.mamba2.quantized import Exponents, Mixer, Sizes
 from lightmamba.model.config import ModelConfig
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
 from lightmamba.numerics.formats import pack

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Engine
@@ -36,7 +36,7 @@ def device(request, tmp_path_factory):
 def shared(request, tmp_path):
     """Device with memory for one whole sequence among five, in segments of four tokens."""
     config = sizes()
-    layers = (config.layers[0], part("attention", "sizes").Sizes(2, 1, 16), config.layers[1])
+    layers = (config.layers[0], kind("attention").Sizes(2, 1, 16), config.layers[1])
     config = replace(config, layers=layers)
     device = made(tmp_path, config, 4, request.param, 1, lanes=2, segment=4)
     assert device.sequences[0].segments["kv"].pool.count == CONTEXT // 4

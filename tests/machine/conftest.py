@@ -11,5 +11,5 @@ from .grown import BOTH, known
 @pytest.fixture
 def both(monkeypatch):
     """Build parameters of a machine of two kinds, one of them pretended."""
-    monkeypatch.setattr(kinds, "part", known)
+    monkeypatch.setattr(kinds, "kind", known)
     return ArchConfig(kinds=BOTH, tokens=2)

@@ -5,9 +5,9 @@ from typing import Any
 
 from lightmamba.arch.fields import Field
 from lightmamba.arch.hardware import Client, Counter, Hardware, Row, Stream, Unit
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 
-__all__ = ["BOTH", "GROWN", "known"]
+__all__ = ["BOTH", "GROWN", "known", "pretended"]
 
 BOTH = ("grown", "mamba2")
 GROWN = Hardware(
@@ -26,8 +26,11 @@ GROWN = Hardware(
 )
 
 
-def known(kind: str, module: str) -> Any:
-    """The part of a kind, the pretended one among them."""
-    if kind == "grown":
-        return SimpleNamespace(HARDWARE=GROWN) if module == "hardware" else None
-    return part(kind, module)
+def known(name: str) -> Any:
+    """A kind, the pretended one among them."""
+    return pretended(GROWN) if name == "grown" else kind(name)
+
+
+def pretended(graph: Hardware) -> Any:
+    """A kind of which only the hardware is asked for."""
+    return SimpleNamespace(has_hardware=True, hardware=SimpleNamespace(graph=graph))

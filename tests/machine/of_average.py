@@ -13,7 +13,7 @@ import pytest
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.passes import Share, slots, vectors
 from lightmamba.arch.target import Target
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
 from lightmamba.device.boards.selftest import expected, self_test
 from lightmamba.device.sim.device import open_device
@@ -34,7 +34,7 @@ from tests.sim.passes import random_passes
 from tests.support.mixed import compiled, per_token, seen_at_work
 from tests.support.streams import Run, drive
 
-SIZES = part("average", "sizes").Sizes
+SIZES = kind("average").Sizes
 MAMBA = mamba2_config(64, 2, 53, d_state=16, headdim=16, ngroups=2)
 MIXED = replace(MAMBA, layers=(SIZES(96), MAMBA.layers[0], SIZES(96), MAMBA.layers[1]))
 CONTEXT = 256

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lightmamba.arch.target import Target
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
 from lightmamba.device.sim import check_room
 from lightmamba.device.sim.opened import open_twin
@@ -29,7 +29,7 @@ from tests.support.mixed import (
     seen_at_work,
 )  # fmt: skip
 
-SIZES = part("attention", "sizes").Sizes
+SIZES = kind("attention").Sizes
 FIRST, TWO, _, _, THREE = MIXED.layers
 LONG: dict[str, Any] = {"restart": 0.005, "context": CONTEXT}  # sequences of many pages
 

@@ -7,27 +7,27 @@ import pytest
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.hardware import Row
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.machine import kinds as made
 from lightmamba.hardware.machine.counters import losses
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.machine.spine import BACK, FRONT
 
-from .grown import BOTH, GROWN
+from .grown import BOTH, GROWN, pretended
 
 
 def test_it_is_the_spine_and_the_hardware_of_the_kinds():
     found = {unit.name for unit in machine(("mamba2",)).units}
-    mine = part("mamba2", "hardware").HARDWARE
+    mine = kind("mamba2").hardware.graph
     assert found == {unit.name for each in (FRONT, mine, BACK) for unit in each.units}
 
 
 def test_a_kind_without_hardware_is_refused(monkeypatch):
-    def known(kind, name):
-        return None if kind == "new" else part(kind, name)
+    def known(name):
+        return SimpleNamespace(has_hardware=False) if name == "new" else kind(name)
 
-    monkeypatch.setattr(made, "part", known)
+    monkeypatch.setattr(made, "kind", known)
     with pytest.raises(InputError, match=r"does not support new layers, only .*mamba2.*; run the"):
         machine.__wrapped__(("mamba2", "new"))
 
@@ -57,8 +57,8 @@ def test_what_is_recorded_is_only_where_tokens_may_be_undecided():
 
 def test_more_kinds_of_rows_than_an_epilogue_has_shifts_for(monkeypatch):
     rows = tuple(Row(f"r{n}", "p", "") for n in range(6))
-    many = SimpleNamespace(HARDWARE=replace(GROWN, rows=rows))
-    monkeypatch.setattr(made, "part", lambda kind, module: many)
+    many = pretended(replace(GROWN, rows=rows))
+    monkeypatch.setattr(made, "kind", lambda name: many)
     with pytest.raises(
         InputError, match="layers of kind many have 6 kinds of rows of in_proj, but"
     ):

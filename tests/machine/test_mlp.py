@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.arch.target import Target
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
 from lightmamba.device.sim.opened import open_twin
 from lightmamba.hardware.compiler import build
@@ -24,7 +24,7 @@ from tests.support.mixed import (
     seen_at_work,
 )  # fmt: skip
 
-SIZES = part("mlp", "sizes").Sizes
+SIZES = kind("mlp").Sizes
 FIRST, SECOND = MAMBA.layers
 GATED, SQUARED = SIZES(320), SIZES(200, "relu2")
 MIXED = replace(MAMBA, layers=(FIRST, GATED, SECOND, SQUARED, GATED))

@@ -21,7 +21,7 @@ SLOW = "test_passes_of_several_tokens"
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """The project with one more kind: twelve new files, and no line of another one changed."""
+    """The project with one more kind: four new files, and no line of another one changed."""
     folder = tmp_path_factory.mktemp("copy")
     package = folder / "lightmamba"
     ignored = shutil.ignore_patterns("__pycache__")

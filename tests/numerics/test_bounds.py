@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from lightmamba.blocks.layer import out_channels
 from lightmamba.blocks.mamba2.quantized import PRODUCT_SHIFT, SILU_SHIFT
-from lightmamba.blocks.protocols import out_channels
 from lightmamba.model.config import SHAPES, mamba2_config
 from lightmamba.model.qmodel import check
 from lightmamba.numerics.blocks import BlockQuant, Pow2Block

@@ -161,7 +161,7 @@ def test_a_native_tool_that_is_too_old_gives_way(bench):
 def test_a_tool_that_is_named_is_taken(bench):
     bench.tool("my-nextpnr", "nextpnr-ecp5 -- Next Generation Place and Route (Version 0.9-22)")
     assert bench.make("NEXTPNR=my-nextpnr")[2][2].startswith("my-nextpnr ")
-    (bench.folder / "lightmamba.model.config").unlink()
+    (bench.folder / "lightmamba.config").unlink()
     status, said, _ = bench.make("NEXTPNR=another")
     assert status != 0
     assert "nextpnr-ecp5 is not here" in said
@@ -173,7 +173,7 @@ def test_a_clock_that_is_too_slow_leaves_no_bitstream(bench):
     assert status != 0
     assert "if a clock is too slow, try: make SEED=5" in said
     assert not (bench.folder / "lightmamba.bit").exists()
-    assert not (bench.folder / "lightmamba.model.config").exists()
+    assert not (bench.folder / "lightmamba.config").exists()
     assert len(calls) == 3
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.blocks.protocols import out_channels
+from lightmamba.blocks.layer import out_channels
 from lightmamba.common.errors import InputError
 from lightmamba.model.config import SHAPES, mamba2_config
 from lightmamba.model.qmodel import QuantizedModel, load, to_bytes, validate

@@ -13,17 +13,18 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.hardware import cycles
 from lightmamba.arch.passes import Share, slots, vectors
 from lightmamba.arch.spread import rows
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
+from lightmamba.blocks.attention.arithmetic import Exponents, Mixer
 from lightmamba.blocks.attention.hardware import PAGES
+from lightmamba.blocks.attention.steps import position_words
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.rtl.attention import Attention
 from lightmamba.numerics.attention import Attention as Arithmetic
 from lightmamba.numerics.model_formats import Formats
 from tests.support.streams import Bench
 
-SIZES = part("attention", "sizes").Sizes
-COMMANDS, LAYOUT = part("attention", "commands"), part("attention", "layout")
-MIXER = part("attention", "quantized")
+SIZES = kind("attention").Sizes
+HARDWARE = kind("attention").hardware
 OP = Arithmetic()
 LARGEST = -128, 9  # value and exponent of a block
 SOME = SIZES(4, 2, 32)  # of most tests, whose hardware is compiled once
@@ -72,14 +73,14 @@ def blocks_of(rng: np.random.Generator, count: int, heads: int, size: int, sprea
 def rows_of(sizes: Any, state: dict[str, Any], at: slice, config: ArchConfig) -> Any:
     """Rows of some positions of every head as they lie in memory, (heads, rows, bytes)."""
     part_ = {name: values[at] for name, values in state.items()}
-    image = LAYOUT.state_bytes(sizes, "reordered", part_, config)
+    image = HARDWARE.state_bytes(sizes, "reordered", part_, config)
     lanes = [each.reshape(sizes.n_kv_heads, -1, config.port_bits // 8) for each in image.values()]
     return np.stack(lanes, axis=2).reshape(sizes.n_kv_heads, -1, config.row_bytes)
 
 
 def words_of(sizes: Any, state: dict[str, Any], at: int, config: ArchConfig) -> list[int]:
     """Words of one position: of every head its exponents, then keys and values."""
-    count = LAYOUT.position_words(sizes, config)
+    count = position_words(sizes, config)
     found = rows_of(sizes, state, slice(at, at + 1), config)
     return [
         word
@@ -98,8 +99,8 @@ def case(
     The last key has a score of about ``rises`` with the first query of its group. If ``extreme``,
     the last query and key, and all keys and values of the last head, have the largest products.
     """
-    exponents = MIXER.Exponents(q=-12, k=-4 - score, v=-12, mean=mean - 12, hadamard_shift=0)
-    mixer = MIXER.Mixer(sizes, exponents)
+    exponents = Exponents(q=-12, k=-4 - score, v=-12, mean=mean - 12, hadamard_shift=0)
+    mixer = Mixer(sizes, exponents)
     assert (mixer.score, mixer.mean) == (score, mean)
     heads, size, per = sizes.n_kv_heads, sizes.head_dim, sizes.per_group
     rows: list[list[Any]] = []
@@ -146,7 +147,7 @@ def case(
     idle = config.tokens - len(rows)
     rows += [[{"kind": 0, "q": 0, "exp": 0}] * len(rows[0])] * idle
     ahead = [n for n, _ in given] + [0] * (config.tokens - len(given))
-    command = COMMANDS.commands(mixer, Formats(), config)["attention"]
+    command = HARDWARE.commands(mixer, Formats(), config)["attention"]
     shares = [Share(new, commit=new, fresh=not at) for at, new in given]
     taken = [int.from_bytes(row.tobytes(), "little")
              for head in range(heads) for slot in kv for row in slot[head]]  # fmt: skip
@@ -206,7 +207,7 @@ def test_pages_that_come_before_the_queries_wait():
     """
     config, begins = machine_of(SOME, rows=1), 700
     one = case(np.random.default_rng(7), SOME, config, [(300, 1)])
-    held = rows(config, 1 + LAYOUT.position_words(SOME, config), PAGES * 32)
+    held = rows(config, 1 + position_words(SOME, config), PAGES * 32)
     got = check(config, one, late={"i": begins})
     assert got.cycles["i_kv"][held - 1] < begins - 100
     assert got.cycles["i_kv"][held] > got.cycles["i"][len(one.rows[0]) // 2]
@@ -378,7 +379,7 @@ def test_latency_and_throughput(channels, positions):
     for count in (6, 6 + pages):
         got = check(config, case(rng, sizes, config, [(32 * count - 1, 1)]))
         found.append(got.cycles["o"][0] - got.cycles["command"][0])
-    of_page = rows(config, 1 + LAYOUT.position_words(sizes, config), 32)
+    of_page = rows(config, 1 + position_words(sizes, config), 32)
     assert found[1] - found[0] == pages * (of_page + 2)  # as memory is read
     assert np.diff(got.cycles["o"]).max() == 1
 

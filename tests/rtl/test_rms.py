@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from lightmamba.blocks.protocols import unit_rms
+from lightmamba.blocks.layer import unit_rms
 from lightmamba.hardware.rtl.rms import RmsUnit, UnitRms
 from lightmamba.numerics.tables import Rsqrt
 from tests.support.streams import drive

@@ -300,7 +300,7 @@ print(*(m.__file__ for name, m in sys.modules.items() if name.partition(".")[0] 
 """
 # Of these only errors and the reading of files are used.
 OTHERS = {
-    *("__init__.py", "blocks/mamba2/__init__.py", "common/__init__.py", "hardware/__init__.py"),
+    *("__init__.py", "common/__init__.py", "hardware/__init__.py"),
     *("common/errors.py", "common/plain.py", "common/tools.py"),
 }
 

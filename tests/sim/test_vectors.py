@@ -6,7 +6,7 @@ import pytest
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.records import Record
 from lightmamba.blocks.mamba2.observed import updates_of
-from lightmamba.blocks.mamba2.sizes import Sizes
+from lightmamba.blocks.mamba2.quantized import Sizes
 from lightmamba.hardware.machine.probes import probes
 
 LAYERS, HEADS, STEPS, ROWS, STATE = 2, 3, 2, 4, 128

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Channel, Target
-from lightmamba.blocks.mamba2.synthetic import UNIT_EXP
+from lightmamba.blocks.mamba2.arithmetic import UNIT_EXP
 from lightmamba.hardware.machine.ports import ports
 from lightmamba.model.config import ModelConfig, mamba2_config
 from lightmamba.model.qmodel import QuantizedLinear, QuantizedModel, synthetic, validate

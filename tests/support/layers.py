@@ -3,8 +3,7 @@
 from dataclasses import asdict, replace
 from typing import Any, cast
 
-from lightmamba.blocks.mamba2.quantized import Mixer
-from lightmamba.blocks.mamba2.sizes import Sizes
+from lightmamba.blocks.mamba2.quantized import Mixer, Sizes
 from lightmamba.model.config import ModelConfig, mamba2_config
 from lightmamba.model.qmodel import QuantizedLayer
 

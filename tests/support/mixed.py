@@ -9,7 +9,7 @@ import numpy as np
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.device.boards.selftest import expected, self_test
 from lightmamba.device.sim.device import open_device
 from lightmamba.device.sim.opened import Opened, open_twin
@@ -26,7 +26,7 @@ __all__ = [
     "runs", "seen_at_work", "target_of",
 ]  # fmt: skip
 
-ATTENTION, MLP = part("attention", "sizes").Sizes, part("mlp", "sizes").Sizes
+ATTENTION, MLP = kind("attention").Sizes, kind("mlp").Sizes
 MAMBA = mamba2_config(64, 2, 53, d_state=16, headdim=16, ngroups=2)
 FIRST, SECOND = MAMBA.layers
 # Attention with two and three queries for each head of keys.

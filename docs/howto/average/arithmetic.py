@@ -1,37 +1,82 @@
 """An average in exact integers."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks.protocols import Observe, Rms, unit_rms
+from lightmamba.blocks import layer
+from lightmamba.blocks.kind import Arrays, Integers
+from lightmamba.blocks.layer import Observe, Rms, hadamard_shift, unit_rms
+from lightmamba.blocks.tensors import exponent, number
 from lightmamba.numerics.attention import PAGE
 from lightmamba.numerics.formats import INT24
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints, round_shift
 
-from .quantized import Mixer
+__all__ = ["Arithmetic", "Exponents", "Layer", "Mixer", "Sizes"]
 
-__all__ = ["LOSSES", "Arithmetic"]
+STEP = 32  # channels of 16 bits that fill the beats of any memory port
+# Random layers: int16 values up to 8, and a typical sum of some tens of them.
+V_EXP, SHIFT, SUM = -12, 2, 6.0
 
-LOSSES = ("average", "hadamard")
 
+@dataclass(frozen=True)
+class Sizes(layer.Sizes):
+    """Validated sizes.
 
-class Arithmetic:
-    """Arithmetic of a layer between its projections.
-
-    Parameters
-    ----------
-    mixer : Mixer
-        Of one layer.
-    formats : Formats
+    Raises
+    ------
+    ValueError
+        If a size cannot be; the sentence names the field and what would be right.
     """
 
-    def __init__(self, mixer: Mixer, formats: Formats) -> None:
-        self.mixer, self.transform = mixer, formats.transform
+    kind: ClassVar[str] = "average"
+
+    channels: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.channels, int) or self.channels < 1 or self.channels % STEP:
+            raise ValueError(f"channels must be a multiple of {STEP}, not {self.channels!r}")
+
+    @property
+    def out_dim(self) -> int:
+        """Channels of the input of out_proj."""
+        return self.channels
+
+    def sections(self) -> dict[str, slice]:
+        """Rows of in_proj by name."""
+        return {"v": slice(0, self.channels)}
+
+
+@dataclass(frozen=True)
+class Exponents:
+    """Static exponents of one layer, from calibration."""
+
+    v: int = exponent()  # int16 rows of in_proj
+    shift: int = number(0, 17)  # right shift of the sum of all values
+    hadamard_shift: int = number(0, 31)  # right shift after the transform
+
+
+@dataclass(frozen=True)
+class Mixer(layer.Mixer):
+    """Everything of a layer but its two projections: exponents only."""
+
+    sizes: Sizes
+    exponents: Exponents
+
+    @property
+    def out_exponent(self) -> int:
+        """Exponent of the values that go to out_proj."""
+        return self.exponents.v + self.exponents.shift + self.exponents.hadamard_shift
+
+
+class Arithmetic(layer.Arithmetic):
+    """Arithmetic of a layer between its projections."""
 
     def run(
         self,
@@ -41,7 +86,6 @@ class Arithmetic:
         lost: Counter[str],
         observe: Observe | None = None,
     ) -> tuple[Ints, Rms]:
-        """See :class:`lightmamba.blocks.protocols.Arithmetic`."""
         e, (batch, seqlen) = self.mixer.exponents, rows.shape[:2]
         sums = np.empty(rows.shape, np.int64)
         for n in range(batch):
@@ -52,9 +96,29 @@ class Arithmetic:
             sums[n] = before + np.cumsum(rows[n], axis=0)
         wide = round_shift(sums, e.shift)
         out = INT24(wide)
-        mixed, lost_mixed = self.transform(out.reshape(batch * seqlen, -1), 1, e.hadamard_shift)
+        mixed, lost_mixed = self.hadamard(out.reshape(batch * seqlen, -1))
         lost.update({"average": INT24.overflows(wide), "hadamard": lost_mixed})
         if observe is not None:
             observe("average.out", out)
             observe("hadamard.out", mixed.reshape(batch, seqlen, -1))
         return mixed, unit_rms(len(mixed))
+
+
+class Layer(Integers):
+    """Numbers and arithmetic of an average: the values of every token stay."""
+
+    losses = ("average", "hadamard")
+
+    def tokens(self, sizes: Sizes, formats: Formats) -> Arrays:
+        return {"values": (np.int16, (sizes.channels,))}
+
+    def bytes_per_token(self, sizes: Sizes, formats: Formats) -> dict[str, int]:
+        return {"values": 2 * sizes.channels}
+
+    def output(self, sizes: Sizes, formats: Formats) -> tuple[float, float]:
+        order, shift = formats.transform.size(sizes.channels), hadamard_shift(sizes, formats)
+        gain = 0.4 / (SUM * math.sqrt(order * sizes.channels))
+        return gain, SUM * math.sqrt(order) * 2.0 ** -(V_EXP + SHIFT + shift)
+
+    def random_mixer(self, rng: np.random.Generator, sizes: Sizes, formats: Formats) -> Mixer:
+        return Mixer(sizes, Exponents(V_EXP, SHIFT, hadamard_shift(sizes, formats)))

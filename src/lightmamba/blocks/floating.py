@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks.layer import Sizes
 
 __all__ = ["BaseMixer", "Cache", "NoCache", "numpy64", "rms_norm"]
 

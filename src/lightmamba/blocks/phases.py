@@ -6,7 +6,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Phases", "Run"]
+from lightmamba.blocks.layer import Arithmetic
+from lightmamba.numerics.model_formats import Formats
+from lightmamba.numerics.primitives import Ints
+
+__all__ = ["ByPhases", "Phases", "Run"]
 
 
 class Run(Protocol):
@@ -24,3 +28,25 @@ class Phases(Protocol):
 
     def begin(self, batch: int, seqlen: int, position: NDArray[np.int64] | None = None) -> Run:
         """Prepare a call for ``batch`` sequences of ``seqlen`` tokens, from a position each."""
+
+
+class ByPhases(Arithmetic):
+    """Arithmetic of which the kernels compute single phases; it precedes that of the kind.
+
+    Parameters
+    ----------
+    mixer, formats
+        Of one layer.
+    phases : Phases
+        Runs single phases of the layer.
+    """
+
+    def __init__(self, mixer: Any, formats: Formats, phases: Phases) -> None:
+        super().__init__(mixer, formats)
+        self.phases = phases
+
+    def hadamard(self, x: Ints) -> tuple[Ints, int]:
+        run = self.phases.begin(1, len(x))
+        run.arrays["weighted"][:] = x
+        lost = run(None)
+        return run.arrays["mixed"], lost["hadamard"]

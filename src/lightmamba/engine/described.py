@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba import native
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.engine.reference import PART
 from lightmamba.engine.state import Layout
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
@@ -66,7 +66,7 @@ class Description:
             order = transform.size(sizes.out_dim // sizes.out_groups)
             if sizes.kind not in native.KINDS or _split(order)[0] > LARGEST_CORE:
                 return False
-            if not part(sizes.kind, "compiled").fits(sizes):
+            if not kind(sizes.kind).kernels.fits(sizes):
                 return False
         return True
 
@@ -160,7 +160,7 @@ class Description:
     def layer(self, layer: QuantizedLayer, at: Mapping[str, int]) -> native.Layer:
         """Struct of a layer without its projections; ``at`` says where its state's arrays lie."""
         sizes, f = layer.mixer.sizes, self.model.formats
-        own, transform = part(sizes.kind, "compiled"), f.transform
+        own, transform = kind(sizes.kind).kernels, f.transform
         dim = sizes.out_dim // sizes.out_groups
         core, power = _split(transform.size(dim))
         mixer = own.describe(layer.mixer, f, ctypes.addressof(self.tables), at, self.ints)

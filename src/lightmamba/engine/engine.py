@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba import native
-from lightmamba.blocks.protocols import Arithmetic, Observe, Rms
+from lightmamba.blocks.layer import Arithmetic, Observe, Rms
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot, carry_out
 from lightmamba.engine.blas import one_blas_thread

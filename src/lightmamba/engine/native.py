@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba import native
-from lightmamba.blocks import part
-from lightmamba.blocks.protocols import Arithmetic
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Arithmetic
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Slot
 from lightmamba.engine.described import Description, pointer
@@ -173,9 +173,8 @@ class Native:
 
     def arithmetic(self, layer: QuantizedLayer) -> Arithmetic:
         """Run a layer between its projections."""
-        own = part(layer.mixer.sizes.kind, "compiled")
-        phases = _Phases(self, layer)
-        compiled: Arithmetic = own.Compiled(layer.mixer, self.formats, phases)
+        own = kind(layer.mixer.sizes.kind).Compiled
+        compiled: Arithmetic = own(layer.mixer, self.formats, _Phases(self, layer))
         return compiled
 
 

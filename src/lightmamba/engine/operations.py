@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks.protocols import Arithmetic, Rms
+from lightmamba.blocks.layer import Arithmetic, Rms
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.formats import IntFormat

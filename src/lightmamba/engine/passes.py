@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks.protocols import Observe
+from lightmamba.blocks.layer import Observe
 from lightmamba.common.passes import Pass
 from lightmamba.engine.native import Native
 from lightmamba.engine.run import rows_together

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks import part
-from lightmamba.blocks.protocols import Arithmetic
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Arithmetic
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.formats import IntFormat
@@ -55,6 +55,6 @@ class Reference:
 
     def arithmetic(self, layer: QuantizedLayer) -> Arithmetic:
         """Run a layer between its projections."""
-        own = part(layer.mixer.sizes.kind, "arithmetic")
-        plain: Arithmetic = own.Arithmetic(layer.mixer, self.formats)
+        own = kind(layer.mixer.sizes.kind).Arithmetic
+        plain: Arithmetic = own(layer.mixer, self.formats)
         return plain

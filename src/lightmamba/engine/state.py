@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks import part
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Sizes
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import sha256_of_arrays
 from lightmamba.engine.record import Record
@@ -87,15 +87,14 @@ class Layout:
 def _layout(layers: tuple[Sizes, ...], formats: Formats) -> Layout:
     fixed, grows, records, size, page, record = [], [], [], 0, 0, 0
     for sizes in layers:
-        own = part(sizes.kind, "state")
+        own = kind(sizes.kind).integers
         places, size = _placed(own.state(sizes, formats), size)
         fixed.append(places)
-        tokens = own.tokens(sizes, formats) if hasattr(own, "tokens") else {}
+        tokens = own.tokens(sizes, formats)
         paged = {name: (dtype, (PAGE, *shape)) for name, (dtype, shape) in tokens.items()}
         places, page = _placed(paged, page)
         grows.append(places)
-        recorded = own.record(sizes, formats) if hasattr(own, "record") else {}
-        places, record = _placed(recorded, record)
+        places, record = _placed(own.record(sizes, formats), record)
         records.append(places)
     return Layout(tuple(fixed), tuple(grows), tuple(records), size, page, record)
 

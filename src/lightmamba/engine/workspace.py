@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba import native
-from lightmamba.blocks import part
-from lightmamba.blocks.protocols import out_channels
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Sizes, out_channels
 from lightmamba.engine.described import STEP, pointer
 from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.native.arena import Arena, aligned
@@ -81,26 +80,24 @@ class Workspace:
         own: dict[str, dict[str, tuple[Any, int]]] = {}
         for sizes in kinds:
             _widest(shared, _between(sizes, self.formats))
-            _widest(own.setdefault(sizes.kind, {}), part(sizes.kind, "compiled").work(sizes, f))
-        for kind, arrays in (("", shared), *own.items()):
+            _widest(own.setdefault(sizes.kind, {}), kind(sizes.kind).kernels.work(sizes, f))
+        for of, arrays in (("", shared), *own.items()):
             for name, (dtype, width) in arrays.items():
-                self._wide[kind, name] = self._arena.array((capacity * width,), dtype)
+                self._wide[of, name] = self._arena.array((capacity * width,), dtype)
         channels = max([inner, *(out_channels(sizes, f) for sizes in kinds)])
         self.panel, self._panels = make_panel(capacity, channels, f.group)
         self.lost = np.zeros((capacity, len(native.Lost)), dtype=np.int64)
-        every = {name for kind in native.KINDS for name in part(kind, "arithmetic").LOSSES}
-        there = {name for sizes in kinds for name in part(sizes.kind, "arithmetic").LOSSES}
+        every = {name for known in native.KINDS for name in kind(known).integers.losses}
+        there = {name for sizes in kinds for name in kind(sizes.kind).integers.losses}
         self._kinds = {
-            kind: KINDS[kind.name] for kind in native.Lost
-            if KINDS[kind.name] in there or KINDS[kind.name] not in every
+            each: KINDS[each.name] for each in native.Lost
+            if KINDS[each.name] in there or KINDS[each.name] not in every
         }  # fmt: skip
         self._own = {
-            kind: part(kind, "compiled").WorkStruct(
-                **{name: pointer(self._wide[kind, name]) for name in arrays}
-            )
-            for kind, arrays in own.items()
+            of: kind(of).Work(**{name: pointer(self._wide[of, name]) for name in arrays})
+            for of, arrays in own.items()
         }
-        structs = [self._own.get(kind) for kind in native.KINDS]
+        structs = [self._own.get(known) for known in native.KINDS]
         addresses = [0 if x is None else ctypes.addressof(x) for x in structs]
         named = {name: pointer(array) for name, array in self.arrays.items()}
         named |= {name: pointer(self._wide["", name]) for name in shared}
@@ -113,11 +110,11 @@ class Workspace:
     def of(self, sizes: Sizes, vectors: int) -> dict[str, Array]:
         """All arrays as a layer of these sizes sees them, (vectors, ...) each."""
         found = {name: array[:vectors] for name, array in self.arrays.items()}
-        own = part(sizes.kind, "compiled").work(sizes, self.formats)
-        for kind, arrays in (("", _between(sizes, self.formats)), (sizes.kind, own)):
+        own = kind(sizes.kind).kernels.work(sizes, self.formats)
+        for of, arrays in (("", _between(sizes, self.formats)), (sizes.kind, own)):
             for name, (_, shape) in arrays.items():
                 count = vectors * int(np.prod(shape))
-                found[name] = self._wide[kind, name][:count].reshape(vectors, *shape)
+                found[name] = self._wide[of, name][:count].reshape(vectors, *shape)
         return found
 
     def struct(self, vectors: int, wanted: int, logits: Array | None) -> native.Work:
@@ -145,7 +142,7 @@ class Workspace:
         for name in ("rms", "rms_shift", "q", "code"):
             yield f"in_proj.{name}", a[f"in_{name}"].copy()
         yield "in_proj.rows", a["rows"].copy()
-        for name, value in part(sizes.kind, "compiled").observables(sizes, a, state, position):
+        for name, value in kind(sizes.kind).kernels.observables(sizes, a, state, position):
             yield name, value.copy()
         yield "hadamard.out", a["mixed"].copy()
         for name in ("rms", "rms_shift", "q", "code", "rows"):

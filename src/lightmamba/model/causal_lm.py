@@ -6,9 +6,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.blocks.floating import Cache, rms_norm
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks.layer import Sizes
 from lightmamba.model.config import ModelConfig
 
 __all__ = ["CausalLM", "Layer"]
@@ -22,7 +22,7 @@ class Layer(nn.Module):
         self.eps = eps
         self.norm = nn.Parameter(torch.ones(d_model))
         self.before_in: nn.Module = nn.Identity()  # as the mixer's before_out
-        self.mixer: Any = part(sizes.kind, "floating").Mixer(sizes, d_model)
+        self.mixer: Any = kind(sizes.kind).floating.Mixer(sizes, d_model)
 
     def forward(self, u: Tensor, cache: Cache, *, step: bool = False) -> tuple[Tensor, Cache]:
         mixer = self.mixer.step if step else self.mixer

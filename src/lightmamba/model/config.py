@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from itertools import groupby
 from typing import Any
 
-from lightmamba.blocks import kinds, part
-from lightmamba.blocks.attention.sizes import Sizes as AttentionSizes
-from lightmamba.blocks.mamba2.sizes import Sizes as Mamba2Sizes
-from lightmamba.blocks.mlp.sizes import Sizes as MlpSizes
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks import kind, kinds
+from lightmamba.blocks.attention.arithmetic import Sizes as AttentionSizes
+from lightmamba.blocks.layer import Sizes
+from lightmamba.blocks.mamba2.quantized import Sizes as Mamba2Sizes
+from lightmamba.blocks.mlp.arithmetic import Sizes as MlpSizes
 from lightmamba.common.errors import InputError, shown
 from lightmamba.common.plain import restore, take
 
@@ -77,15 +77,15 @@ class ModelConfig:
         layers: list[Sizes] = []
         for n, run in enumerate(take(values, "layers", list, where)):
             at = f"{where}.layers[{n}]"
-            kind, count = take(run, "kind", str, at), take(run, "count", int, at)
-            if kind not in kinds():
+            name, count = take(run, "kind", str, at), take(run, "count", int, at)
+            if name not in kinds():
                 raise InputError(
-                    f"{at}.kind is {shown(kind)}, expected one of {', '.join(kinds())}"
+                    f"{at}.kind is {shown(name)}, expected one of {', '.join(kinds())}"
                 )
             if not 1 <= count <= MOST - len(layers):
                 raise InputError(f"{at}.count is {count}, expected 1 to {MOST} layers in all")
             sizes = {key: value for key, value in run.items() if key not in ("kind", "count")}
-            layers += [restore(part(kind, "sizes").Sizes, _read(sizes, at), at)] * count
+            layers += [restore(kind(name).Sizes, _read(sizes, at), at)] * count
         own = {key: value for key, value in values.items() if key != "layers"}
         return restore(ModelConfig, own, where, layers=tuple(layers))
 
@@ -128,7 +128,7 @@ def mamba2_config(
     n_layer, headdim, expand : int
         Layers, channels of a head, and d_inner over d_model.
     **sizes
-        Further fields of :class:`lightmamba.blocks.mamba2.sizes.Sizes`.
+        Further fields of :class:`lightmamba.blocks.mamba2.quantized.Sizes`.
 
     Raises
     ------

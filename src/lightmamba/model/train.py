@@ -22,8 +22,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lightmamba.blocks import part
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Sizes
 from lightmamba.model.causal_lm import CausalLM
 from lightmamba.model.checkpoint import save_checkpoint
 from lightmamba.model.config import ModelConfig, mamba2_config
@@ -65,8 +65,8 @@ class TrainOptions:
         head_dim = max(1, self.d_model // self.n_heads)
         kinds: dict[str, Sizes] = {
             "M": plain.layers[0],
-            "*": part("attention", "sizes").Sizes(self.n_heads, self.n_kv_heads, head_dim),
-            "-": part("mlp", "sizes").Sizes(self.d_hidden),
+            "*": kind("attention").Sizes(self.n_heads, self.n_kv_heads, head_dim),
+            "-": kind("mlp").Sizes(self.d_hidden),
         }
         if not self.layers or set(self.layers) - set(kinds):
             raise ValueError(

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.blocks.floating import numpy64, rms_norm
-from lightmamba.blocks.protocols import Mixer, out_channels
+from lightmamba.blocks.layer import Mixer, out_channels
 from lightmamba.model.causal_lm import Layer
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
 from lightmamba.model.qmodel.model import RMS_SHIFT
@@ -231,7 +231,7 @@ class _Lowering:
         after, after_q = self._streams(i + 1)
         trace = self._float_layer(layer, floats, after)
         self._step(i + 1 + 1 / STEPS)
-        lowered: Mixer = part(mixer.sizes.kind, "lowering").lower(mixer, f, trace.ranges)
+        lowered: Mixer = kind(mixer.sizes.kind).floating.lower(mixer, f, trace.ranges)
         bias = mixer.in_proj.bias
         in_proj = self._quantize(
             f"layers.{i}.in_proj",

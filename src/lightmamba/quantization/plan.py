@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lightmamba.blocks.protocols import out_channels
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks.layer import Sizes, out_channels
 from lightmamba.common.errors import InputError
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats

@@ -1,27 +1,115 @@
 """An attention mixer in exact integers, by the numerics objects themselves."""
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks.attention.quantized import Mixer
-from lightmamba.blocks.attention.state import numerics
-from lightmamba.blocks.protocols import Observe, Rms, unit_rms
-from lightmamba.numerics.attention import PAGE
+from lightmamba.blocks import layer
+from lightmamba.blocks.kind import Arrays, Integers
+from lightmamba.blocks.layer import Limit, Observe, Rms, hadamard_shift, unit_rms
+from lightmamba.blocks.tensors import exponent, number
+from lightmamba.numerics.attention import PAGE, Attention
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["LOSSES", "Arithmetic"]
+__all__ = ["Arithmetic", "Exponents", "Layer", "Mixer", "Pages", "Sizes", "last", "numerics"]
 
-LOSSES = ("attention.score", "attention.mean", "hadamard")
 Array = NDArray[Any]
 Pages = Sequence[Array]  # of each sequence: (pages, PAGE, ...), written in place
+# Random layers: int16 rows up to 8, int24 means up to 16, and a typical mean of values.
+ROWS_EXP, MEAN_EXP, MEAN = -12, -19, 0.3
 
 
-class Arithmetic:
+@dataclass(frozen=True)
+class Sizes(layer.Sizes):
+    """Validated sizes.
+
+    Raises
+    ------
+    ValueError
+        If the sizes cannot belong together; the sentence names the field and what would be right.
+    """
+
+    kind: ClassVar[str] = "attention"
+
+    n_heads: int  # of queries
+    n_kv_heads: int  # of keys and values; n_heads / n_kv_heads queries share one
+    head_dim: int
+
+    def __post_init__(self) -> None:
+        for name in ("n_heads", "n_kv_heads", "head_dim"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(f"n_kv_heads {self.n_kv_heads} does not divide n_heads {self.n_heads}")
+
+    @property
+    def per_group(self) -> int:
+        """Heads that share keys and values."""
+        return self.n_heads // self.n_kv_heads
+
+    @property
+    def out_dim(self) -> int:
+        """Channels of the input of out_proj."""
+        return self.n_heads * self.head_dim
+
+    def sections(self) -> dict[str, slice]:
+        """Rows of in_proj by name, in the order q, k, v."""
+        q, kv = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
+        return {"q": slice(0, q), "k": slice(q, q + kv), "v": slice(q + kv, q + 2 * kv)}
+
+
+@dataclass(frozen=True)
+class Exponents:
+    """Static exponents of one layer, from calibration."""
+
+    q: int = exponent()  # int16 rows of in_proj; q·k is an exponent of two
+    k: int = exponent()
+    v: int = exponent()
+    mean: int = exponent()  # int24, mean of v
+    hadamard_shift: int = number(0, 31)  # right shift after the transform
+
+
+@dataclass(frozen=True)
+class Mixer(layer.Mixer):
+    """Everything of a layer but its two projections: exponents only."""
+
+    sizes: Sizes
+    exponents: Exponents
+
+    @property
+    def out_exponent(self) -> int:
+        """Exponent of the values that go to out_proj."""
+        return self.exponents.mean + self.exponents.hadamard_shift
+
+    @property
+    def score(self) -> int:
+        """Right shift of a sum of products to a score with 16 fractional bits."""
+        return -(self.exponents.q + self.exponents.k + 16)
+
+    @property
+    def mean(self) -> int:
+        """Right shift of a mean of v to the output."""
+        return self.exponents.mean - self.exponents.v
+
+    def limits(self) -> Iterator[Limit]:
+        """Derived numbers that engine and hardware rely on."""
+        yield "the shift of the scores", self.score, -20, 62
+        yield "the shift of the mean", self.mean, -31, 31
+
+
+def numerics(sizes: Sizes) -> Attention:
+    """Arithmetic of a head, with blocks along head_dim."""
+    return Attention(min(32, sizes.head_dim))
+
+
+class Arithmetic(layer.Arithmetic):
     """Arithmetic of a layer between its projections.
 
     Parameters
@@ -32,8 +120,8 @@ class Arithmetic:
     """
 
     def __init__(self, mixer: Mixer, formats: Formats) -> None:
-        self.mixer, self.sizes, self.op = mixer, mixer.sizes, numerics(mixer.sizes)
-        self.transform = formats.transform
+        super().__init__(mixer, formats)
+        self.op = numerics(mixer.sizes)
 
     def run(
         self,
@@ -43,7 +131,6 @@ class Arithmetic:
         lost: Counter[str],
         observe: Observe | None = None,
     ) -> tuple[Ints, Rms]:
-        """See :class:`lightmamba.blocks.protocols.Arithmetic`."""
         lead = rows.shape[:2]
         self.store(rows, state, position)
         mean, counts = self.attend(rows, state, position)
@@ -94,10 +181,6 @@ class Arithmetic:
         lost = {"attention.score": lost_score, "attention.mean": lost_mean}
         return mean.reshape(batch, seqlen, -1), lost
 
-    def hadamard(self, x: Ints) -> tuple[Ints, int]:
-        """Transform (vectors, out_dim) to (vectors, channels of out_proj), and overflows."""
-        return self.transform(x, 1, self.mixer.exponents.hadamard_shift)
-
     def _blocks(self, x: Ints) -> tuple[Ints, Ints]:
         """int8 and exponents along head_dim, zero-padded to whole blocks."""
         width = -x.shape[-1] % self.op.block
@@ -116,3 +199,39 @@ def last(pages: Pages, position: NDArray[np.int64], seqlen: int) -> Array:
     return np.stack([
         part[places // PAGE, places % PAGE] for part, places in zip(pages, at, strict=True)
     ])  # fmt: skip
+
+
+class Layer(Integers):
+    """Numbers and arithmetic of attention: keys and values of every token stay."""
+
+    losses = ("attention.score", "attention.mean", "hadamard")
+
+    def tokens(self, sizes: Sizes, formats: Formats) -> Arrays:
+        """int8 and exponents of blocks of 32 channels."""
+        block = numerics(sizes).block
+        blocks = -(-sizes.head_dim // block)
+        values, exponents = (sizes.n_kv_heads, blocks * block), (sizes.n_kv_heads, blocks)
+        return {
+            "k": (np.int8, values), "k_exp": (np.int8, exponents),
+            "v": (np.int8, values), "v_exp": (np.int8, exponents),
+        }  # fmt: skip
+
+    def bytes_per_token(self, sizes: Sizes, formats: Formats) -> dict[str, int]:
+        sizes_of = self.tokens(sizes, formats).values()
+        return {"kv": sum(int(np.prod(shape)) for _, shape in sizes_of)}
+
+    def float_values(self, sizes: Sizes) -> int:
+        return 2 * sizes.n_kv_heads * sizes.head_dim
+
+    def float_chunk(self, sizes: Sizes, vectors: int) -> int:
+        """A row of the matrix of scores."""
+        return sizes.n_heads * vectors
+
+    def output(self, sizes: Sizes, formats: Formats) -> tuple[float, float]:
+        order, shift = formats.transform.size(sizes.out_dim), hadamard_shift(sizes, formats)
+        gain = 0.4 / (MEAN * math.sqrt(order * sizes.out_dim))
+        return gain, MEAN * math.sqrt(order) * 2.0 ** -(MEAN_EXP + shift)
+
+    def random_mixer(self, rng: np.random.Generator, sizes: Sizes, formats: Formats) -> Mixer:
+        shift = hadamard_shift(sizes, formats)
+        return Mixer(sizes, Exponents(ROWS_EXP, ROWS_EXP, ROWS_EXP, MEAN_EXP, shift))

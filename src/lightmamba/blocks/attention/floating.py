@@ -1,15 +1,22 @@
-"""Floating-point attention (torch)."""
+"""Floating-point attention (torch), and its integers by the ranges that calibration saw."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from lightmamba.blocks.attention.sizes import Sizes
+from lightmamba.blocks.attention import arithmetic
+from lightmamba.blocks.attention.arithmetic import Sizes
 from lightmamba.blocks.floating import BaseMixer
+from lightmamba.blocks.layer import hadamard_shift
+from lightmamba.numerics.fixed import HEADROOM_16, HEADROOM_WIDE, exponent_for
+from lightmamba.numerics.model_formats import Formats
 
-__all__ = ["Cache", "Mixer"]
+__all__ = ["Cache", "Mixer", "lower"]
 
 
 @dataclass
@@ -80,3 +87,18 @@ class Mixer(BaseMixer):
         """Map one token (batch, d_model)."""
         out, cache = self(u[:, None], cache)
         return out[:, 0], cache
+
+
+def lower(
+    mixer: Mixer, formats: Formats, seen: Mapping[str, NDArray[np.float64]]
+) -> arithmetic.Mixer:
+    """Everything of a layer but its two projections; see the other kinds' ``lower``."""
+    sizes = mixer.sizes
+    rows = {
+        name: exponent_for(float(seen["rows"][part].max()), 16, HEADROOM_16)
+        for name, part in sizes.sections().items()
+    }
+    mean = exponent_for(float(seen["mean"].max()), 24, HEADROOM_WIDE)
+    shift = hadamard_shift(sizes, formats)
+    found = arithmetic.Exponents(**rows, mean=mean, hadamard_shift=shift)
+    return arithmetic.Mixer(sizes, found)

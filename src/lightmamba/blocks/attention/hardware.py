@@ -1,7 +1,14 @@
 """Hardware of attention: blocks of q, k and v, the unit, and keys and values in memory."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.cells import Group, Memory, one, tokens
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import BLOCK, BLOCKS_HELD
+from lightmamba.arch.contract import BLOCK, BLOCKS_HELD, WORD, WORD_BITS
 from lightmamba.arch.fields import Field
 from lightmamba.arch.hardware import (
     Client,
@@ -15,14 +22,27 @@ from lightmamba.arch.hardware import (
     Stream,
     Unit,
 )
+from lightmamba.arch.records import Found, Taken, blocked, carried
+from lightmamba.arch.spread import spread
+from lightmamba.blocks.attention.arithmetic import Mixer, Sizes, numerics
+from lightmamba.blocks.attention.steps import STEPS, cycles, position_words
 from lightmamba.blocks.blocked import BLOCKED
+from lightmamba.blocks.in_hardware import InHardware
+from lightmamba.blocks.layer import out_channels
 from lightmamba.blocks.normless import NORMLESS
 from lightmamba.numerics.attention import PAGE
+from lightmamba.numerics.model_formats import Formats
+from lightmamba.numerics.primitives import Ints
 
-__all__ = [
-    "BUFFERS", "HARDWARE", "PAGES", "SUM_BITS", "TOTAL_BITS", "WEIGHT_BITS", "latency",
-]  # fmt: skip
+__all__ = ["BUFFERS", "PAGES", "SUM_BITS", "TOTAL_BITS", "WEIGHT_BITS", "Layer", "latency"]
 
+SEARCHED = {
+    "attention_channels": (32, 64, 128, 256),
+    "attention_rows": (1, 2, 4, 8, 16),
+    "row_fifo": (64, 128, 256, 512, 1024),
+}
+HEAD_DIM = 256  # channels of a head, at most
+HALF = WORD // 2  # bytes of a key's exponents
 # Pages in the unit: in loading, in scoring, waiting for weights and in summing; the rest are loaded
 # ahead, where loading a page takes as long as using it.
 PAGES = 8
@@ -58,7 +78,7 @@ QUANTIZED = (
     Element("exp", "u1", observable="attention.k_exp"),
 )
 
-HARDWARE = Hardware(
+GRAPH = Hardware(
     units=(
         Unit("qkv", "blocks:HeadBlocks", "blocks of q, k and v to int8", steps="qkv_channels",
              latency=12, shows=(Shown("qkv", "o", QUANTIZED),)),
@@ -133,3 +153,144 @@ HARDWARE = Hardware(
     ),
     clients=(Client("kv", "spread", "keys and values of every position, head by head"),),
 )  # fmt: skip
+
+EXPONENT, VALUE, SCORE = 4, 8, 32  # bits of a block's exponent, of a channel, of a score
+
+
+def _power(count: int) -> int:
+    return 1 << (count - 1).bit_length()
+
+
+def _memories(arch: ArchConfig) -> Iterator[Memory]:
+    """Pages, queries, rows of the pass, scores, weights and sums."""
+    wide, rows, several = arch.position_channels, arch.attention_rows, arch.attention_positions
+    parts, turns = -(-arch.head_dim // wide), -(-arch.per_group // rows)
+    heads, blocks, words = _power(arch.kv_heads), wide // BLOCK, PAGE // several
+    for _ in range(2):  # keys and values
+        yield PAGES * words * _power(parts), several * wide * VALUE
+        yield PAGES * words, several * WORD_BITS // 2
+    for bits in (SCORE, WEIGHT_BITS):
+        yield BUFFERS * words, several * rows * bits
+    for _ in range(arch.tokens):
+        at = heads * _power(turns) * _power(parts)
+        yield at, rows * wide * VALUE
+        yield at, rows * blocks * EXPONENT
+        for _ in range(2):  # two that read
+            yield 2 * heads * _power(-(-arch.head_dim // (WORD_BITS // VALUE))), WORD_BITS
+        run = BLOCK // several  # channels whose sums leave one after the other
+        yield 2 * _power(turns) * _power(parts) * run, rows * wide // run * SUM_BITS
+        yield 2 * _power(turns), rows * TOTAL_BITS
+
+
+GROUPS = (
+    Group("blocks of q, k and v", r"units\.qkv", one, copies=tokens),
+    Group("attention", r"units\.attention.*",
+          lambda a: (1, a.attention_channels, a.attention_channels * a.attention_rows,
+                     a.position_channels * a.attention_rows),
+          memories=_memories),
+    # A lane's port has an arbiter for them.
+    Group("keys and values in memory", r"memory\.((read|write|reads|writes)_kv|arbiter_lane).*",
+          lambda a: (1, a.row_lanes, a.row_lanes * a.port_bits),
+          memories=lambda a: [(a.row_fifo, a.port_bits)] * a.row_lanes),
+)  # fmt: skip
+
+
+class Layer(InHardware):
+    """Attention in the accelerator: keys and values over the lanes' channels, head by head."""
+
+    graph, groups, steps = GRAPH, GROUPS, STEPS
+    searched = SEARCHED
+
+    def capacities(self, sizes: Sizes) -> dict[str, int]:
+        kv_heads, per_group = sizes.n_kv_heads, sizes.per_group
+        return {"kv_heads": kv_heads, "per_group": per_group, "head_dim": sizes.head_dim}
+
+    def refusals(self, sizes: Sizes, formats: Formats) -> Iterator[str]:
+        yield from self.too_wide(sizes, formats, "all heads of attention")
+        if sizes.head_dim % WORD:
+            yield (
+                f"attention has head_dim {sizes.head_dim}, but the hardware takes multiples of "
+                f"{WORD}; run the model on the engine"
+            )
+        most = {(unit, f.name): f.max for unit, fields in GRAPH.commands.items() for f in fields}
+        for what, value, top in (
+            ("a head_dim of {:,}", sizes.head_dim, HEAD_DIM),
+            ("{:,} heads of keys", sizes.n_kv_heads, most["attention", "heads"]),
+            ("{:,} queries for each head of keys", sizes.per_group, most["attention", "per_group"]),
+            ("{:,} rows of q, k and v", sizes.in_rows, most["qkv", "count"]),
+        ):
+            if value > top:
+                yield (
+                    f"attention has {what.format(value)}, but the hardware takes at most {top:,}; "
+                    f"run the model on the engine"
+                )
+
+    def job_sizes(self, sizes: Sizes, arch: ArchConfig) -> dict[str, int]:
+        words = sizes.n_kv_heads * (1 + position_words(sizes, arch))
+        channels = {"qkv_channels": sizes.in_rows, "mean_channels": sizes.out_dim}
+        return {**channels, "kv_words": words, "kv_before": words}
+
+    def commands(
+        self, mixer: Mixer, formats: Formats, arch: ArchConfig
+    ) -> dict[str, dict[str, int]]:
+        c, rows = mixer.sizes, arch.attention_rows
+        turns = -(-c.per_group // rows)
+        return {
+            "qkv": {"count": c.in_rows, "head_dim": c.head_dim},
+            "attention": {
+                "heads": c.n_kv_heads,
+                "per_group": c.per_group,
+                "head_dim": c.head_dim,
+                "parts": -(-c.head_dim // arch.position_channels),
+                "turns": turns,
+                "last_rows": c.per_group - (turns - 1) * rows,
+                "score": mixer.score,
+                "mean": mixer.mean,
+            },
+            **self.transform(mixer, formats),
+        }
+
+    def words(self, sizes: Sizes, arch: ArchConfig) -> dict[str, int]:
+        return {"kv": 1 + position_words(sizes, arch)}
+
+    def runs(self, sizes: Sizes) -> dict[str, int]:
+        """One for each head of keys and values."""
+        return {"kv": sizes.n_kv_heads}
+
+    def state_bytes(
+        self, sizes: Sizes, order: str, state: Mapping[str, NDArray[Any]], arch: ArchConfig
+    ) -> dict[str, NDArray[np.uint8]]:
+        (positions, heads), wide = state["k_exp"].shape[:2], arch.position_channels
+        values = np.zeros((heads, positions, position_words(sizes, arch) * WORD), np.uint8)
+        exponents = np.zeros((heads, positions, WORD), np.uint8)
+        parts = -(-sizes.head_dim // wide)
+        halves = values.reshape(heads, positions, parts, 2, wide)
+        for n, name in enumerate(("k", "v")):
+            given = np.asarray(state[name], np.int8).view(np.uint8)[..., : sizes.head_dim]
+            padded = np.pad(given, [(0, 0), (0, 0), (0, -sizes.head_dim % wide)]).swapaxes(0, 1)
+            halves[..., n, :] = padded.reshape(heads, positions, parts, wide)
+            codes = np.zeros((positions, heads, 2 * HALF), np.uint8)
+            exps = np.asarray(state[f"{name}_exp"], np.uint8)
+            codes[..., : exps.shape[-1]] = exps
+            packed = codes[..., ::2] | codes[..., 1::2] << 4
+            exponents[..., n * HALF : (n + 1) * HALF] = packed.swapaxes(0, 1)
+        return spread(arch, "kv", exponents, values)
+
+    def cycles(self, work: Any, sizes: Sizes, counts: Mapping[str, int]) -> dict[str, int]:
+        return cycles(work, sizes)
+
+    def observed(
+        self,
+        at: str,
+        sizes: Sizes,
+        formats: Formats,
+        take: Taken,
+        rows: Ints,
+        kinds: Mapping[str, int],
+    ) -> Found:
+        quantized = take("qkv", sizes.in_rows)
+        for name in ("k", "v"):
+            mine = quantized.take(sizes.sections()[name]).reshape(sizes.n_kv_heads, sizes.head_dim)
+            yield from blocked(f"{at}.attention.{name}", mine, numerics(sizes).block)
+        yield from carried(at, take("mean", sizes.out_dim))
+        yield from carried(at, take("hadamard", out_channels(sizes, formats)))

@@ -6,16 +6,22 @@ from typing import Any
 
 import numpy as np
 
+from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, WORD
 from lightmamba.arch.spread import rows
 from lightmamba.arch.steps import HELD, Table, column, every, joined
-from lightmamba.blocks.attention.layout import position_words
-from lightmamba.blocks.attention.sizes import Sizes
+from lightmamba.blocks.attention.arithmetic import Sizes
 from lightmamba.numerics.attention import PAGE
 
-__all__ = ["STEPS", "cycles"]
+__all__ = ["STEPS", "cycles", "position_words"]
 
 Counts = Mapping[str, int]  # sizes of the graph
+
+
+def position_words(sizes: Sizes, arch: ArchConfig) -> int:
+    """64-bit words of a key and its value: W/M channels of one, then as many of the other."""
+    wide = arch.position_channels
+    return -(-sizes.head_dim // wide) * 2 * wide // WORD
 
 
 def _turn(work: Any, layer: Sizes) -> int:
@@ -37,7 +43,7 @@ def _pages(work: Any) -> int:
     return -(-seen // PAGE)
 
 
-def cycles(work: Any, layer: Sizes, sizes: Counts) -> dict[str, int]:
+def cycles(work: Any, layer: Sizes) -> dict[str, int]:
     """Cycles in which the array works."""
     pages = layer.n_kv_heads * len(work.slots) * _pages(work)
     return {"attention": pages * _turns(work, layer) * _turn(work, layer)}

@@ -1,5 +1,6 @@
 """A Mamba2 mixer in exact integers, by the numerics objects themselves: slow, plain, the truth."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,9 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks.mamba2.quantized import Constants, Mixer
-from lightmamba.blocks.mamba2.state import bc_block, natural, put_natural, ssm_step, x_block
-from lightmamba.blocks.protocols import Observe, Rms
+from lightmamba.blocks import layer
+from lightmamba.blocks.kind import Arrays, Integers
+from lightmamba.blocks.layer import Observe, Rms, hadamard_shift
+from lightmamba.blocks.mamba2.quantized import (
+    TILE,
+    Constants,
+    Exponents,
+    Mixer,
+    Sizes,
+    bc_block,
+    natural,
+    padded_state,
+    put_natural,
+    ssm_step,
+    x_block,
+)
 from lightmamba.numerics.blocks import Pow2Block
 from lightmamba.numerics.conv import CausalConv, Silu
 from lightmamba.numerics.gate import Gate
@@ -18,12 +32,15 @@ from lightmamba.numerics.linear import RmsNorm
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 from lightmamba.numerics.ssm import Discretize
+from lightmamba.numerics.tables import Q5_11, tables
 
-__all__ = ["LOSSES", "Arithmetic", "Scan"]
+__all__ = ["UNIT_EXP", "Arithmetic", "Layer", "Mixer", "Scan", "Sizes"]
 
 CONV, SILU, GATE, NORM, DISCRETIZE = CausalConv(), Silu(), Gate(), RmsNorm(), Discretize()
-LOSSES = ("conv.input", "conv", "dt", "ssm.h", "ssm.y", "gate", "hadamard")
 Array = NDArray[Any]
+# Random layers: int16 rows up to 8 and outputs of the convolution up to 16, int24 y up to 2,048,
+# int16 D and norm weights up to 4, and a typical y·silu(z).
+ROWS_EXP, CONV_EXP, STATE_EXP, Y_EXP, UNIT_EXP, MIXED = -12, -11, -22, -12, -13, 8.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +58,7 @@ class Scan:
     decay: Ints  # (..., nheads), 24 fractional bits
 
 
-class Arithmetic:
+class Arithmetic(layer.Arithmetic):
     """Arithmetic of a layer between its projections.
 
     Parameters
@@ -52,9 +69,9 @@ class Arithmetic:
     """
 
     def __init__(self, mixer: Mixer, formats: Formats) -> None:
-        self.sizes, self.mixer, self.k = mixer.sizes, mixer, Constants.of(mixer)
+        super().__init__(mixer, formats)
+        self.k, self.ssm = Constants.of(mixer), ssm_step(mixer.sizes, formats)
         self.x_block, self.bc_block = x_block(mixer.sizes), bc_block(mixer.sizes, formats)
-        self.ssm, self.transform = ssm_step(mixer.sizes, formats), formats.transform
 
     def run(
         self,
@@ -64,7 +81,6 @@ class Arithmetic:
         lost: Counter[str],
         observe: Observe | None = None,
     ) -> tuple[Ints, Rms]:
-        """See :class:`lightmamba.blocks.protocols.Arithmetic`."""
         c, lead = self.sizes, rows.shape[:2]
         scan, xBC, after, lost_front = self.front(rows, state["conv"])
         state["conv"][...] = after
@@ -154,11 +170,106 @@ class Arithmetic:
         """1/rms of each norm group of (vectors, d_inner)."""
         return NORM(g, 0, self.sizes.ngroups, self.mixer.eps_gate)
 
-    def hadamard(self, x: Ints) -> tuple[Ints, int]:
-        """Transform within each norm group, (vectors, channels of out_proj), and overflows."""
-        return self.transform(x, self.sizes.ngroups, self.k.hadamard)
-
 
 def _blocks(op: Pow2Block, x: Ints) -> Any:
     width = -x.shape[-1] % op.block
     return op(np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width)]))
+
+
+class Layer(Integers):
+    """Numbers and arithmetic of Mamba2."""
+
+    losses = ("conv.input", "conv", "dt", "ssm.h", "ssm.y", "gate", "hadamard")
+
+    def state(self, sizes: Sizes, formats: Formats) -> Arrays:
+        """Last inputs of the convolution, and the SSM state in its tiles."""
+        d_state, rows = padded_state(sizes, formats), math.gcd(TILE, sizes.headdim)
+        tiles, blocks = sizes.headdim // rows, d_state // ssm_step(sizes, formats).block
+        h = np.int8 if formats.state_bits == 8 else np.int16
+        return {
+            "conv": (np.int8, (sizes.d_conv - 1, sizes.conv_dim)),
+            "h": (h, (sizes.nheads, tiles, d_state, rows)),
+            "h_exp": (np.uint8, (sizes.nheads, tiles, blocks, rows)),
+        }
+
+    def record(self, sizes: Sizes, formats: Formats) -> Arrays:
+        wide, block = x_block(sizes).block, bc_block(sizes, formats).block
+        x_blocks, blocks = -(-sizes.headdim // wide), -(-sizes.d_state // block)
+        i8, i32 = np.int8, np.int32
+        return {
+            "taps": (i8, (sizes.conv_dim,)),  # input of the convolution
+            "x": (i8, (sizes.nheads, x_blocks * wide)), "x_exp": (i8, (sizes.nheads, x_blocks)),
+            "B": (i8, (sizes.ngroups, blocks * block)), "B_exp": (i8, (sizes.ngroups, blocks)),
+            "dt": (i32, (sizes.nheads,)), "dt_shift": (i32, (sizes.nheads,)),
+            "decay": (i32, (sizes.nheads,)),
+        }  # fmt: skip
+
+    def bytes_per_token(self, sizes: Sizes, formats: Formats) -> dict[str, int]:
+        """The state read and written, the convolution's inputs too."""
+        elements = sizes.nheads * sizes.headdim * padded_state(sizes, formats)
+        exponents = elements // ssm_step(sizes, formats).block
+        return {
+            "state": 2 * (elements * formats.state_bits // 8 + exponents),
+            "conv_state": sizes.d_conv * sizes.conv_dim,  # three read, one written
+        }
+
+    def float_values(self, sizes: Sizes) -> int:
+        return sizes.nheads * sizes.headdim * sizes.d_state
+
+    def float_chunk(self, sizes: Sizes, vectors: int) -> int:
+        """A row of the matrix of a chunk."""
+        return sizes.nheads * min(sizes.chunk_size, vectors)
+
+    def output(self, sizes: Sizes, formats: Formats) -> tuple[float, float]:
+        order, shift = formats.transform.size(sizes.group_dim), hadamard_shift(sizes, formats)
+        gain = 0.4 / math.sqrt(order * sizes.ngroups)
+        return gain, MIXED * math.sqrt(order) * 2.0 ** -(Y_EXP + shift)
+
+    def random_mixer(self, rng: np.random.Generator, sizes: Sizes, formats: Formats) -> Mixer:
+        """Slow and fast decays, and all sizes of dt."""
+        c = sizes
+        # A from 1/64 to 16 and dt from 0.001 to 0.3, both spread evenly over the octaves.
+        A = np.exp2(rng.uniform(-6, 4, c.nheads)) * math.log2(math.e)
+        A_shift = 15 - np.frexp(A * (1 + 2.0**-16))[1]
+        dt = np.exp(rng.uniform(math.log(1e-3), math.log(0.3), c.nheads))
+        # Inputs of the convolution have 8 bits for ±8 or ±16; taps 8 for ±1 to ±4.
+        weight_exp = rng.integers(-7, -4, c.conv_dim)
+        taps = rng.standard_normal((c.d_conv, c.conv_dim)) / math.sqrt(c.d_conv)
+        in_shift = rng.integers(8, 10, c.conv_dim)
+        unit = ROWS_EXP + in_shift + weight_exp
+        bias = 0.2 * rng.standard_normal(c.conv_dim) * c.conv_bias
+        low, high = tables()[1].limits(*c.dt_limit)
+
+        def fixed(
+            value: NDArray[np.float64], exponent: NDArray[np.int64] | int, bits: int
+        ) -> NDArray[np.float64]:
+            top = 1 << (bits - 1)
+            return np.rint(value * 2.0 ** -np.asarray(exponent, float)).clip(-top, top - 1)
+
+        return Mixer(
+            sizes=sizes,
+            exponents=self._exponents(sizes, formats),
+            conv_weight=fixed(taps, weight_exp, 8).astype(np.int8),
+            conv_bias=fixed(bias, unit, 24).astype(np.int32),
+            conv_in_shift=in_shift.astype(np.int8),
+            conv_out_shift=(CONV_EXP - unit).astype(np.int8),
+            dt_bias=fixed(np.log(np.expm1(dt)), Q5_11, 16).astype(np.int16),
+            A=fixed(A, -A_shift, 16).astype(np.int16),
+            A_shift=A_shift.astype(np.int8),
+            D=fixed(1 + 0.3 * rng.standard_normal(c.nheads), UNIT_EXP, 16).astype(np.int16),
+            gate_weight=fixed(1 + 0.3 * rng.standard_normal(c.d_inner), UNIT_EXP, 16).astype(
+                np.int16
+            ),
+            eps_gate=max(1, round(c.eps * c.group_dim * 2.0 ** (-2 * Y_EXP))),
+            dt_low=low,
+            dt_high=high,
+        )
+
+    def _exponents(self, sizes: Sizes, formats: Formats) -> Exponents:
+        return Exponents(
+            z=ROWS_EXP, x=ROWS_EXP, B=ROWS_EXP, C=ROWS_EXP,
+            conv_x=CONV_EXP, conv_B=CONV_EXP, conv_C=CONV_EXP,
+            state=STATE_EXP, y=Y_EXP, D=UNIT_EXP,
+            gate=Y_EXP, gate_weight=UNIT_EXP, weighted=Y_EXP,
+            hadamard_shift=hadamard_shift(sizes, formats),
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A Mamba2 mixer as the kernels take it: the structs of ``types.hpp``, and single phases."""
+"""A Mamba2 mixer as the kernels take it: the structs of ``kernels.hpp``, and single phases."""
 
 import ctypes
 import math
@@ -9,31 +9,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.blocks.kind import Arrays, Kernels
 from lightmamba.blocks.mamba2.arithmetic import Arithmetic, Scan
-from lightmamba.blocks.mamba2.quantized import Constants, Mixer
-from lightmamba.blocks.mamba2.sizes import Sizes
-from lightmamba.blocks.mamba2.state import TILE, bc_block, natural, padded_state, ssm_step, x_block
-from lightmamba.blocks.phases import Phases
+from lightmamba.blocks.mamba2.quantized import (
+    TILE,
+    Constants,
+    Mixer,
+    Sizes,
+    bc_block,
+    natural,
+    padded_state,
+    ssm_step,
+    x_block,
+)
+from lightmamba.blocks.phases import ByPhases
 from lightmamba.native.structs import fields, header
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Compiled", "WorkStruct", "describe", "fits", "observables", "transform_shift", "work"]
+__all__ = ["Compiled", "Layer", "Struct", "Work"]
 
 Array = NDArray[Any]
 FRONT, MIX, SCAN, GATE = range(4)  # phases, in the order of kernels.hpp
 ARRAYS = ("conv_in_shift", "conv_weight", "conv_bias", "conv_out_shift", "conv_silu_shift",
           "dt_bias", "A", "A_shift", "D", "gate_weight")  # fmt: skip
-RECORDED = (
-    "taps",
-    "x",
-    "x_exp",
-    "B",
-    "B_exp",
-    "dt",
-    "dt_shift",
-    "decay",
-)  # of a token: state.record
 NUMBERS = ("frame", "y", "D_shift", "z_silu", "gate", "weighted")
 WORK = ("conv", "x", "x_exp", "B", "B_exp", "C", "C_exp", "dt", "dt_shift", "decay", "y", "g",
         "squares")  # fmt: skip
@@ -45,104 +44,14 @@ class Struct(ctypes.Structure):
     _fields_ = fields("Mamba2", path=header("mamba2"))
 
 
-class WorkStruct(ctypes.Structure):
+class Work(ctypes.Structure):
     """Between the projections."""
 
     _fields_ = fields("Mamba2Work", path=header("mamba2"))
 
 
-def fits(sizes: Sizes) -> bool:
-    """Tell whether the kernels take these sizes."""
-    return sizes.d_conv <= 16
-
-
-def transform_shift(mixer: Mixer) -> int:
-    """Right shift after the online transform."""
-    return mixer.exponents.hadamard_shift
-
-
-def describe(
-    mixer: Mixer, formats: Formats, tables: int, at: Mapping[str, int], keep: Callable[[Any], int]
-) -> Struct:
-    """Struct of one layer.
-
-    Parameters
-    ----------
-    mixer, formats
-        Of the layer.
-    tables : int
-        Address of the tables.
-    at : {name: bytes}
-        Where each array of the state lies.
-    keep
-        Copies values to int32 that stay, and gives their address.
-    """
-    c, k, ssm = mixer.sizes, Constants.of(mixer), ssm_step(mixer.sizes, formats)
-    return Struct(
-        tables=tables, in_rows=c.in_rows, d_inner=c.d_inner, conv_dim=c.conv_dim, d_conv=c.d_conv,
-        nheads=c.nheads, headdim=c.headdim, ngroups=c.ngroups, d_state=c.d_state,
-        padded_state=padded_state(c, formats), state_block=ssm.block, state_bits=ssm.bits,
-        dithered=ssm.rounding == "dither", x_block=x_block(c).block,
-        bc_block=bc_block(c, formats).block, tile_rows=math.gcd(TILE, c.headdim),
-        eps_gate=mixer.eps_gate, dt_low=mixer.dt_low, dt_high=mixer.dt_high,
-        **{f"{name}_at": start for name, start in at.items()},
-        **{name: keep(getattr(k, name)) for name in ARRAYS},
-        **{name: int(getattr(k, name)) for name in NUMBERS},
-    )  # fmt: skip
-
-
-def work(sizes: Sizes, formats: Formats) -> dict[str, tuple[Any, tuple[int, ...]]]:
-    """Type and shape, per vector, of what lies between the projections."""
-    c, wide, block = sizes, x_block(sizes).block, bc_block(sizes, formats).block
-    x_blocks, blocks = -(-c.headdim // wide), -(-c.d_state // block)
-    i8, i16, i32, i64 = np.int8, np.int16, np.int32, np.int64
-    return {
-        "conv": (i16, (c.conv_dim,)),
-        "x": (i8, (c.nheads, x_blocks * wide)), "x_exp": (i8, (c.nheads, x_blocks)),
-        "B": (i8, (c.ngroups, blocks * block)), "B_exp": (i8, (c.ngroups, blocks)),
-        "C": (i8, (c.ngroups, blocks * block)), "C_exp": (i8, (c.ngroups, blocks)),
-        "dt": (i32, (c.nheads,)), "dt_shift": (i32, (c.nheads,)), "decay": (i32, (c.nheads,)),
-        "y": (i32, (c.d_inner,)), "g": (i32, (c.d_inner,)), "squares": (i64, (c.nheads,)),
-    }  # fmt: skip
-
-
-def observables(
-    sizes: Sizes,
-    arrays: Mapping[str, Array],
-    state: Mapping[str, Any],
-    position: NDArray[np.int64],
-) -> Iterator[tuple[str, Array]]:
-    """Names and values of a layer that has just run, but for those that every kind has.
-
-    ``arrays`` begin with (batch, seqlen), ``state`` with (batch,); ``position`` (batch,) is from
-    before these tokens.
-    """
-    yield "conv.out", arrays["conv"]
-    yield "conv.state", state["conv"]
-    for name in ("x", "x_exp", "B", "B_exp", "C", "C_exp", "dt", "dt_shift", "decay"):
-        yield f"ssm.{name}", arrays[name]
-    yield "ssm.h", natural(state["h"])
-    yield "ssm.h_exp", natural(state["h_exp"])
-    y = arrays["y"]
-    yield "ssm.y", y.reshape(*y.shape[:2], sizes.nheads, sizes.headdim)
-    yield "gate.g", arrays["g"]
-    yield "gate.weighted", arrays["weighted"]
-
-
-class Compiled(Arithmetic):
-    """The operations of :class:`~lightmamba.blocks.mamba2.arithmetic.Arithmetic`, compiled.
-
-    Parameters
-    ----------
-    mixer, formats
-        Of one layer.
-    phases : Phases
-        Runs single phases of the layer.
-    """
-
-    def __init__(self, mixer: Mixer, formats: Formats, phases: Phases) -> None:
-        super().__init__(mixer, formats)
-        self.phases = phases
+class Compiled(ByPhases, Arithmetic):
+    """The operations of ``Arithmetic``, compiled."""
 
     def front(
         self, rows: Ints, state: NDArray[np.int8]
@@ -177,8 +86,61 @@ class Compiled(Arithmetic):
         lost = run(GATE)
         return run.arrays["g"], run.arrays["weighted"], lost["gate"]
 
-    def hadamard(self, x: Ints) -> tuple[Ints, int]:
-        run = self.phases.begin(1, len(x))
-        run.arrays["weighted"][:] = x
-        lost = run(None)
-        return run.arrays["mixed"], lost["hadamard"]
+
+class Layer(Kernels):
+    """Mamba2 with up to 16 taps."""
+
+    def fits(self, sizes: Sizes) -> bool:
+        return sizes.d_conv <= 16
+
+    def describe(
+        self,
+        mixer: Mixer,
+        formats: Formats,
+        tables: int,
+        at: Mapping[str, int],
+        keep: Callable[[Any], int],
+    ) -> Struct:
+        c, k, ssm = mixer.sizes, Constants.of(mixer), ssm_step(mixer.sizes, formats)
+        return Struct(
+            tables=tables, in_rows=c.in_rows, d_inner=c.d_inner, conv_dim=c.conv_dim,
+            d_conv=c.d_conv, nheads=c.nheads, headdim=c.headdim, ngroups=c.ngroups,
+            d_state=c.d_state, padded_state=padded_state(c, formats), state_block=ssm.block,
+            state_bits=ssm.bits, dithered=ssm.rounding == "dither", x_block=x_block(c).block,
+            bc_block=bc_block(c, formats).block, tile_rows=math.gcd(TILE, c.headdim),
+            eps_gate=mixer.eps_gate, dt_low=mixer.dt_low, dt_high=mixer.dt_high,
+            **{f"{name}_at": start for name, start in at.items()},
+            **{name: keep(getattr(k, name)) for name in ARRAYS},
+            **{name: int(getattr(k, name)) for name in NUMBERS},
+        )  # fmt: skip
+
+    def work(self, sizes: Sizes, formats: Formats) -> Arrays:
+        c, wide, block = sizes, x_block(sizes).block, bc_block(sizes, formats).block
+        x_blocks, blocks = -(-c.headdim // wide), -(-c.d_state // block)
+        i8, i16, i32, i64 = np.int8, np.int16, np.int32, np.int64
+        return {
+            "conv": (i16, (c.conv_dim,)),
+            "x": (i8, (c.nheads, x_blocks * wide)), "x_exp": (i8, (c.nheads, x_blocks)),
+            "B": (i8, (c.ngroups, blocks * block)), "B_exp": (i8, (c.ngroups, blocks)),
+            "C": (i8, (c.ngroups, blocks * block)), "C_exp": (i8, (c.ngroups, blocks)),
+            "dt": (i32, (c.nheads,)), "dt_shift": (i32, (c.nheads,)), "decay": (i32, (c.nheads,)),
+            "y": (i32, (c.d_inner,)), "g": (i32, (c.d_inner,)), "squares": (i64, (c.nheads,)),
+        }  # fmt: skip
+
+    def observables(
+        self,
+        sizes: Sizes,
+        arrays: Mapping[str, Array],
+        state: Mapping[str, Any],
+        position: NDArray[np.int64],
+    ) -> Iterator[tuple[str, Array]]:
+        yield "conv.out", arrays["conv"]
+        yield "conv.state", state["conv"]
+        for name in ("x", "x_exp", "B", "B_exp", "C", "C_exp", "dt", "dt_shift", "decay"):
+            yield f"ssm.{name}", arrays[name]
+        yield "ssm.h", natural(state["h"])
+        yield "ssm.h_exp", natural(state["h_exp"])
+        y = arrays["y"]
+        yield "ssm.y", y.reshape(*y.shape[:2], sizes.nheads, sizes.headdim)
+        yield "gate.g", arrays["g"]
+        yield "gate.weighted", arrays["weighted"]

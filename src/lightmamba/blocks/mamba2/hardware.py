@@ -1,285 +1,199 @@
-"""A Mamba2 layer's hardware: its units, streams, commands, losses and clients of memory."""
+"""A Mamba2 layer in the accelerator: its commands and limits; graph, memory, steps and probes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import BLOCK, BLOCKS_HELD, GATE_WEIGHTS, exponents
-from lightmamba.arch.fields import Field
-from lightmamba.arch.hardware import (
-    Client,
-    Counter,
-    Element,
-    Hardware,
-    Inner,
-    Link,
-    Register,
-    Row,
-    Shown,
-    Stream,
-    Unit,
-)
-from lightmamba.arch.latency import HEADS, QUEUE, Y_HEADS
-from lightmamba.blocks.blocked import BLOCKED
+from lightmamba.arch.contract import BLOCK, BLOCKS_HELD, TAPS
+from lightmamba.arch.records import Found, Record, Taken
+from lightmamba.arch.target import Target
+from lightmamba.blocks.in_hardware import InHardware
+from lightmamba.blocks.mamba2 import layout
+from lightmamba.blocks.mamba2.graph import GRAPH, GROUPS
+from lightmamba.blocks.mamba2.observed import Pass, kept
+from lightmamba.blocks.mamba2.observed import layer as observed
+from lightmamba.blocks.mamba2.quantized import Constants, Mixer, Sizes, padded_state
+from lightmamba.blocks.mamba2.steps import STEPS
+from lightmamba.numerics.model_formats import Formats
+from lightmamba.numerics.primitives import Ints
 
-__all__ = ["AGAIN", "DRAWN", "HARDWARE", "MADE", "SUMMED"]
-
-S16, S24, WORD = "s16", "s24", "u64"
-# In a state-space unit that waits for whole heads, cycles from an issue to the new word, to the
-# next step's issue, to y in its buffer but for the adders, and from there to the gate.
-MADE, AGAIN, SUMMED, DRAWN = 24, 15, 37, 4
-Y_ROOM = 6  # rows of y that wait behind the buffer
-
-RECORDS = {
-    "DISCRETE": (
-        Field("dt", 16, "time step"),
-        Field("shift", 6, "its exponent"),
-        Field("decay", 24, "what the state keeps"),
-        Field("D", 16, "share of x in y", signed=True),
-    ),
-    "BLOCKED": BLOCKED,
-}
-SIZES = {
-    "d_inner": "channels of x, z and y",
-    "conv_dim": "channels of x, B and C",
-    "conv_words": "a word of parameters for each of them, and a header to every eight",
-    "bc_channels": "channels of B and C",
-    "nheads": "heads",
-    "ngroups": "norm groups",
-    "group_dim": "channels of a norm group",
-    "headdim": "rows of a head's state",
-    "state_words": "words of S elements of a layer's state",
-    "row_words": "words of S elements of a row",
-    "head_words": "words of S elements of a head",
-    "record_words": "64-bit words of a layer in the record of a pass",
-}
+__all__ = ["Layer"]
 
 
-def _records(config: ArchConfig) -> bool:
-    """Whether a pass may leave tokens undecided."""
-    return config.undecided > 0
+class Layer(InHardware):
+    """Mamba2 in the accelerator."""
 
+    graph, groups, steps, keeps = GRAPH, GROUPS, STEPS, True
 
-def _whole(config: ArchConfig) -> bool:
-    return config.whole_heads
+    def capacities(self, sizes: Sizes) -> dict[str, int]:
+        padded = -(-sizes.d_state // BLOCK) * BLOCK
+        return {
+            "heads": sizes.nheads,
+            "groups": sizes.ngroups,
+            "padded_state": padded,
+            "head_rows": sizes.headdim,
+        }
 
+    def refusals(self, sizes: Sizes, formats: Formats) -> Iterator[str]:
+        yield from self.too_wide(sizes, formats, "a whole norm group")
+        if sizes.d_conv > TAPS:
+            yield f"the model has d_conv {sizes.d_conv}, but the hardware at most {TAPS} taps"
+        most = {(unit, f.name): f.max for unit, fields in GRAPH.commands.items() for f in fields}
+        for name, value, top in (
+            ("headdim", sizes.headdim, most["ssm", "headdim"]),
+            ("nheads", sizes.nheads, most["ssm", "heads"]),
+            ("ngroups", sizes.ngroups, most["bc", "groups"]),
+            ("d_state", sizes.d_state, 256),
+            ("conv_dim (x, B and C)", sizes.conv_dim, most["conv", "count"]),
+            ("d_inner", sizes.d_inner, most["gate", "count"]),
+        ):
+            if value > top:
+                yield f"the model has {name} {value}, but the hardware takes at most {top}"
 
-def _summed(config: ArchConfig) -> int:
-    return SUMMED + _deep(config)
+    def queues(self, sizes: Sizes, target: Target, order: str) -> Iterator[str]:
+        machine = target.machine
+        if order == "naive" and machine.undecided:
+            yield (
+                f"in the naive order x comes before dt, but the record of undecided tokens, which "
+                f"target {target.name} has, begins with dt; compile in the order reordered"
+            )
+            return
+        if order == "naive":  # dt comes last, so that all of z and x wait
+            for name in ("x_queue", "z_queue"):
+                if (depth := getattr(machine, name)) < sizes.d_inner:
+                    yield (
+                        f"in the naive order {name} holds all {sizes.d_inner} channels of d_inner, "
+                        f"but that of target {target.name} has {depth}; set {name} = "
+                        f"{sizes.d_inner} in the [machine] table of a copy of it, or compile in "
+                        f"the order reordered"
+                    )
+            return
+        # While x of a head alternates with z of the one before, up to a head of x waits for z.
+        # Rows of z wait for nothing but x that came before them, so z_queue may be short.
+        needed, depth = sizes.headdim - BLOCKS_HELD, machine.x_queue
+        if depth < needed:
+            yield (
+                f"x_queue and the {BLOCKS_HELD} channels that wait for their exponents hold one "
+                f"head of headdim {sizes.headdim}, but x_queue of target {target.name} is {depth}; "
+                f"set x_queue = {needed} in the [machine] table of a copy of it"
+            )
 
+    def job_sizes(self, sizes: Sizes, arch: ArchConfig) -> dict[str, int]:
+        head_words = sizes.headdim * arch.row_words // arch.word_rows
+        return {
+            "d_inner": sizes.d_inner,
+            "conv_dim": sizes.conv_dim,
+            "conv_words": layout.parameter_words(sizes)["conv_params"],
+            "nheads": sizes.nheads,
+            "bc_channels": 2 * sizes.ngroups * sizes.d_state,
+            "ngroups": sizes.ngroups,
+            "group_dim": sizes.group_dim,
+            "headdim": sizes.headdim,
+            "head_words": head_words,
+            "state_words": sizes.nheads * head_words,
+            "row_words": arch.row_words,
+            "record_words": layout.words(sizes, arch)["record"],
+        }
 
-def _deep(config: ArchConfig) -> int:
-    """Additions of a row over its blocks and words; of a part of a block fewer, but it waits."""
-    within = (config.block_elements.bit_length() - BLOCK.bit_length()) // 2
-    return within + config.bc_blocks.bit_length() - 1 + (config.row_words > 1) + _parts(config)
+    def in_sections(self, sizes: Sizes, order: str) -> list[tuple[str, int]]:
+        size = {kind: part.stop - part.start for kind, part in sizes.sections().items()}
+        kinds = ("z", "x", "B", "C", "dt") if order == "naive" else ("dt", "B", "C")
+        sections = [(kind, size[kind]) for kind in kinds]
+        if order != "naive":
+            turns = size["x"] + size["z"] - 2 * sizes.headdim
+            sections += [("x", sizes.headdim), ("x|z", turns), ("z", sizes.headdim)]
+        return sections
 
+    def commands(
+        self, mixer: Mixer, formats: Formats, arch: ArchConfig
+    ) -> dict[str, dict[str, int]]:
+        c, k = mixer.sizes, Constants.of(mixer)
+        return {
+            "discretize": {"count": c.nheads, "low": mixer.dt_low, "high": mixer.dt_high},
+            "conv": {
+                "count": c.conv_dim,
+                **{
+                    f"silu_{kind}": int(k.conv_silu_shift[c.sections()[kind].start - c.d_inner])
+                    for kind in ("B", "C", "x")
+                },
+            },
+            "blocks": {"count": c.conv_dim, "headdim": c.headdim, "d_state": c.d_state},
+            "bc": {"groups": c.ngroups, "d_state": c.d_state},
+            "ssm": {
+                "heads": c.nheads,
+                "per_group": c.nheads // c.ngroups,
+                "headdim": c.headdim,
+                "words": arch.row_words,
+                "stride": padded_state(c, formats),
+                "frame": k.frame,
+                "y": k.y,
+                "D_shift": k.D_shift,
+                "dither": int(formats.state_rounding == "dither"),
+            },
+            "gate": {
+                "count": c.d_inner,
+                "group_dim": c.group_dim,
+                "silu": k.z_silu,
+                "shift": k.gate,
+                "weighted": k.weighted,
+            },
+            "rms_out": {"count": c.ngroups, "eps": mixer.eps_gate},
+            **self.transform(mixer, formats),
+        }
 
-def _parts(config: ArchConfig) -> int:
-    """Cycles that a word waits for the exponent of its block, where this has several words."""
-    return config.block_words if config.block_words > 1 else 0
+    def row_order(self, sizes: Sizes, order: str) -> Ints:
+        return layout.row_order(sizes, order)
 
+    def parameters(self, mixer: Mixer, rows: Ints) -> dict[str, NDArray[np.uint64]]:
+        return layout.parameters(mixer, rows)
 
-def _made(config: ArchConfig) -> int:
-    return MADE + _parts(config) + QUEUE
+    def words(self, sizes: Sizes, arch: ArchConfig) -> dict[str, int]:
+        return layout.words(sizes, arch)
 
+    def heads(self, sizes: Sizes, arch: ArchConfig) -> tuple[int, int]:
+        """Heads of the SSM state, whose rows are padded."""
+        return sizes.nheads, sizes.headdim * arch.padded_state
 
-def _again(config: ArchConfig) -> int:
-    return AGAIN + _parts(config)
+    def registers(self, sizes: Sizes) -> dict[str, int]:
+        """Registers that say how much of B is in a record."""
+        return {"b_channels": sizes.ngroups * sizes.d_state, "d_state": sizes.d_state}
 
+    def state_bytes(
+        self, sizes: Sizes, order: str, state: Mapping[str, NDArray[Any]], arch: ArchConfig
+    ) -> dict[str, NDArray[np.uint8]]:
+        return layout.state_bytes(sizes, order, state, arch)
 
-def _head_words(config: ArchConfig) -> int:
-    """Words of the state of a head."""
-    return config.head_rows * config.row_words // config.word_rows
+    def cycles(self, work: Any, sizes: Sizes, counts: Mapping[str, int]) -> dict[str, int]:
+        """Rows of x come in and leave one by one, however many a word of the state holds."""
+        return {"ssm": max(work.steps * counts["state_words"], counts["d_inner"])}
 
+    def depths(self, sizes: Sizes) -> dict[str, int]:
+        return {"x_queue": sizes.headdim, "z_queue": 2 * sizes.headdim}
 
-def _written(config: ArchConfig) -> int:
-    """Words of the state in the pipeline and in the queue behind it."""
-    return MADE + _parts(config) + 2 + max(3, config.state_fifo)
+    def observed(
+        self,
+        at: str,
+        sizes: Sizes,
+        formats: Formats,
+        take: Taken,
+        rows: Ints,
+        kinds: Mapping[str, int],
+    ) -> Found:
+        yield from observed(at, sizes, formats, take, rows, kinds)
 
+    def taken_apart(
+        self, layers: Sequence[Sizes], arch: ArchConfig, seen: Mapping[str, Record], steps: int
+    ) -> Pass:
+        return Pass(layers, arch, seen, steps)
 
-def _ssm(config: ArchConfig) -> int:
-    """Operands of whole heads come from memories, and one vector's are chosen."""
-    return 23 + _parts(config) + 2 * config.whole_heads
-
-
-def _y(config: ArchConfig) -> int:
-    """From a row's last word to its y; whole heads of y go through a memory."""
-    return 37 + _deep(config) + 5 * config.whole_heads
-
-
-RMS = Element("mantissa", "u2", observable="rms"), Element("j", "i1", observable="rms_shift")
-STATE = (
-    Element("q", "i1", observable="ssm.h", counted=lambda c: c.state_elements),
-    Element("exp", "u1", observable="ssm.h_exp", counted=lambda c: exponents(c.state_elements)),
-)
-KIND_SHOWN = Element("kind", "u1")
-
-COMMANDS = {
-    "discretize": (
-        Field("count", 10, "heads"),
-        Field("low", 16, "lower clamp of the input of softplus, Q5.11", signed=True),
-        Field("high", 16, "upper clamp", signed=True),
-    ),
-    "conv": (
-        Field("count", 16, "channels (conv_dim)"),
-        *(Field(f"silu_{kind}", 7, f"right shift of {kind} to the sigmoid's input", signed=True)
-          for kind in ("B", "C", "x")),
-    ),
-    "blocks": (
-        Field("count", 16, "channels (conv_dim)"),
-        Field("headdim", 8, "channels of x after which a block ends"),
-        Field("d_state", 9, "channels of B or C after which a block ends"),
-    ),
-    "bc": (
-        Field("groups", 4, "groups of B and C"),
-        Field("d_state", 9, "channels of one group, before padding to blocks of 32"),
-    ),
-    "ssm": (
-        Field("heads", 10, "heads"),
-        Field("per_group", 10, "heads that share B and C"),
-        Field("headdim", 8, "rows of a head"),
-        Field("words", 7, "words of a row (padded d_state / S)"),
-        Field("stride", 9, "elements of a row as the dither counts them"),
-        Field("frame", 9, "shift of dt·x·B into the frame, before the dynamic parts", signed=True),
-        Field("y", 6, "right shift of state times C to y"),
-        Field("D_shift", 9, "right shift of D·x to y, before the dynamic part", signed=True),
-        Field("dither", 1, "round with dither, else half up"),
-    ),
-    "gate": (
-        Field("count", 15, "channels (d_inner)"),
-        Field("group_dim", 15, "channels of a norm group"),
-        Field("silu", 7, "right shift of z to the sigmoid's input", signed=True),
-        Field("shift", 7, "right shift of y·silu(z)", signed=True),
-        Field("weighted", 7, "right shift of g·weight", signed=True),
-    ),
-    "rms_out": (
-        Field("count", 4, "norm groups"),
-        Field("eps", 61, "epsilon in units of the sum"),
-    ),
-}  # fmt: skip
-
-HARDWARE = Hardware(
-    units=(
-    Unit("discretize", "discretize:Discretizer", "dt, and what a head's state keeps",
-         steps="nheads", latency=26,
-         shows=(Shown("heads", "o", (
-             Element("dt", "u2", observable="ssm.dt"),
-             Element("shift", "u1", observable="ssm.dt_shift"),
-             Element("decay", "u4", observable="ssm.decay"))),)),
-    Unit("conv", "conv:Conv", "convolution and SiLU of x, B and C", steps="conv_words",
-         latency=26,
-         shows=(Shown("conv", "o", (KIND_SHOWN, Element("value", "i2", observable="conv.out"))),
-                Shown("conv_in", "probe", (Element("value", "i1", observable="conv.state"),))),
-         work="convolution", whole=True),
-    Unit("blocks", "blocks:Blocks", "an exponent to each block of x, B and C",
-         steps="conv_dim", latency=12,
-         shows=(Shown("x", "o_x", (Element("q", "i1", observable="ssm.x"),
-                                     Element("exp", "u1", observable="ssm.x_exp"))),
-                Shown("bc", "o_bc", (KIND_SHOWN, Element("q", "i1", observable="ssm.{kind}"),
-                                     Element("exp", "u1", observable="ssm.{kind}_exp"))))),
-    Unit("bc", "bc:BCStore", "B and C of a layer, read by the SSM", steps="bc_channels"),
-    Unit("ssm", "ssm:Ssm", "updates the state, and multiplies it by C", steps="state_words",
-         latency=_ssm,
-         shows=(Shown("updates", "probe_h", STATE, shared=True),
-                Shown("y", "o_y", (Element("value", "i4", observable="ssm.y"),))),
-         work="state-space unit", whole=True),
-    Unit("gate", "gate:Gate", "y·silu(z), weighted, and the sum of its squares",
-         steps="d_inner", latency=23,
-         shows=(Shown("gate", "probe", (
-             Element("g", "i4", observable="gate.g"),
-             Element("weighted", "i4", observable="gate.weighted"))),),
-         work="gate"),
-    Unit("rms_out", "rms:RmsUnit", "1/rms of each norm group", steps="ngroups", latency=15,
-         shows=(Shown("rms_out", "o", RMS),)),
-    ),
-    streams=(
-    Stream("dt", "epilogue.o_dt", "discretize.i", S16, "row", "nheads", latency=0, room=1),
-    Stream("heads", "discretize.o", "ssm.i_head", "DISCRETE", "head", "nheads", queue="heads"),
-    Stream("conv", "epilogue.o_conv", "conv.i", "ROW", "row", "conv_dim", latency=0, room=1),
-    Stream("convolved", "conv.o", "blocks.i", "ROW", "channel", "conv_dim"),
-    Stream("bc", "blocks.o_bc", "bc.i", "BLOCKED", "channel of B or C", "bc_channels",
-           room=BLOCKS_HELD + 9),
-    Stream("b", "blocks.o_bc", "ssm.i_b", "BLOCKED", "channel of B, recorded", "bc_channels",
-           room=BLOCKS_HELD + 9, there=_records),
-    Stream("bc_ready", "bc.o_ready", "ssm.i_bc", "u1", "all of them are stored", "one", room=1,
-           shared=True),
-    Stream("x", "blocks.o_x", "ssm.i_x", "BLOCKED", "channel of x", "d_inner", queue="x_queue",
-           room=BLOCKS_HELD + 9),
-    Stream("y", "ssm.o_y", "gate.i_y", S24, "channel", "d_inner", latency=_y),
-    Stream("z", "epilogue.o_z", "gate.i_z", S16, "row", "d_inner", queue="z_queue", latency=0,
-           room=0),
-    Stream("gated", "gate.o", "hadamard.i", S24, "channel", "d_inner"),
-    Stream("sum_out", "gate.o_sum", "rms_out.i", "u61", "sum of squares", "d_inner", "group_dim",
-           latency=22),
-    Stream("rms_out", "rms_out.o", "epilogue.i_rms_out", "RMS", "1/rms", "ngroups"),
-        # Between units and memory.
-    Stream("conv_params", "memory.conv_params", "conv.i_param", WORD, "channel, or a header",
-           "conv_words", shared=True),
-    Stream("head_params", "memory.head_params", "discretize.i_param", WORD, "head", "nheads",
-           shared=True),
-    Stream("gate_params", "memory.gate_params", "gate.i_weight", WORD, "four weights", "d_inner",
-           GATE_WEIGHTS, shared=True),
-    Stream("conv_read", "memory.conv_state", "conv.i_state0", WORD, "two channels", "conv_dim", 2,
-           shared=True),
-    Stream("conv_written", "conv.o_state0", "memory.conv_state", WORD, "two channels", "conv_dim",
-           2, latency=10, shared=True),
-    Stream("state_ahead", "memory.state", "ssm.i_state", "STATE", "word of S", "state_words",
-           queue="state_fifo", latency=1, room=0, shared=True),
-    Stream("state_behind", "ssm.o_state", "memory.state", "STATE", "word of S", "state_words",
-           queue="state_fifo", shared=True),
-    Stream("replayed", "memory.record", "ssm.i_record", WORD, "x, B, dt or decay", "record_words",
-           shared=True, there=_records),
-    Stream("recorded", "ssm.o_record", "memory.record", WORD, "x, B, dt or decay", "record_words",
-           latency=3, room=6, shared=True, there=_records),
-    ),
-    wires=(("ssm.address", "bc.address"), ("bc.B", "ssm.B"), ("bc.C", "ssm.C")),
-    inside=(
-        Inner("ssm_rows", "ssm", "gathers the operands of a head", there=_whole),
-        Inner("ssm_record", "ssm", "reads those of recorded tokens", there=_records),
-        Inner("ssm", "ssm", "updates the state, a word per cycle", hold=1),
-        Inner("ssm_out", "ssm", "hands y on", there=_whole),
-    ),
-    links=(
-        Link("gathered", "head of operands", latency=0, room=HEADS, there=_whole),
-        Link("again_whole", "head of the record", latency=0, room=HEADS, there=_records),
-        Link("again", "word that the next step of a head takes", latency=_again,
-             room=lambda c: _head_words(c) + 1, there=_whole),
-        Link("ended", "layer whose steps are done", latency=1, room=2, there=_records, first=1),
-        Link("done", "head of y", latency=_summed, room=Y_HEADS, there=_whole),
-        Link("y", "row of y", latency=DRAWN, room=Y_ROOM, there=_whole),
-        Link("state_behind", "word of S", latency=_made, room=_written, there=_whole),
-        Link("b", "channel of B, recorded", latency=1, room=1, there=_records),
-    ),
-    counters=(
-    Counter("ssm_busy", "unit", ("ssm.working",)),
-    Counter("ssm_waiting", "unit", ("ssm.waiting",)),
-    Counter("conv.input", "loss", ("conv.lost_input",)),
-    Counter("conv", "loss", ("conv.lost",)),
-    Counter("dt", "loss", ("discretize.lost",)),
-    Counter("ssm.h", "loss", ("ssm.lost_h",)),
-    Counter("ssm.y", "loss", ("ssm.lost_y",)),
-    Counter("gate", "loss", ("gate.lost",)),
-    ),
-    records=RECORDS,
-    apart=("STATE",),
-    sizes=SIZES,
-    commands=COMMANDS,
-    rows=(
-        Row("dt", "dt", "rows of dt, B, C"),
-        Row("B", "conv", "rows of dt, B, C"),
-        Row("C", "conv", "rows of dt, B, C"),
-        Row("x", "conv", "rows of x"),
-        Row("z", "z", "rows of z"),
-    ),
-    turns=(("x", "z"),),
-    clients=(
-        Client("conv_params", "static", "taps, bias and shifts of the convolution"),
-        Client("head_params", "static", "A, D and the bias of dt"),
-        Client("gate_params", "static", "weights of the gated norm"),
-        Client("state", "head", "state of the SSM"),
-        Client("conv_state", "layer", "last inputs of the convolution"),
-        Client("record", "record", "x, B, dt and decay of undecided tokens",
-               there=_records),
-    ),
-    registers=(
-        Register("b_channels", "rw", "channels of B", counted=_records, to="ssm.b_channels"),
-        Register("d_state", "rw", "channels of a group of B", counted=_records, to="ssm.d_state"),
-    ),
-)  # fmt: skip
+    def kept(
+        self,
+        layers: Sequence[Sizes],
+        rows: Sequence[Ints] = (),
+        states: Sequence[Mapping[str, NDArray[Any]]] | None = None,
+    ) -> Any:
+        """Last inputs of the convolution."""
+        return kept(layers, rows, states)

@@ -19,15 +19,16 @@ from lightmamba.arch.contract import (
     WORD,
 )
 from lightmamba.arch.ports import of_token
-from lightmamba.blocks.mamba2.quantized import Mixer
-from lightmamba.blocks.mamba2.sizes import Sizes
-from lightmamba.blocks.mamba2.state import natural
+from lightmamba.blocks.mamba2.graph import GRAPH
+from lightmamba.blocks.mamba2.quantized import Mixer, Sizes, natural
 from lightmamba.numerics.primitives import Ints
 
 __all__ = [
-    "conv_order", "head_elements", "heads", "parameter_words", "parameters", "registers",
-    "row_order", "state_bytes", "words",
+    "ROWS", "block_ends", "conv_order", "parameter_words", "parameters", "row_order", "state_bytes",
+    "words",
 ]  # fmt: skip
+
+ROWS = [row.name for row in GRAPH.rows]
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]
@@ -52,6 +53,23 @@ def conv_order(sizes: Sizes, rows: Ints) -> Ints:
     """Channel of the convolution (of x, B, C) that comes at each place."""
     first = sizes.d_inner
     return rows[(rows >= first) & (rows < first + sizes.conv_dim)] - first
+
+
+def block_ends(sizes: Sizes, order: str, block: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Kind of every channel of the convolution, in their order, and those that end a block.
+
+    Blocks of ``block`` channels restart with every head of x and every group of B and C.
+    """
+    x, b, c = (ROWS.index(name) for name in ("x", "B", "C"))
+    parts, rows = sizes.sections(), conv_order(sizes, row_order(sizes, order)) + sizes.d_inner
+    kinds = np.select([rows < parts["B"].start, rows < parts["C"].start], [x, b], c)
+    ends = np.zeros(len(kinds), np.bool_)
+    runs = {x: sizes.headdim, b: sizes.d_state, c: sizes.d_state}
+    for kind, run in runs.items():
+        mine = kinds == kind
+        place = np.arange(mine.sum()) % run
+        ends[mine] = (place == run - 1) | (place % block == block - 1)
+    return kinds, np.flatnonzero(ends)
 
 
 def parameter_words(sizes: Sizes) -> dict[str, int]:
@@ -111,16 +129,6 @@ def _gate_words(mixer: Mixer, channels: Ints) -> Words:
     return np.pad(weights, (0, -len(weights) % GATE_WEIGHTS)).view("<u8")
 
 
-def heads(sizes: Sizes) -> int:
-    """Heads of a layer's SSM state, which lie in memory one by one."""
-    return sizes.nheads
-
-
-def head_elements(sizes: Sizes, arch: ArchConfig) -> int:
-    """Elements of one of them, its rows padded."""
-    return sizes.headdim * arch.padded_state
-
-
 def words(sizes: Sizes, arch: ArchConfig) -> dict[str, int]:
     """64-bit words of each client in a layer.
 
@@ -136,11 +144,6 @@ def words(sizes: Sizes, arch: ArchConfig) -> dict[str, int]:
     }
 
 
-def registers(sizes: Sizes) -> dict[str, int]:
-    """Registers that say how much of B is in a record."""
-    return {"b_channels": sizes.ngroups * sizes.d_state, "d_state": sizes.d_state}
-
-
 def state_bytes(
     sizes: Sizes, order: str, state: Mapping[str, NDArray[Any]], arch: ArchConfig
 ) -> dict[str, Bytes]:
@@ -150,15 +153,6 @@ def state_bytes(
     beats of the port, a beat of exponents (a byte per 32 elements) before every 32 beats; where
     there are several ports, each has its part of every word. The convolution keeps ``arch.window``
     bytes per channel, in the order of its rows: the last three inputs, the oldest first, and zeros.
-
-    Parameters
-    ----------
-    sizes, order
-        Of the layer, and of the rows of in_proj.
-    state
-        Arrays of the engine for the first sequence of a batch, as ``state.state`` describes them.
-    arch
-        The machine.
     """
     width, ports = arch.padded_state, arch.state_ports
     h, h_exp = (natural(state[name])[0] for name in ("h", "h_exp"))

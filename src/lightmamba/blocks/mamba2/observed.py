@@ -9,34 +9,31 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.records import Found, Record, Taken, Values, blocked, carried, lead, shaped
+from lightmamba.blocks.layer import out_channels
 from lightmamba.blocks.mamba2.layout import conv_order
-from lightmamba.blocks.mamba2.sizes import Sizes
-from lightmamba.blocks.mamba2.state import bc_block, padded_state, x_block
-from lightmamba.blocks.protocols import out_channels
+from lightmamba.blocks.mamba2.quantized import Sizes, bc_block, padded_state, x_block
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Pass", "empty", "kept_of", "layer", "updates_of"]
+__all__ = ["Pass", "kept", "layer", "updates_of"]
 
 INPUTS = 3  # of a channel, that the convolution keeps
 Kept = list[NDArray[np.int8]]  # inputs of all layers' channels, in the order of the rows
 
 
-def empty(layers: Sequence[Sizes]) -> Kept:
-    """Inputs of the convolution before a sequence begins."""
-    nothing = np.zeros(sum(layer.conv_dim for layer in layers), np.int8)
-    return [nothing] * INPUTS
-
-
-def kept_of(
-    layers: Sequence[Sizes], rows: Sequence[Ints], states: Sequence[Mapping[str, NDArray[Any]]]
+def kept(
+    layers: Sequence[Sizes],
+    rows: Sequence[Ints],
+    states: Sequence[Mapping[str, NDArray[Any]]] | None,
 ) -> Kept:
-    """Last inputs as the engine's states of a sequence have them."""
-    kept = [
+    """Last inputs as the engine's states of a sequence have them; zeros where it begins."""
+    if states is None:
+        return [np.zeros(sum(layer.conv_dim for layer in layers), np.int8)] * INPUTS
+    found = [
         state["conv"][0][:, conv_order(layer, order)]
         for layer, order, state in zip(layers, rows, states, strict=True)
     ]
-    return [np.concatenate([layer[tap] for layer in kept]) for tap in range(-INPUTS, 0)]
+    return [np.concatenate([layer[tap] for layer in found]) for tap in range(-INPUTS, 0)]
 
 
 class Pass:
@@ -123,24 +120,7 @@ def layer(
 ) -> Found:
     """Yield name, values and cycles of all between in_proj and out_proj, in the engine's order.
 
-    Parameters
-    ----------
-    at
-        Name of the layer.
-    sizes, formats
-        Of the layer.
-    take
-        Gives the next records of each probe; those of ``conv_in`` hold the last three inputs of a
-        channel.
-    rows : (in_rows,)
-        Row of in_proj, in its natural order, that was computed at each place.
-    kinds : {name: number}
-        Of rows, as the probes have them.
-
-    Raises
-    ------
-    ValueError
-        If a probe saw fewer records than the token has.
+    The records of ``conv_in`` hold the last three inputs of a channel.
     """
     k, f = sizes, formats
     channel = np.argsort(conv_order(k, rows))  # where each one was computed

@@ -1,24 +1,119 @@
-"""The integers of a Mamba2 mixer, each tensor and number declared once.
+"""Sizes and integers of a Mamba2 mixer, each tensor and number declared once.
 
-A real value is always ``q * 2**exponent``.
+Sizes have the field's names and the paper's letters. A real value is always ``q * 2**exponent``.
+The SSM state lies in tiles of up to 16 rows of headdim, side by side, as the compiled kernels walk
+it; :func:`natural` gives it in the order of its axes.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks.mamba2.sizes import Sizes
-from lightmamba.blocks.protocols import Limit
+from lightmamba.blocks import layer
+from lightmamba.blocks.layer import Limit
 from lightmamba.blocks.tensors import exponent, number, tensor
+from lightmamba.numerics.blocks import Pow2Block
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
+from lightmamba.numerics.ssm import SsmStep
 from lightmamba.numerics.tables import Q5_11
 
-__all__ = ["Constants", "Exponents", "Mixer"]
+__all__ = [
+    "TILE", "Constants", "Exponents", "Mixer", "Sizes", "bc_block", "natural", "padded_state",
+    "put_natural", "ssm_step", "x_block",
+]  # fmt: skip
 
+TILE = 16  # rows of headdim side by side, where they divide it
 SILU_SHIFT = (-31, 62)  # of int16
 PRODUCT_SHIFT = (-20, 62)  # of 40-bit products
+T = TypeVar("T", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class Sizes(layer.Sizes):
+    """Validated sizes.
+
+    Raises
+    ------
+    ValueError
+        If the sizes cannot belong together; the sentence names the field and what would be right.
+    """
+
+    kind: ClassVar[str] = "mamba2"
+
+    nheads: int  # (H)
+    headdim: int = 64  # (P)
+    d_state: int = 128  # state dimension (N)
+    ngroups: int = 1  # heads of one group share B and C (G)
+    d_conv: int = 4  # taps of the causal convolution
+    chunk_size: int = 64  # tokens per chunk of the parallel form (Q)
+    conv_bias: bool = True
+    eps: float = 1e-5  # of the gated norm
+    dt_limit: tuple[float, float] = (0.0, math.inf)  # clamp of dt after softplus
+
+    def __post_init__(self) -> None:
+        for name in ("nheads", "headdim", "d_state", "ngroups", "chunk_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+        if self.nheads % self.ngroups:
+            raise ValueError(f"ngroups {self.ngroups} does not divide nheads {self.nheads}")
+        if self.d_conv < 2:
+            raise ValueError(f"d_conv must be at least 2, not {self.d_conv}")
+        low, high = self.dt_limit
+        if not 0.0 <= low < high:
+            raise ValueError(f"dt_limit must be 0 <= low < high, not {self.dt_limit}")
+        if not 0.0 < self.eps < 1.0:
+            raise ValueError(f"eps must lie between 0 and 1, not {self.eps}")
+
+    @property
+    def d_inner(self) -> int:
+        """Width of z, x and y."""
+        return self.nheads * self.headdim
+
+    @property
+    def conv_dim(self) -> int:
+        """Channels of the convolution: x, B and C."""
+        return self.d_inner + 2 * self.ngroups * self.d_state
+
+    @property
+    def group_dim(self) -> int:
+        """Channels that share one rms of the gated norm."""
+        return self.d_inner // self.ngroups
+
+    @property
+    def out_dim(self) -> int:
+        """Channels of the input of out_proj."""
+        return self.d_inner
+
+    @property
+    def out_groups(self) -> int:
+        """Norm groups of the input of out_proj."""
+        return self.ngroups
+
+    @property
+    def out_normed(self) -> bool:
+        """The gated norm is before out_proj."""
+        return True
+
+    def sections(self) -> dict[str, slice]:
+        """Rows of in_proj by name, in the order z, x, B, C, dt."""
+        sizes = {
+            "z": self.d_inner,
+            "x": self.d_inner,
+            "B": self.ngroups * self.d_state,
+            "C": self.ngroups * self.d_state,
+            "dt": self.nheads,
+        }
+        edges, start = {}, 0
+        for name, size in sizes.items():
+            edges[name] = slice(start, start + size)
+            start += size
+        return edges
 
 
 @dataclass(frozen=True)
@@ -42,7 +137,7 @@ class Exponents:
 
 
 @dataclass(frozen=True)
-class Mixer:
+class Mixer(layer.Mixer):
     """Everything of a layer but its two projections."""
 
     sizes: Sizes
@@ -135,3 +230,36 @@ class Constants:
             weighted=e.weighted - e.gate - e.gate_weight,
             hadamard=e.hadamard_shift,
         )
+
+
+def x_block(sizes: Sizes) -> Pow2Block:
+    """Blocks of x along headdim, restarting at every head."""
+    return Pow2Block(8, min(32, sizes.headdim))
+
+
+def bc_block(sizes: Sizes, formats: Formats) -> Pow2Block:
+    """Blocks of B and C along d_state, the same as those of the state."""
+    return Pow2Block(8, ssm_step(sizes, formats).block)
+
+
+def ssm_step(sizes: Sizes, formats: Formats) -> SsmStep:
+    """Arithmetic of the state, with blocks along d_state."""
+    return SsmStep(formats.state_bits, min(32, sizes.d_state), formats.state_rounding)
+
+
+def padded_state(sizes: Sizes, formats: Formats) -> int:
+    """d_state, zero-padded to whole blocks."""
+    block = ssm_step(sizes, formats).block
+    return -(-sizes.d_state // block) * block
+
+
+def natural(tiled: NDArray[T]) -> NDArray[T]:
+    """(batch, nheads, tiles, width, rows) to (batch, nheads, headdim, width), copied."""
+    batch, nheads, tiles, width, rows = tiled.shape
+    return tiled.swapaxes(-1, -2).reshape(batch, nheads, tiles * rows, width)
+
+
+def put_natural(tiled: NDArray[Any], value: NDArray[Any]) -> None:
+    """Write (batch, nheads, headdim, width) values into an array of tiles."""
+    view = tiled.swapaxes(-1, -2)
+    view[...] = value.reshape(view.shape)

@@ -9,26 +9,12 @@ from numpy.typing import NDArray
 from lightmamba.arch.contract import CONV_HEADER, WORD
 from lightmamba.arch.passes import steps as steps_of
 from lightmamba.arch.steps import EMPTY, HELD, NONE, Column, Table, column, every, joined
-from lightmamba.blocks.mamba2.commands import ROWS, block_ends
-from lightmamba.blocks.mamba2.layout import words
-from lightmamba.blocks.mamba2.sizes import Sizes
+from lightmamba.blocks.mamba2.layout import ROWS, block_ends, words
+from lightmamba.blocks.mamba2.quantized import Sizes
 
-__all__ = ["STEPS", "cycles", "depths"]
+__all__ = ["STEPS"]
 
 Counts = Mapping[str, int]  # sizes of the graph
-
-
-def cycles(work: Any, layer: Sizes, sizes: Counts) -> dict[str, int]:
-    """Cycles in which units have something to do that takes other than a step each.
-
-    Rows of x come in and leave one by one, however many a word of the state holds.
-    """
-    return {"ssm": max(work.steps * sizes["state_words"], sizes["d_inner"])}
-
-
-def depths(layer: Sizes) -> dict[str, int]:
-    """Depths of queues with which no layer waits for itself."""
-    return {"x_queue": layer.headdim, "z_queue": 2 * layer.headdim}
 
 
 def _conv(work: Any, layer: Sizes, sizes: Counts) -> Table:

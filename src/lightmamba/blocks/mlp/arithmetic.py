@@ -1,47 +1,118 @@
 """An MLP in exact integers, by the numerics objects themselves."""
 
+import math
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks.mlp.quantized import Mixer
-from lightmamba.blocks.protocols import Observe, Rms, unit_rms
+from lightmamba.blocks import layer
+from lightmamba.blocks.kind import Integers
+from lightmamba.blocks.layer import Limit, Observe, Rms, hadamard_shift, unit_rms
+from lightmamba.blocks.tensors import exponent, number
 from lightmamba.numerics.mlp import GatedSilu, SquaredRelu
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
+from lightmamba.numerics.tables import Q5_11
 
-__all__ = ["LOSSES", "Arithmetic"]
+__all__ = ["Arithmetic", "Exponents", "Layer", "Mixer", "Sizes"]
 
-LOSSES = ("mlp.hidden", "hadamard")
+ACTIVATIONS = ("silu", "relu2")
 GATED, SQUARED = GatedSilu(), SquaredRelu()
-Array = NDArray[Any]
+# Random layers: int16 rows up to 8, int24 hidden values up to 2,048, and a typical one.
+ROWS_EXP, HIDDEN_EXP, HIDDEN = -12, -12, 0.6
 
 
-class Arithmetic:
-    """Arithmetic of a layer between its projections.
+@dataclass(frozen=True)
+class Sizes(layer.Sizes):
+    """Validated sizes.
 
-    Parameters
-    ----------
-    mixer : Mixer
-        Of one layer.
-    formats : Formats
+    Raises
+    ------
+    ValueError
+        If a size cannot be; the sentence names the field and what would be right.
     """
 
-    def __init__(self, mixer: Mixer, formats: Formats) -> None:
-        self.mixer, self.transform = mixer, formats.transform
+    kind: ClassVar[str] = "mlp"
+
+    d_hidden: int  # hidden channels
+    activation: str = "silu"  # silu(a)·b of two projections, or relu2: max(a, 0)² of one
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.d_hidden, int) or self.d_hidden < 1:
+            raise ValueError(f"d_hidden must be a positive whole number, not {self.d_hidden!r}")
+        if self.activation not in ACTIVATIONS:
+            known = " or ".join(ACTIVATIONS)
+            raise ValueError(f"activation must be {known}, not {self.activation!r}")
+
+    @property
+    def gated(self) -> bool:
+        """Whether a second projection multiplies the activation."""
+        return self.activation == "silu"
+
+    @property
+    def out_dim(self) -> int:
+        """Channels of the input of out_proj."""
+        return self.d_hidden
+
+    def sections(self) -> dict[str, slice]:
+        """Rows of in_proj by name: a goes through the activation."""
+        n = self.d_hidden
+        return {"a": slice(0, n), "b": slice(n, 2 * n)} if self.gated else {"a": slice(0, n)}
+
+
+@dataclass(frozen=True)
+class Exponents:
+    """Static exponents of one layer, from calibration."""
+
+    a: int = exponent()  # int16 rows of in_proj
+    b: int = exponent()  # the same; without a gate, that of a again
+    hidden: int = exponent()  # int24
+    hadamard_shift: int = number(0, 31)  # right shift after the transform
+
+
+@dataclass(frozen=True)
+class Mixer(layer.Mixer):
+    """Everything of a layer but its two projections: exponents only."""
+
+    sizes: Sizes
+    exponents: Exponents
+
+    @property
+    def out_exponent(self) -> int:
+        """Exponent of the values that go to out_proj."""
+        return self.exponents.hidden + self.exponents.hadamard_shift
+
+    @property
+    def silu(self) -> int:
+        """Right shift of a to the sigmoid's input."""
+        return Q5_11 - self.exponents.a
+
+    @property
+    def shift(self) -> int:
+        """Right shift of a product to the hidden values."""
+        return self.exponents.hidden - self.exponents.a - self.exponents.b
+
+    def limits(self) -> Iterator[Limit]:
+        """Derived numbers that engine and hardware rely on."""
+        yield "the shift of a to the sigmoid's input", self.silu, -31, 62
+        yield "the shift of the hidden values", self.shift, -20, 62
+
+
+class Arithmetic(layer.Arithmetic):
+    """Arithmetic of a layer between its projections."""
 
     def run(
         self,
         rows: Ints,
-        state: Mapping[str, Array],
+        state: Mapping[str, Any],
         position: NDArray[np.int64],
         lost: Counter[str],
         observe: Observe | None = None,
     ) -> tuple[Ints, Rms]:
-        """See :class:`lightmamba.blocks.protocols.Arithmetic`."""
         lead = rows.shape[:2]
         hidden, lost_hidden = self.hidden(rows.reshape(-1, rows.shape[-1]))
         mixed, lost_mixed = self.hadamard(hidden)
@@ -53,11 +124,22 @@ class Arithmetic:
 
     def hidden(self, rows: Ints) -> tuple[Ints, int]:
         """Hidden values of (vectors, in_rows), and overflows."""
-        m, n = self.mixer, self.mixer.sizes.d_hidden
+        m, n = self.mixer, self.sizes.d_hidden
         if m.sizes.gated:
             return GATED(rows[:, :n], rows[:, n:], m.silu, m.shift)
         return SQUARED(rows, m.shift)
 
-    def hadamard(self, x: Ints) -> tuple[Ints, int]:
-        """Transform (vectors, d_hidden) to (vectors, channels of out_proj), and overflows."""
-        return self.transform(x, 1, self.mixer.exponents.hadamard_shift)
+
+class Layer(Integers):
+    """Numbers and arithmetic of an MLP, which leaves no state behind."""
+
+    losses = ("mlp.hidden", "hadamard")
+
+    def output(self, sizes: Sizes, formats: Formats) -> tuple[float, float]:
+        order, shift = formats.transform.size(sizes.d_hidden), hadamard_shift(sizes, formats)
+        gain = 0.4 / (HIDDEN * math.sqrt(order * sizes.d_hidden))
+        return gain, HIDDEN * math.sqrt(order) * 2.0 ** -(HIDDEN_EXP + shift)
+
+    def random_mixer(self, rng: np.random.Generator, sizes: Sizes, formats: Formats) -> Mixer:
+        shift = hadamard_shift(sizes, formats)
+        return Mixer(sizes, Exponents(ROWS_EXP, ROWS_EXP, HIDDEN_EXP, shift))

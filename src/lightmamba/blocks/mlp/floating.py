@@ -1,15 +1,22 @@
-"""A floating-point MLP (torch)."""
+"""A floating-point MLP (torch), and its integers by the ranges that calibration saw."""
 
 import math
+from collections.abc import Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lightmamba.blocks.floating import BaseMixer, NoCache
-from lightmamba.blocks.mlp.sizes import Sizes
+from lightmamba.blocks.layer import hadamard_shift
+from lightmamba.blocks.mlp import arithmetic
+from lightmamba.blocks.mlp.arithmetic import Sizes
+from lightmamba.numerics.fixed import HEADROOM_16, HEADROOM_WIDE, exponent_for
+from lightmamba.numerics.model_formats import Formats
 
-__all__ = ["Mixer"]
+__all__ = ["Mixer", "lower"]
 
 
 class Mixer(BaseMixer):
@@ -48,3 +55,18 @@ class Mixer(BaseMixer):
         return self.finish(self._see("hidden", hidden)), cache
 
     step = forward
+
+
+def lower(
+    mixer: Mixer, formats: Formats, seen: Mapping[str, NDArray[np.float64]]
+) -> arithmetic.Mixer:
+    """Everything of a layer but its two projections; see the other kinds' ``lower``."""
+    sizes = mixer.sizes
+    rows = {
+        name: exponent_for(float(seen["rows"][part].max()), 16, HEADROOM_16)
+        for name, part in sizes.sections().items()
+    }
+    hidden = exponent_for(float(seen["hidden"].max()), 24, HEADROOM_WIDE)
+    found = {"b": rows["a"], **rows, "hidden": hidden}
+    shift = hadamard_shift(sizes, formats)
+    return arithmetic.Mixer(sizes, arithmetic.Exponents(**found, hadamard_shift=shift))

@@ -1,12 +1,25 @@
 """An MLP's hardware: one unit, between in_proj and the Hadamard transform."""
 
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from lightmamba.arch.cells import Group, one, tokens
+from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import Field
 from lightmamba.arch.hardware import Counter, Element, Hardware, Row, Shown, Stream, Unit
+from lightmamba.arch.records import Found, Taken, carried
+from lightmamba.arch.target import Target
+from lightmamba.blocks.in_hardware import InHardware
+from lightmamba.blocks.layer import out_channels
+from lightmamba.blocks.mlp.arithmetic import Mixer, Sizes
 from lightmamba.blocks.normless import NORMLESS
+from lightmamba.numerics.model_formats import Formats
+from lightmamba.numerics.primitives import Ints
 
-__all__ = ["HARDWARE"]
+__all__ = ["Layer"]
 
-HARDWARE = Hardware(
+GRAPH = Hardware(
     units=(
         Unit("hidden", "mlp:Hidden", "silu(a)·b, or the square of max(a, 0)", steps="d_hidden",
              latency=18, work="MLP",
@@ -37,3 +50,50 @@ HARDWARE = Hardware(
     rows=(Row("a", "hidden_a", "rows of a"), Row("b", "hidden_b", "rows of b")),
     turns=(("a", "b"),),
 )  # fmt: skip
+
+
+class Layer(InHardware):
+    """An MLP in the accelerator; it has weights in memory only."""
+
+    graph = GRAPH
+    groups = (Group("MLP", r"units\.(hidden|unit_rms)", one, copies=tokens),)
+
+    def refusals(self, sizes: Sizes, formats: Formats) -> Iterator[str]:
+        yield from self.too_wide(sizes, formats, "all hidden channels")
+
+    def queues(self, sizes: Sizes, target: Target, order: str) -> Iterator[str]:
+        if order == "naive" and sizes.gated:
+            yield (
+                "in the naive order all rows of a come before those of b, and an MLP has no queue "
+                "that holds them; compile in the order reordered"
+            )
+
+    def job_sizes(self, sizes: Sizes, arch: ArchConfig) -> dict[str, int]:
+        return {"d_hidden": sizes.d_hidden, "d_gated": sizes.d_hidden if sizes.gated else 0}
+
+    def row_order(self, sizes: Sizes, order: str) -> Ints:
+        """Rows a and b of a channel follow each other."""
+        rows = np.arange(sizes.in_rows)
+        return rows.reshape(-1, sizes.d_hidden).T.ravel() if sizes.gated else rows
+
+    def in_sections(self, sizes: Sizes, order: str) -> list[tuple[str, int]]:
+        return [("a|b" if sizes.gated else "a", sizes.in_rows)]
+
+    def commands(
+        self, mixer: Mixer, formats: Formats, arch: ArchConfig
+    ) -> dict[str, dict[str, int]]:
+        c = mixer.sizes
+        hidden = {"gated": int(c.gated), "silu": mixer.silu, "shift": mixer.shift}
+        return {"hidden": {"count": c.d_hidden, **hidden}, **self.transform(mixer, formats)}
+
+    def observed(
+        self,
+        at: str,
+        sizes: Sizes,
+        formats: Formats,
+        take: Taken,
+        rows: Ints,
+        kinds: Mapping[str, int],
+    ) -> Found:
+        yield from carried(at, take("hidden", sizes.d_hidden))
+        yield from carried(at, take("hadamard", out_channels(sizes, formats)))

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.records import Found, Record, Taken, carried, coded, named
-from lightmamba.blocks import part
-from lightmamba.blocks.protocols import out_channels
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import out_channels
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
@@ -69,12 +69,12 @@ def observables(
     )
     yield from named("embedding", take("residual", c.d_model), "value", 2)
     for i, (layer, order) in enumerate(zip(c.layers, rows, strict=True)):
-        at, own = f"layer.{i}", part(layer.kind, "observed")
+        at, own = f"layer.{i}", kind(layer.kind).hardware
         yield from carried(f"{at}.in_proj", take("rms_in", 1))
         yield from coded(f"{at}.in_proj", take("quant_in", f.in_channels(c.d_model)), f.block)
         in_rows = take("in rows", layer.in_rows).take(np.argsort(order))
         yield from named(f"{at}.in_proj.rows", in_rows, "value", 2)
-        yield from own.layer(at, layer, f, take, order, numbers)
+        yield from own.observed(at, layer, f, take, order, numbers)
         rms = "rms_out" if layer.out_normed else "unit_rms"
         yield from carried(f"{at}.out_proj", take(rms, layer.out_groups))
         yield from coded(f"{at}.out_proj", take("quant_out", out_channels(layer, f)), f.block)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot, split
 from lightmamba.device.host.device_state import DeviceState
@@ -132,11 +132,11 @@ class Twin:
         artifact = device.artifact
         assert artifact is not None, "a build is loaded"
         self.arch, layers = artifact.arch, engine.config.layers
-        self.rows = [part(k.kind, "layout").row_order(k, artifact.order) for k in layers]
+        self.rows = [kind(k.kind).hardware.row_order(k, artifact.order) for k in layers]
         self.places = {
-            kind: [n for n, layer in enumerate(layers) if layer.kind == kind]
-            for kind in engine.config.kinds
-            if hasattr(part(kind, "observed"), "Pass")
+            name: [n for n, layer in enumerate(layers) if layer.kind == name]
+            for name in engine.config.kinds
+            if kind(name).hardware.keeps
         }
 
     def restart(self, sequence: int = 0) -> None:
@@ -219,8 +219,8 @@ class Twin:
         shares = self.device.shares()
         steps, head = sum(share.steps for share in shares), work.wanted > 0
         passes = {
-            kind: part(kind, "observed").Pass(self._layers(kind), self.arch, seen, steps)
-            for kind in self.places
+            name: kind(name).hardware.taken_apart(self._layers(name), self.arch, seen, steps)
+            for name in self.places
         }
         if self.watch is not None:
             whole = {
@@ -234,16 +234,16 @@ class Twin:
             for token in known[len(known) - slot.replay :]:
                 sure.update(token.lost)
             for n, token in enumerate(known[len(known) - share.redone :]):
-                for kind, shown in token.again.items():
-                    if where[0] is None and not same(shown, passes[kind].again(at + n)):
+                for name, shown in token.again.items():
+                    if where[0] is None and not same(shown, passes[name].again(at + n)):
                         where = self._wrong("replay", "the state differs"), None
             at += share.redone
             made, kept = self._engine(slot, mine), mine.kept
             for n, token in enumerate(made):
                 records = vector_of(self.arch, seen, first + n)
-                for kind, one in passes.items():
-                    records, token.kept[kind] = one.token(records, first + n, at + n, kept[kind])
-                    token.again[kind] = one.again(at + n)
+                for name, one in passes.items():
+                    records, token.kept[name] = one.token(records, first + n, at + n, kept[name])
+                    token.again[name] = one.again(at + n)
                 kept = token.kept
                 if where[0] is None:
                     where = self._compare(records, token, first + n, counters, head)
@@ -254,22 +254,22 @@ class Twin:
             first += len(made)
         return where, logits
 
-    def _layers(self, kind: str) -> list[Any]:
+    def _layers(self, name: str) -> list[Any]:
         """Sizes of the layers of a kind."""
-        return [self.engine.config.layers[n] for n in self.places[kind]]
+        return [self.engine.config.layers[n] for n in self.places[name]]
 
     def _kept(self, state: State) -> dict[str, Any]:
         """The engine's copy of what the probes showed before, for each kind of layers."""
         found = {}
-        for kind, places in self.places.items():
+        for name, places in self.places.items():
             rows, states = [self.rows[n] for n in places], [state.layer(n) for n in places]
-            found[kind] = part(kind, "observed").kept_of(self._layers(kind), rows, states)
+            found[name] = kind(name).hardware.kept(self._layers(name), rows, states)
         return found
 
     def _accept(self, slot: Slot) -> tuple[TwinSequence, list[_Token]]:
         """The sequence of a slot behind what it accepts, and its last pass up to there."""
         if slot.fresh or slot.sequence not in self.sequences:
-            kept = {k: part(k, "observed").empty(self._layers(k)) for k in self.places}
+            kept = {k: kind(k).hardware.kept(self._layers(k)) for k in self.places}
             self.sequences[slot.sequence] = TwinSequence(self.engine.empty_state(1), kept)
         mine = self.sequences[slot.sequence]
         accepted = mine.undecided[: slot.replay]

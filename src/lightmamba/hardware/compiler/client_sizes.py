@@ -11,8 +11,8 @@ from lightmamba.arch.hardware import MEMORY, Client
 from lightmamba.arch.place import Region
 from lightmamba.arch.spread import rows, segment_bytes
 from lightmamba.arch.target import Target
-from lightmamba.blocks import part
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Sizes
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.machine.ports import clients
@@ -50,7 +50,7 @@ class ClientSizes:
         """
         found: dict[str, list[int]] = {client.name: [] for client in clients(self.arch)}
         for layer in self.config.layers:
-            for name, count in part(layer.kind, "layout").words(layer, self.arch).items():
+            for name, count in kind(layer.kind).hardware.words(layer, self.arch).items():
                 if name in found:
                     self._same(layer, name, self._runs(layer).get(name, 1) * count)
                     found[name].append(count)
@@ -59,8 +59,7 @@ class ClientSizes:
     @staticmethod
     def _runs(layer: Sizes) -> Mapping[str, int]:
         """Runs of positions of clients in a layer."""
-        layout = part(layer.kind, "layout")
-        return layout.runs(layer) if hasattr(layout, "runs") else {}
+        return kind(layer.kind).hardware.runs(layer)
 
     def runs(self, client: str) -> int:
         """Runs of positions of a client in each layer that has it.
@@ -93,7 +92,7 @@ class ClientSizes:
             return
         streams = machine(self.arch.kinds).streams
         stream = next(s for s in streams if getattr(s, end) == f"{MEMORY}.{client}")
-        items = stream.count(part(layer.kind, "commands").job_sizes(layer, self.arch))
+        items = stream.count(kind(layer.kind).hardware.job_sizes(layer, self.arch))
         if items != count:
             raise ValueError(
                 f"the layout of {layer.kind} has {count} words of {client} in a layer, but the "

@@ -7,7 +7,7 @@ import numpy as np
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.compiler.layout import embedding_rows, lane_images
 from lightmamba.hardware.compiler.memory import Memory, image
@@ -141,11 +141,11 @@ class _Images:
     def layer(self, formats: Formats, index: int, layer: QuantizedLayer) -> None:
         """Write weights and parameters of the next layer."""
         sizes = layer.mixer.sizes
-        layout = part(sizes.kind, "layout")
-        rows: Ints = layout.row_order(sizes, self.order)
+        own = kind(sizes.kind).hardware
+        rows = own.row_order(sizes, self.order)
         self._linear(formats.of(index, "in_proj"), layer.in_proj, rows)
         self._linear(formats.of(index, "out_proj"), layer.out_proj)
-        for name, words in layout.parameters(layer.mixer, rows).items():
+        for name, words in own.parameters(layer.mixer, rows).items():
             self.writer.append(image(name), words.astype("<u8").view(np.uint8))
 
     def rest(self, model: QuantizedModel) -> None:

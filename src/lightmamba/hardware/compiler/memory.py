@@ -13,8 +13,8 @@ from lightmamba.arch.place import Place, Region, Setting, copies
 from lightmamba.arch.ports import ADDRESS_BITS, of_token
 from lightmamba.arch.spread import lanes_of
 from lightmamba.arch.target import Channel
-from lightmamba.blocks import part
-from lightmamba.blocks.protocols import out_channels
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import out_channels
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.compiler.client_sizes import ClientSizes, whole
 from lightmamba.hardware.compiler.layout import beats
@@ -90,10 +90,10 @@ class Memory(ClientSizes):
         """
         heads, sizes = 0, set[int]()
         for layer in self.config.layers:
-            layout = part(layer.kind, "layout")
-            if hasattr(layout, "heads"):
-                heads += layout.heads(layer)
-                sizes.add(layout.head_elements(layer, self.arch))
+            count, elements = kind(layer.kind).hardware.heads(layer, self.arch)
+            heads += count
+            if count:
+                sizes.add(elements)
         if len(sizes) > 1:
             raise InputError(
                 f"layers differ in the size of a head's state, {min(sizes)} and {max(sizes)} "
@@ -265,8 +265,7 @@ class Memory(ClientSizes):
         """Registers of which the hardware has one for all layers of a kind."""
         found = dict[str, int]()
         for layer in self.config.layers:
-            own = getattr(part(layer.kind, "layout"), "registers", None)
-            for name, value in own(layer).items() if own else ():
+            for name, value in kind(layer.kind).hardware.registers(layer).items():
                 if found.setdefault(name, value) != value:
                     raise InputError(
                         f"layers differ in {name}, {found[name]} and {value}, but the hardware "

@@ -8,10 +8,9 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, GROUP
 from lightmamba.arch.graph import Graph
 from lightmamba.arch.target import Target
+from lightmamba.blocks import kind
 from lightmamba.blocks import kinds as known
-from lightmamba.blocks import part
-from lightmamba.blocks.protocols import out_channels
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks.layer import Sizes, out_channels
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.machine.manifest import ORDERS
@@ -192,7 +191,7 @@ def _exceptions(config: ModelConfig, formats: Formats) -> Iterator[str]:
 
 def _of_layer(layer: Sizes, formats: Formats, target: Target, order: str) -> Iterator[str]:
     """Reasons why a layer's kind cannot be run with these sizes, formats and queues."""
-    own = part(layer.kind, "commands")
+    own = kind(layer.kind).hardware
     yield from own.refusals(layer, formats)
     yield from own.queues(layer, target, order)
 
@@ -201,7 +200,7 @@ def _capacities(layers: Sequence[Sizes]) -> dict[str, int]:
     """Capacities that kinds of layers need: the most that any layer does."""
     found: dict[str, int] = {}
     for layer in layers:
-        for name, value in part(layer.kind, "commands").capacities(layer).items():
+        for name, value in kind(layer.kind).hardware.capacities(layer).items():
             found[name] = max(value, found.get(name, 0))
     return found
 

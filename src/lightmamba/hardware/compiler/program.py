@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.graph import Graph
-from lightmamba.blocks import part
-from lightmamba.blocks.protocols import out_channels
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Sizes, out_channels
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.machine.program import Condition, Instruction, Op, instructions
@@ -59,7 +58,7 @@ class LayerNumbers:
             sizes,
             LinearNumbers.of(layer.in_proj, f.of(index, "in_proj"), arch),
             LinearNumbers.of(layer.out_proj, f.of(index, "out_proj"), arch),
-            part(sizes.kind, "commands").commands(layer.mixer, model.formats, arch),
+            kind(sizes.kind).hardware.commands(layer.mixer, model.formats, arch),
             {name: int(shifts[rows.start]) for name, rows in sizes.sections().items()},
             model.out_shift(layer),
         )
@@ -138,9 +137,9 @@ class _Writer:
         }  # fmt: skip
         return self._chosen(commands, layer.sizes.kind)
 
-    def _chosen(self, commands: Commands, kind: str = "") -> Commands:
-        """Commands with the source that the kind selects, where a port has several."""
-        own = part(kind, "hardware").HARDWARE.streams if kind else ()
+    def _chosen(self, commands: Commands, of: str = "") -> Commands:
+        """Commands with the source that a kind of layers selects, where a port has several."""
+        own = kind(of).hardware.graph.streams if of else ()
         mine = {stream.name for stream in own}
         found = dict(commands)
         for target in dict.fromkeys(stream.target for stream in self.graph.streams):
@@ -201,8 +200,8 @@ class _Writer:
 
     def _in_epilogue(self, layer: LayerNumbers) -> dict[str, int]:
         sizes = layer.sizes
-        sections = part(sizes.kind, "commands").in_sections(sizes, self.order)
-        names = [row.name for row in part(sizes.kind, "hardware").HARDWARE.rows]
+        sections = kind(sizes.kind).hardware.in_sections(sizes, self.order)
+        names = [row.name for row in kind(sizes.kind).hardware.graph.rows]
         shifts = [layer.in_shifts.get(name, 0) for name in names]
         return {
             "rows": sizes.in_rows,
@@ -240,7 +239,7 @@ def _sections(graph: Graph, sections: Sequence[tuple[str, int]]) -> dict[str, in
         raise InputError(f"in_proj has {len(sections)} sections, but an epilogue {len(SECTIONS)}")
     whole = [*sections, *[(next(iter(graph.kinds)), 0)] * (len(SECTIONS) - len(sections))]
     found, end = dict[str, int](), 0
-    for name, (kind, count) in zip(SECTIONS, whole, strict=True):
+    for name, (row, count) in zip(SECTIONS, whole, strict=True):
         end += count
-        found |= {f"{name}_kind": graph.kinds[kind], f"{name}_end": end}
+        found |= {f"{name}_kind": graph.kinds[row], f"{name}_end": end}
     return found

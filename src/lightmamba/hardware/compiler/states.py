@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.engine import State
 from lightmamba.hardware.compiler.memory import Memory
 from lightmamba.hardware.compiler.plan import plan
@@ -45,9 +45,7 @@ def state_bytes(artifact: Artifact, state: State) -> Mapping[str, Bytes]:
     found = {name: [nothing] for name in names}
     for n in range(len(state.layout.layers)):
         sizes_ = memory.config.layers[n]
-        make = getattr(part(sizes_.kind, "layout"), "state_bytes", None)
-        if make is None:
-            continue
+        make = kind(sizes_.kind).hardware.state_bytes
         for name, content in make(sizes_, artifact.order, _used(state, n), memory.arch).items():
             stride = memory.stride(name) if shapes.get(name) == "layer" else 1
             found[name].append(np.pad(content, (0, -len(content) % stride)))

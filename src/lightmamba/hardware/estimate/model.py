@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Channel, Target
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.estimate.energy import energy
 from lightmamba.hardware.estimate.fill import passes
@@ -201,8 +201,7 @@ def _passes(work: Workload, sample: Run) -> Values:
 
 def _longer(work: Workload) -> str:
     """Depths of queues with which a machine would not hang, as kinds know them."""
-    own = ((part(layer.kind, "steps"), layer) for layer in work.config.layers)
-    some = (steps.depths(layer) for steps, layer in own if hasattr(steps, "depths"))
+    some = (kind(layer.kind).hardware.depths(layer) for layer in work.config.layers)
     wanted = {f"{name} = {depth}" for depths in some for name, depth in depths.items()}
     return " and ".join(sorted(wanted)) or "longer ones"
 

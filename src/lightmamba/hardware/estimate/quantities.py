@@ -3,8 +3,8 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
-from lightmamba.blocks import part
-from lightmamba.blocks.protocols import out_channels
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import out_channels
 from lightmamba.hardware.estimate.memory import MemorySide
 from lightmamba.hardware.estimate.units import Run, Walkers
 from lightmamba.hardware.estimate.workload import Workload
@@ -127,8 +127,8 @@ def _unit_cycles(work: Workload) -> dict[str, int]:
     }  # fmt: skip
     found = {unit.name: known.get(unit.name, 0) for unit in work.graph.units}
     for layer in layers:
-        sizes, own = work.sizes(layer), part(layer.kind, "steps")
-        special = own.cycles(work, layer, sizes) if own else {}
+        sizes = work.sizes(layer)
+        special = kind(layer.kind).hardware.cycles(work, layer, sizes)
         for name in work.graph.starts[layer.kind]:
             found[name] += special.get(name, sizes[work.graph.unit(name).steps])
     return {name: count for name, count in found.items() if name not in UNCOUNTED}

@@ -19,7 +19,7 @@ from lightmamba.arch.amount import Amount
 from lightmamba.arch.cells import Group
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Resources
-from lightmamba.blocks import kinds, part
+from lightmamba.blocks import kind, kinds
 from lightmamba.hardware.machine.cells import BACK, FRONT
 
 __all__ = ["CELLS", "FILE", "GROUPS", "group_of", "groups", "resources", "unmeasured"]
@@ -30,8 +30,7 @@ CELLS = ("lut", "ff", "dsp", "bram18", "uram")
 
 def groups(kinds: tuple[str, ...]) -> tuple[Group, ...]:
     """Groups of the machine of some kinds of layers; a block belongs to the first that it fits."""
-    own = (part(kind, "cells") for kind in kinds)
-    return (*FRONT, *(group for cells in own if cells for group in cells.GROUPS), *BACK)
+    return (*FRONT, *(group for of in kinds for group in kind(of).hardware.groups), *BACK)
 
 
 GROUPS = groups(kinds())

@@ -11,9 +11,8 @@ from lightmamba.arch.contract import EXPONENT_RUN, WORD_BITS
 from lightmamba.arch.hardware import MEMORY, Inner, Stream
 from lightmamba.arch.ports import gear
 from lightmamba.arch.steps import NONE, Column, Table, every
-from lightmamba.blocks import part
-from lightmamba.blocks.protocols import out_channels
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Sizes, out_channels
 from lightmamba.hardware.estimate.workload import Workload
 from lightmamba.hardware.machine import steps
 from lightmamba.hardware.machine.ports import clients
@@ -140,10 +139,9 @@ class Walkers:
 
     def _of_kind(self, name: str, layer: Sizes) -> Table:
         """Steps of a layer's unit: the kind's own, or as the graph says."""
-        own, sizes = part(layer.kind, "steps"), self.work.sizes(layer)
-        if own is not None and name in own.STEPS:
-            found: Table = own.STEPS[name](self.work, layer, sizes)
-            return found
+        own, sizes = kind(layer.kind).hardware.steps, self.work.sizes(layer)
+        if name in own:
+            return own[name](self.work, layer, sizes)
         return self._regular(name, sizes)
 
     def _regular(self, name: str, sizes: Mapping[str, int]) -> Table:
@@ -239,9 +237,9 @@ class Walkers:
 
     def _routed(self, layer: Sizes) -> Table:
         """Rows of in_proj to their units."""
-        streams = [row.stream for row in part(layer.kind, "hardware").HARDWARE.rows]
+        streams = [row.stream for row in kind(layer.kind).hardware.graph.rows]
         targets = list(dict.fromkeys(streams))
-        kinds = part(layer.kind, "commands").row_kinds(layer, self.work.order)
+        kinds = kind(layer.kind).hardware.row_kinds(layer, self.work.order)
         return steps.router(self.work, targets, np.array([*map(targets.index, streams)])[kinds])
 
     def _unpacked(self) -> Iterator[Walker]:

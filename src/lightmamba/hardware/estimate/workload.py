@@ -8,9 +8,8 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.graph import Graph
 from lightmamba.arch.passes import Share
 from lightmamba.arch.target import Target
-from lightmamba.blocks import part
-from lightmamba.blocks.protocols import out_channels
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Sizes, out_channels
 from lightmamba.hardware.compiler.layout import beats
 from lightmamba.hardware.compiler.memory import Memory
 from lightmamba.hardware.compiler.plan import CONTEXT, plan
@@ -115,7 +114,7 @@ class Workload:
             "out_channels": out_channels(layer, self.formats),
             "embedding_words": self.memory.embedding_words, "vocab_size": c.vocab_size,
             "in_rows": layer.in_rows, "lane_rows": -(-layer.in_rows // a.lanes), "one": 1,
-            **part(layer.kind, "commands").job_sizes(layer, a),
+            **kind(layer.kind).hardware.job_sizes(layer, a),
         }  # fmt: skip
 
     def words(self, client: str) -> int:

@@ -6,8 +6,8 @@ from functools import cache
 from lightmamba.arch.fields import Field
 from lightmamba.arch.graph import Graph
 from lightmamba.arch.merge import merge
+from lightmamba.blocks import kind
 from lightmamba.blocks import kinds as known
-from lightmamba.blocks import part
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.machine.spine import BACK, FRONT, ROWS
 
@@ -29,21 +29,21 @@ def machine(kinds: tuple[str, ...], *, wide: bool = False) -> Graph:
     InputError
         If one of them has no hardware, or two do not fit together; the sentence names both.
     """
-    parts = {kind: part(kind, "hardware") for kind in kinds}
-    if missing := [kind for kind, found in parts.items() if found is None]:
-        there = ", ".join(kind for kind in known() if part(kind, "hardware"))
+    if missing := [name for name in kinds if not kind(name).has_hardware]:
+        there = ", ".join(name for name in known() if kind(name).has_hardware)
         raise InputError(
             f"the accelerator does not support {' and '.join(sorted(missing))} layers, only "
             f"{there}; run the model on the engine: lightmamba generate FILE --prompt TEXT"
         )
-    for kind, found in parts.items():
-        if (count := len(found.HARDWARE.rows)) > ROWS:
+    graphs = {name: kind(name).hardware.graph for name in kinds}
+    for name, graph in graphs.items():
+        if (count := len(graph.rows)) > ROWS:
             raise InputError(
-                f"layers of kind {kind} have {count} kinds of rows of in_proj, but an epilogue has "
+                f"layers of kind {name} have {count} kinds of rows of in_proj, but an epilogue has "
                 f"shifts for {ROWS}"
             )
     try:
-        made = merge(FRONT, {kind: found.HARDWARE for kind, found in parts.items()}, BACK)
+        made = merge(FRONT, graphs, BACK)
     except ValueError as error:
         raise InputError(f"no machine has {' and '.join(kinds)} layers: {error}") from error
     more = {unit: (*made.commands[unit], field) for unit, field in WIDE.items()}

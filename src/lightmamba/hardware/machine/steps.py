@@ -20,8 +20,7 @@ from lightmamba.arch.steps import (
     every,
     joined,
 )
-from lightmamba.blocks.protocols import out_channels
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks.layer import Sizes, out_channels
 from lightmamba.hardware.machine.counters import CYCLES
 from lightmamba.hardware.machine.spine import RESIDUAL_SUM
 from lightmamba.numerics.linear import Projection

@@ -10,8 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightmamba.blocks.protocols import Mixer, out_channels
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks.layer import Mixer, Sizes, out_channels
 from lightmamba.blocks.tensors import Spec, describe, numbers
 from lightmamba.blocks.tensors import tensors as declared
 from lightmamba.common.errors import InputError

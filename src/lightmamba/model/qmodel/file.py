@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from lightmamba.blocks import part
-from lightmamba.blocks.protocols import Mixer
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Mixer, Sizes
 from lightmamba.blocks.tensors import describe
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import refuse_gguf
@@ -364,8 +363,8 @@ def _read(handle: Any, mapped: Tensors, header: dict[str, Any]) -> QuantizedMode
 def _mixer(found: Tensors, at: str, entry: dict[str, Any], sizes: Sizes) -> Mixer:
     """Mixer of the layer ``at``: its tensors, and its numbers from its entry."""
     values = {name: found[f"{at}.{name}"] for name in mixer_tensors(sizes)}
-    kind = part(sizes.kind, "quantized").Mixer
-    return cast(Mixer, restore(kind, entry, f"{at}.mixer", sizes=sizes, **values))
+    made = kind(sizes.kind).Mixer
+    return cast(Mixer, restore(made, entry, f"{at}.mixer", sizes=sizes, **values))
 
 
 def _arrays(handle: Any, mapped: Tensors, c: ModelConfig, f: Formats) -> Tensors:

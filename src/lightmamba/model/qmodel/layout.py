@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from lightmamba.blocks import part
-from lightmamba.blocks.protocols import out_channels
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Sizes, out_channels
 from lightmamba.blocks.tensors import Spec
 from lightmamba.blocks.tensors import tensors as declared
 from lightmamba.model.config import ModelConfig
@@ -46,7 +45,7 @@ class Matrix:
 
 def mixer_tensors(sizes: Sizes) -> dict[str, Spec]:
     """Tensors of one layer's mixer, by the fields that declare them."""
-    mixer = part(sizes.kind, "quantized").Mixer
+    mixer = kind(sizes.kind).Mixer
     return {name: tensor.spec(sizes) for name, tensor in declared(mixer).items()}
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks import part
-from lightmamba.blocks.protocols import Mixer, out_channels
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Mixer, out_channels
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.formats import pack, unpack
 from lightmamba.numerics.model_formats import Formats
@@ -149,7 +149,7 @@ class QuantizedModel:
         )
         states = Counter[str]()
         for sizes in c.layers:
-            states.update(part(sizes.kind, "state").bytes_per_token(sizes, f))
+            states.update(kind(sizes.kind).integers.bytes_per_token(sizes, f))
         return {
             "projections": projections,
             "head": linear(c.vocab_size, k, f.head_weight_bits),

@@ -15,9 +15,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks import part
-from lightmamba.blocks.protocols import out_channels
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Sizes, out_channels
 from lightmamba.model.config import ModelConfig
 from lightmamba.model.qmodel.check import validate
 from lightmamba.model.qmodel.model import (
@@ -186,7 +185,7 @@ def _linear(
 
 def _layer(rng: np.random.Generator, c: ModelConfig, index: int, f: Formats) -> QuantizedLayer:
     sizes = c.layers[index]
-    own = part(sizes.kind, "synthetic")
+    own = kind(sizes.kind).integers
     gain, size = own.output(sizes, f)
     in_proj = _linear(
         rng, f.of(index, "in_proj"), (sizes.in_rows, f.in_channels(c.d_model)),

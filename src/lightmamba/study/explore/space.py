@@ -7,7 +7,7 @@ from typing import Any
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import PAGE, WORD_BITS
 from lightmamba.arch.target import Channel, Target
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
 from lightmamba.model.config import ModelConfig
 from lightmamba.study.explore.scheme import Scheme
@@ -84,12 +84,12 @@ class Space:
             "scheme": tuple(schemes),
             "clock_mhz": tuple(round(share * base.clock_mhz, 3) for share in CLOCKS),
         }
-        needed = [part(k.kind, "commands").capacities(k) for k in dict.fromkeys(config.layers)]
+        needed = [kind(k.kind).hardware.capacities(k) for k in dict.fromkeys(config.layers)]
         padded = next((each["padded_state"] for each in needed if "padded_state" in each), 1)
         compact = COMPACT if base.machine.port_bits < PORTS[0] else {}
         searched = OPTIONS | compact
-        for kind in config.kinds:
-            searched |= getattr(part(kind, "commands"), "SEARCHED", {})
+        for name in config.kinds:
+            searched |= kind(name).hardware.searched
         for name, usual in searched.items():
             if base.machine.shared_port and name in ("state_port_bits", "aux_port_bits"):
                 continue  # as wide as the lanes' port

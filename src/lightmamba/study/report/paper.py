@@ -4,7 +4,7 @@ import tomllib
 from dataclasses import dataclass
 from importlib import resources
 
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.common.plain import build
 from lightmamba.hardware.estimate.result import Amount
 from lightmamba.model.config import SHAPES, ModelConfig
@@ -86,7 +86,7 @@ class Paper:
         State of one byte per element, two in FP16, as the paper has it.
         """
         c, bits = self.config, BITS[scheme]
-        values: int = sum(part(k.kind, "state").float_values(k) for k in c.layers)
+        values: int = sum(kind(k.kind).integers.float_values(k) for k in c.layers)
         state = 2 * values * (2 if bits == 16 else 1)
         return weights(c) * bits / 8 + state
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from lightmamba.blocks import part
+from lightmamba.blocks import kind
 from lightmamba.evaluate.model import LOGITS_HELD, SEQUENCES, VECTORS, together
 from lightmamba.model.checkpoint.chosen import expected
 from lightmamba.quantization.plan import PROCESS, Plan
@@ -66,9 +66,9 @@ def _pass(job: Job) -> int:
 
 def _state_values(sizes: Any) -> int:
     """Values that a sequence leaves behind in a float layer."""
-    return int(part(sizes.kind, "state").float_values(sizes))
+    return kind(sizes.kind).integers.float_values(sizes)
 
 
 def _chunk(sizes: Any) -> int:
     """Values per vector of the widest intermediate of a float layer, except its projections'."""
-    return int(part(sizes.kind, "state").float_chunk(sizes, VECTORS))
+    return kind(sizes.kind).integers.float_chunk(sizes, VECTORS)

@@ -9,8 +9,8 @@ times log2 e of the queries.
 import math
 from typing import Any
 
-from lightmamba.blocks import part
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Sizes
 from lightmamba.common.errors import InputError
 from lightmamba.model.checkpoint.fields import Fields, Unsupported
 from lightmamba.model.checkpoint.origins import Origin, Part, Published
@@ -46,7 +46,7 @@ def read(fields: Fields) -> Published:
     d_model = fields.whole("hidden_size", 4096)
     eps = fields.number("rms_norm_eps", 1e-6)
     nheads, headdim = fields.whole("mamba_n_heads", 128), _head_dim(fields, d_model)
-    mamba = part("mamba2", "sizes").Sizes(
+    mamba = kind("mamba2").Sizes(
         nheads=nheads,
         headdim=headdim,
         d_state=fields.whole("mamba_d_state", 256),
@@ -57,15 +57,15 @@ def read(fields: Fields) -> Published:
         dt_limit=fields.limits("time_step_limit"),
     )
     heads = fields.whole("num_attention_heads", 32)
-    attention = part("attention", "sizes").Sizes(
+    attention = kind("attention").Sizes(
         n_heads=heads,
         n_kv_heads=fields.whole("num_key_value_heads", heads),
         head_dim=fields.whole("head_dim", max(1, d_model // heads)),
     )
-    mlp = part("mlp", "sizes").Sizes(fields.whole("shared_intermediate_size", 1024))
+    mlp = kind("mlp").Sizes(fields.whole("shared_intermediate_size", 1024))
     layers: list[Sizes] = []
-    for kind in _layer_types(fields):
-        layers += [mamba if kind in MAMBA else attention, mlp]
+    for name in _layer_types(fields):
+        layers += [mamba if name in MAMBA else attention, mlp]
     scale = {
         name: fields.real(name, 1.0)
         for name in ("embedding_multiplier", "residual_multiplier", "attention_multiplier",

@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from lightmamba.blocks import part
-from lightmamba.blocks.sizes import Sizes
+from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Sizes
 from lightmamba.model.checkpoint.fields import Fields, Unsupported
 from lightmamba.model.checkpoint.origins import Origin, Part, Published
 from lightmamba.model.config import ModelConfig
@@ -43,15 +43,15 @@ def read(fields: Fields) -> Published:
     d_model = fields.whole("hidden_size", 4096)
     eps = fields.number("layer_norm_epsilon", 1e-5)
     heads = fields.whole("num_attention_heads", 32)
-    attention = part("attention", "sizes").Sizes(
+    attention = kind("attention").Sizes(
         n_heads=heads,
         n_kv_heads=fields.whole("num_key_value_heads", 8),
         head_dim=fields.whole("head_dim", 128),
     )
     sizes: dict[str, Sizes] = {
         "attention": attention,
-        "mlp": part("mlp", "sizes").Sizes(fields.whole("intermediate_size", 21504), "relu2"),
-        "mamba2": part("mamba2", "sizes").Sizes(
+        "mlp": kind("mlp").Sizes(fields.whole("intermediate_size", 21504), "relu2"),
+        "mamba2": kind("mamba2").Sizes(
             nheads=fields.whole("mamba_num_heads", 128),
             headdim=fields.whole("mamba_head_dim", 64),
             d_state=fields.whole("ssm_state_size", 128),

@@ -1,0 +1,213 @@
+"""A layer kind in the accelerator: what compiler, estimate and simulator ask of it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.arch.cells import Group
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import GROUP
+from lightmamba.arch.hardware import Hardware
+from lightmamba.arch.records import Found, Record, Taken
+from lightmamba.arch.steps import Table
+from lightmamba.arch.target import Target
+from lightmamba.numerics.model_formats import Formats
+from lightmamba.numerics.primitives import Ints
+
+__all__ = ["InHardware"]
+
+Array = NDArray[Any]
+Counts = Mapping[str, int]  # sizes of the machine's graph
+NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class InHardware(ABC):
+    """A layer in the accelerator: its units, what they do in it, and its memory.
+
+    Attributes
+    ----------
+    graph : Hardware
+        Units, streams, commands, kinds of rows and clients of memory.
+    groups : tuple of Group
+        Cells of the units, for the area model.
+    searched : {choice: values}
+        Choices of a target that ``explore`` searches where a model has such layers.
+    steps : {unit: function}
+        Steps of units where they do not follow from the graph: a function of the work, the layer's
+        sizes and those of the graph.
+    keeps : bool
+        In a pass of several tokens, probes show less of a token than of one alone;
+        ``taken_apart`` and ``kept`` make it whole.
+    """
+
+    graph: ClassVar[Hardware]
+    groups: ClassVar[tuple[Group, ...]] = ()
+    searched: ClassVar[Mapping[str, tuple[int, ...]]] = NONE
+    steps: ClassVar[Mapping[str, Callable[[Any, Any, Counts], Table]]] = NONE
+    keeps: ClassVar[bool] = False
+
+    # The compiler: what a layer needs, and its commands.
+
+    def capacities(self, sizes: Any) -> dict[str, int]:
+        """Build parameters that a layer needs besides those of its projections."""
+        return {}
+
+    def refusals(self, sizes: Any, formats: Formats) -> Iterator[str]:
+        """Reasons why the hardware cannot run a layer."""
+        yield from ()
+
+    def queues(self, sizes: Any, target: Target, order: str) -> Iterator[str]:
+        """Queues of a target that are too short for a layer."""
+        yield from ()
+
+    @abstractmethod
+    def job_sizes(self, sizes: Any, arch: ArchConfig) -> dict[str, int]:
+        """Sizes of the jobs of a layer, by the names of the graph."""
+
+    def in_sections(self, sizes: Any, order: str) -> list[tuple[str, int]]:
+        """Kinds of the rows of in_proj in the order in which they come, and how many of each.
+
+        Two kinds, as ``x|z``, are rows that alternate.
+        """
+        return [(name, part.stop - part.start) for name, part in sizes.sections().items()]
+
+    def row_kinds(self, sizes: Any, order: str) -> Ints:
+        """Kind of every row of in_proj, (in_rows,), in the order in which they come.
+
+        The number of a kind is its place in the graph's ``rows``.
+        """
+        names = [row.name for row in self.graph.rows]
+        found = np.empty(sizes.in_rows, np.int64)
+        for name, place in sizes.sections().items():
+            found[place] = names.index(name)
+        return found[self.row_order(sizes, order)]
+
+    @abstractmethod
+    def commands(self, mixer: Any, formats: Formats, arch: ArchConfig) -> dict[str, dict[str, int]]:
+        """Commands of the units between in_proj and the quantizer of out_proj's input."""
+
+    def transform(self, mixer: Any, formats: Formats) -> dict[str, dict[str, int]]:
+        """Command of the online Hadamard transform in front of out_proj."""
+        groups = mixer.sizes.out_groups
+        dim = mixer.sizes.out_dim // groups
+        return {
+            "hadamard": {
+                "groups": groups,
+                "group_dim": dim,
+                "pad": formats.transform.padded(dim) - dim,
+                "order_log2": formats.transform.size(dim).bit_length() - 1,
+                "shift": mixer.exponents.hadamard_shift,
+            }
+        }
+
+    def too_wide(self, sizes: Any, formats: Formats, what: str) -> Iterator[str]:
+        """Refuse a transform of all of ``what`` that is larger than the hardware's."""
+        if (order := formats.transform.size(sizes.out_dim // sizes.out_groups)) > GROUP:
+            yield (
+                f"the model's Hadamard transform has order {order} ({what}), but that of the "
+                f"hardware at most {GROUP}; quantize with hadamard {GROUP}"
+            )
+
+    # The memory of a layer.
+
+    def row_order(self, sizes: Any, order: str) -> Ints:
+        """Row of in_proj, in the natural order, that comes at each place, (in_rows,)."""
+        return np.arange(sizes.in_rows)
+
+    def parameters(self, mixer: Any, rows: Ints) -> dict[str, NDArray[np.uint64]]:
+        """Words of each static stream; ``rows`` (in_rows,) is the order of the rows of in_proj."""
+        return {}
+
+    def words(self, sizes: Any, arch: ArchConfig) -> dict[str, int]:
+        """64-bit words of each client in a layer, or in a run; of what grows, per position."""
+        return {}
+
+    def runs(self, sizes: Any) -> dict[str, int]:
+        """Runs of positions of each client in a layer, where there are several."""
+        return {}
+
+    def heads(self, sizes: Any, arch: ArchConfig) -> tuple[int, int]:
+        """Heads of a layer's state, which lie in memory one by one, and elements of each."""
+        return 0, 0
+
+    def registers(self, sizes: Any) -> dict[str, int]:
+        """Registers of which the hardware has one for all layers of this kind."""
+        return {}
+
+    def state_bytes(
+        self, sizes: Any, order: str, state: Mapping[str, Array], arch: ArchConfig
+    ) -> dict[str, NDArray[np.uint8]]:
+        """A layer's state of one sequence as it lies in the regions of its clients.
+
+        Parameters
+        ----------
+        sizes, order
+            Of the layer, and of the rows of in_proj.
+        state
+            Arrays of the engine: of ``state`` and, by position, of ``tokens``.
+        arch
+            The machine.
+        """
+        return {}
+
+    # The estimate.
+
+    def cycles(self, work: Any, sizes: Any, counts: Counts) -> dict[str, int]:
+        """Cycles in which units have something to do that takes other than a step each."""
+        return {}
+
+    def depths(self, sizes: Any) -> dict[str, int]:
+        """Depths of queues with which no layer waits for itself."""
+        return {}
+
+    # The simulator's probes.
+
+    @abstractmethod
+    def observed(
+        self,
+        at: str,
+        sizes: Any,
+        formats: Formats,
+        take: Taken,
+        rows: Ints,
+        kinds: Mapping[str, int],
+    ) -> Found:
+        """Name, values and cycles of all between in_proj and out_proj, in the engine's order.
+
+        Parameters
+        ----------
+        at
+            Name of the layer.
+        sizes, formats
+            Of the layer.
+        take
+            Gives the next records of each probe.
+        rows : (in_rows,)
+            Row of in_proj, in its natural order, that was computed at each place.
+        kinds : {name: number}
+            Of rows, as the probes have them.
+
+        Raises
+        ------
+        ValueError
+            If a probe saw fewer records than the token has.
+        """
+
+    def taken_apart(
+        self, layers: Sequence[Any], arch: ArchConfig, seen: Mapping[str, Record], steps: int
+    ) -> Any:
+        """Records of a pass of several tokens, by token."""
+        raise NotImplementedError
+
+    def kept(
+        self,
+        layers: Sequence[Any],
+        rows: Sequence[Ints] = (),
+        states: Sequence[Mapping[str, Array]] | None = None,
+    ) -> Any:
+        """What the next token's records need of these states, or of a sequence that begins."""
+        raise NotImplementedError

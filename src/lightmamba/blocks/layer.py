@@ -1,0 +1,155 @@
+"""Base classes of what a layer is: its sizes, its integers, its arithmetic.
+
+A kind of layers overrides what is not so by default. A layer is norm, mixer, residual addition; its
+mixer begins with the projection ``in_proj`` and ends with ``out_proj``, whose input may go through
+an online Hadamard transform.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmamba.numerics.linear import UNIT
+from lightmamba.numerics.model_formats import Formats
+from lightmamba.numerics.primitives import Ints
+
+__all__ = [
+    "UNIT_EXPONENT", "Arithmetic", "Limit", "Mixer", "Observe", "Rms", "Sizes", "hadamard_shift",
+    "out_channels", "unit_rms",
+]  # fmt: skip
+
+
+Observe = Callable[[str, NDArray[Any]], None]
+Limit = tuple[str, Any, int, int]  # what a number is, its values, the lowest and highest allowed
+Rms = tuple[Ints, Ints]  # mantissa and j, each (vectors, norm groups)
+UNIT_EXPONENT = -1  # of the values whose 1/rms is one
+
+
+class Sizes(ABC):
+    """Sizes of one layer's mixer; a frozen dataclass of plain numbers, which it checks."""
+
+    kind: ClassVar[str]
+
+    @property
+    def in_rows(self) -> int:
+        """Rows of in_proj."""
+        return sum(part.stop - part.start for part in self.sections().values())
+
+    @property
+    @abstractmethod
+    def out_dim(self) -> int:
+        """Channels of the input of out_proj, without padding."""
+
+    @property
+    def out_groups(self) -> int:
+        """Runs of them that have a 1/rms of their own, and are padded by themselves."""
+        return 1
+
+    @property
+    def out_normed(self) -> bool:
+        """Whether that input is divided by its root mean square."""
+        return False
+
+    @abstractmethod
+    def sections(self) -> Mapping[str, slice]:
+        """Rows of in_proj by name, in order."""
+
+
+class Mixer:
+    """Integers of one layer's mixer; tensors and numbers are fields (``blocks.tensors``).
+
+    ``exponents`` has an exponent for each section of in_proj, by its name.
+    """
+
+    sizes: Any
+    exponents: Any
+
+    @property
+    def out_exponent(self) -> int:
+        """Exponent of the values that go to out_proj."""
+        raise NotImplementedError
+
+    @property
+    def norm_exponent(self) -> int:
+        """Exponent of the values whose 1/rms multiplies the rows of out_proj."""
+        return UNIT_EXPONENT
+
+    def row_exponents(self) -> Ints:
+        """Exponent of each row of in_proj, (in_rows,)."""
+        parts = self.sizes.sections()
+        lengths = [rows.stop - rows.start for rows in parts.values()]
+        return np.repeat([getattr(self.exponents, name) for name in parts], lengths)
+
+    def limits(self) -> Iterator[Limit]:
+        """Derived numbers that engine and hardware rely on."""
+        yield from ()
+
+
+class Arithmetic(ABC):
+    """Arithmetic of a layer between its projections, in exact integers.
+
+    Parameters
+    ----------
+    mixer : Mixer
+        Of one layer.
+    formats : Formats
+    """
+
+    def __init__(self, mixer: Any, formats: Formats) -> None:
+        self.mixer, self.sizes, self.transform = mixer, mixer.sizes, formats.transform
+
+    @abstractmethod
+    def run(
+        self,
+        rows: Ints,
+        state: Mapping[str, Any],
+        position: NDArray[np.int64],
+        lost: Counter[str],
+        observe: Observe | None = None,
+    ) -> tuple[Ints, Rms]:
+        """Advance the state; the input of out_proj and its 1/rms.
+
+        Parameters
+        ----------
+        rows : (batch, seqlen, in_rows)
+            int16.
+        state : {name: (batch, ...)}
+            As the kind's ``state`` made it; changed in place. Of what grows, pages.
+        position : (batch,)
+            Tokens that each sequence has seen.
+        lost
+            Counts of what saturated, by kind; added to.
+        observe
+            Is called with names and values of everything in between.
+
+        Returns
+        -------
+        values : (vectors, channels of out_proj) int32
+        rms : mantissa and j, each (vectors, norm groups)
+        """
+
+    def hadamard(self, x: Ints) -> tuple[Ints, int]:
+        """Transform each group of (vectors, out_dim) to channels of out_proj, and overflows."""
+        return self.transform(x, self.sizes.out_groups, self.mixer.exponents.hadamard_shift)
+
+
+def unit_rms(vectors: int) -> Rms:
+    """1/rms of one, (vectors, 1), for kinds without a norm in front of out_proj."""
+    mantissa, j = UNIT
+    return np.full((vectors, 1), mantissa), np.full((vectors, 1), j)
+
+
+def out_channels(sizes: Sizes, formats: Formats) -> int:
+    """Columns of out_proj: each norm group zero-padded to whole groups of weights."""
+    return sizes.out_groups * formats.transform.padded(sizes.out_dim // sizes.out_groups)
+
+
+def hadamard_shift(sizes: Sizes, formats: Formats) -> int:
+    """Right shift after the online transform that keeps 24 bits of healthy values."""
+    order = formats.transform.size(sizes.out_dim // sizes.out_groups)
+    return max(0, math.ceil(math.log2(order)) - 8)

@@ -6,6 +6,7 @@ The libraries are opened by ctypes and use nothing of Python, so their names and
 version of it.
 """
 
+import runpy
 from glob import glob
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
-FOLDER = "src/lightmamba/native"
+FOLDER, MADE = "src/lightmamba/native", ".build/native"
+FOUND = runpy.run_path(f"{FOLDER}/found.py")  # kinds of mixers, by their folders
 FLAGS = ["-std=c++20", "-O3", "-fwrapv", "-fno-strict-aliasing", "-Wno-psabi", "-g0"]
 AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mpopcnt", "-mlzcnt"]
 AVX512 = [f"-mavx512{part}" for part in ("f", "bw", "dq", "vl", "cd", "vnni")]
@@ -26,6 +28,13 @@ ISAS = {
 
 class Libraries(build_ext):
     """Libraries with plain names: not modules of one version of Python."""
+
+    def run(self) -> None:
+        """Write the headers that name the kinds of mixers, then build."""
+        Path(MADE).mkdir(parents=True, exist_ok=True)
+        for name, text in FOUND["headers"]().items():
+            Path(MADE, name).write_text(text, encoding="utf-8")
+        super().run()
 
     def get_ext_filename(self, fullname: str) -> str:
         """Path of a library by its dotted name."""
@@ -47,7 +56,12 @@ setup(
         Extension(
             f"lightmamba.native._{isa}",
             sources=[f"{FOLDER}/{name}.cpp" for name in ("kernels", "pool", "api", "events")],
-            depends=sorted(glob(f"{FOLDER}/*.hpp") + glob("src/lightmamba/blocks/*/*.hpp")),
+            include_dirs=["src", MADE],
+            depends=sorted(
+                glob(f"{FOLDER}/*.hpp")
+                + glob("src/lightmamba/blocks/*/*.hpp")
+                + [f"{FOLDER}/found.py"]
+            ),
             extra_compile_args=[*FLAGS, *flags],
             extra_link_args=["-pthread"],
             language="c++",

@@ -8,8 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
-from lightmamba.native import Layer, Model, Phase, Sequences, Work, library, structs, usable_isas
+from lightmamba.native import (
+    Layer,
+    Model,
+    Phase,
+    Sequences,
+    Work,
+    found,
+    library,
+    structs,
+    usable_isas,
+)
 
 NATIVE = Path(structs.__file__).parent
 
@@ -22,9 +33,9 @@ def test_the_structs_are_those_of_the_sources(isa):
 @pytest.mark.parametrize(
     ("part", "before", "after"),
     [
-        (0, "int64_tgroups,dim,", "int64_tdim,groups,"),  # two fields of one size
-        (0, "EMBEDDING,LOST_CLIPPED", "CLIPPED,LOST_EMBEDDING"),
-        (1, "*weights,*codes", "*codes,*weights"),
+        (0, "embeddingclipped", "clippedembedding"),  # kinds of saturation
+        (1, "int64_tgroups,dim,", "int64_tdim,groups,"),  # two fields of one size
+        (2, "*weights,*codes", "*codes,*weights"),
         (-1, "silu,shift", "shift,silu"),  # of a kind of layer
         (-2, "", "x"),
     ],
@@ -90,12 +101,18 @@ def enumerated(header, name):
 
 
 def test_enumerations_are_those_of_the_headers():
-    kinds = [kind.upper() for kind in structs.KINDS]
-    assert enumerated("types.hpp", "Kind") == [*kinds, "N_KINDS"]
-    losses = [f"LOST_{lost.name}" for lost in structs.Lost]
-    assert enumerated("types.hpp", "Lost") == [*losses, "LOST_KINDS"]
     phases = enumerated("kernels.hpp", "Phase")
     assert [phases.index(phase.name) for phase in Phase] == [int(phase) for phase in Phase]
+
+
+def test_losses_are_those_of_the_kinds():
+    own = {name for each in structs.KINDS for name in kind(each).integers.losses}
+    assert own <= set(structs.LOSSES)
+    assert set(structs.LOSSES) <= own | set(found.COMMON)
+    made = found.headers()
+    assert "enum Kind { KIND_ATTENTION, KIND_MAMBA2, KIND_MLP, N_KINDS };" in made["kinds.hpp"]
+    assert " LOST_ATTENTION_SCORE," in made["kinds.hpp"]
+    assert "X(mlp, MlpPhases)" in made["mixers.hpp"]
 
 
 @pytest.mark.parametrize("isa", usable_isas())

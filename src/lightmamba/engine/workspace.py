@@ -20,13 +20,6 @@ from lightmamba.numerics.model_formats import Formats
 __all__ = ["Losses", "Workspace", "make_panel"]
 
 Array = NDArray[Any]
-KINDS = {  # of saturation: the kernels' names, and the engine's
-    "EMBEDDING": "embedding", "CLIPPED": "clipped", "IN_SCALE": "in_proj.scale",
-    "IN": "in_proj", "CONV_INPUT": "conv.input", "CONV": "conv", "DT": "dt", "H": "ssm.h",
-    "Y": "ssm.y", "GATE": "gate", "HADAMARD": "hadamard", "OUT_SCALE": "out_proj.scale",
-    "OUT": "out_proj", "RESIDUAL": "residual", "HEAD_SCALE": "head.scale", "HEAD": "head",
-    "HIDDEN": "mlp.hidden", "SCORE": "attention.score", "MEAN": "attention.mean",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,12 +79,11 @@ class Workspace:
                 self._wide[of, name] = self._arena.array((capacity * width,), dtype)
         channels = max([inner, *(out_channels(sizes, f) for sizes in kinds)])
         self.panel, self._panels = make_panel(capacity, channels, f.group)
-        self.lost = np.zeros((capacity, len(native.Lost)), dtype=np.int64)
+        self.lost = np.zeros((capacity, len(native.LOSSES)), dtype=np.int64)
         every = {name for known in native.KINDS for name in kind(known).integers.losses}
         there = {name for sizes in kinds for name in kind(sizes.kind).integers.losses}
         self._kinds = {
-            each: KINDS[each.name] for each in native.Lost
-            if KINDS[each.name] in there or KINDS[each.name] not in every
+            n: name for n, name in enumerate(native.LOSSES) if name in there or name not in every
         }  # fmt: skip
         self._own = {
             of: kind(of).Work(**{name: pointer(self._wide[of, name]) for name in arrays})

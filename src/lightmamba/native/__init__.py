@@ -9,11 +9,11 @@ from lightmamba.native.forks import ForkLock
 from lightmamba.native.library import ISAS, Context, available, best_isa, context, usable_isas
 from lightmamba.native.structs import (
     KINDS,
+    LOSSES,
     Blocks,
     Layer,
     Linear,
     LinearOp,
-    Lost,
     Model,
     PackOp,
     Panel,
@@ -28,7 +28,7 @@ from lightmamba.native.structs import (
 )
 
 __all__ = [
-    "ISAS", "KINDS", "Blocks", "Context", "ForkLock", "Layer", "Linear", "LinearOp", "Lost",
+    "ISAS", "KINDS", "LOSSES", "Blocks", "Context", "ForkLock", "Layer", "Linear", "LinearOp",
     "Model", "PackOp", "Panel", "Phase", "QuantizeOp", "RmsOp", "Sequences", "Slot", "Tables",
     "Transform", "Work", "available", "best_isa", "context", "usable_isas",
 ]  # fmt: skip

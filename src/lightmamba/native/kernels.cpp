@@ -1,11 +1,9 @@
 // The phases of a pass, and single operations over arrays.
 #include "kernels.hpp"
 
-#include "../blocks/attention/kernels.hpp"
-#include "../blocks/mamba2/kernels.hpp"
-#include "../blocks/mlp/kernels.hpp"
 #include "events.hpp"
 #include "hadamard.hpp"
+#include "mixers.hpp"  // of all kinds, made by setup.py
 #include "project.hpp"
 #include "quantize.hpp"
 
@@ -24,9 +22,8 @@ struct MixerPhases {
 template <class K>
 constexpr MixerPhases phases_of = {K::IN_A_PASS, K::items, K::scratch, K::item, K::rms};
 
-constexpr MixerPhases KINDS[N_KINDS] = {
-    phases_of<AttentionPhases>, phases_of<Mamba2Phases>, phases_of<MlpPhases>,
-};
+#define PHASES(kind, Phases) phases_of<Phases>,
+constexpr MixerPhases KINDS[N_KINDS] = {EACH_MIXER(PHASES)};
 
 const MixerPhases& mixer(const Job& job) { return KINDS[job.layer->kind]; }
 
@@ -34,8 +31,9 @@ int64_t tiles(const Linear& f) { return (f.rows + 2 * ROWS - 1) / (2 * ROWS); } 
 
 }  // namespace
 
-const char* const SHARED_TEXTS[3 + N_KINDS] = {
-    shared::native, shared::operations, events::shared::events, shared::attention, shared::mamba2, shared::mlp,
+#define TEXT(kind, Phases) shared::kind,
+const char* const SHARED_TEXTS[4 + N_KINDS] = {
+    KINDS_TEXT, shared::native, shared::operations, events::shared::events, EACH_MIXER(TEXT)
 };
 
 int mixer_phases(const Job& job) { return mixer(job).in_a_pass; }
@@ -71,11 +69,11 @@ static void item(const Job& job, int phase, int64_t i, void* space) {
         case EMBED: return embed(m, w, i);
         case NORM:
             if (job.after_layer) add_residual(m, w, i);
-            return normalize(m, k.in_proj, w, i, i, w.in_rms, w.in_rms_shift, w.in_q, w.in_code, LOST_IN_SCALE);
+            return normalize(m, k.in_proj, w, i, i, w.in_rms, w.in_rms_shift, w.in_q, w.in_code, LOST_IN_PROJ_SCALE);
         case IN_PROJ:
             return project_tiles(
                 k.in_proj, w.in_q, w.in_code, w.panel, {w.in_rms, w.in_rms_shift, 1}, i, w.vectors,
-                w.rows, {w.lost + LOST_IN, LOST_KINDS, nullptr}
+                w.rows, {w.lost + LOST_IN_PROJ, LOST_KINDS, nullptr}
             );
         case HADAMARD: {
             const int64_t groups = k.transform.groups;
@@ -90,13 +88,13 @@ static void item(const Job& job, int phase, int64_t i, void* space) {
             quantize(f.act, w.mixed + i * f.channels, f.channels, f.channels, q, code, &clipped, &clamped);
             if (f.panels) make_panel(f, q, code, w.panel, i);
             add_lost(w.lost_of(i), LOST_CLIPPED, clipped);
-            return add_lost(w.lost_of(i), LOST_OUT_SCALE, clamped);
+            return add_lost(w.lost_of(i), LOST_OUT_PROJ_SCALE, clamped);
         }
         case OUT_PROJ:
             return project_tiles(
                 k.out_proj, w.out_q, w.out_code, w.panel,
                 {w.out_rms, w.out_rms_shift, k.transform.groups}, i, w.vectors, w.out_rows,
-                {w.lost + LOST_OUT, LOST_KINDS, nullptr}
+                {w.lost + LOST_OUT_PROJ, LOST_KINDS, nullptr}
             );
         case RESIDUAL: return add_residual(m, w, i);
         case HEAD_NORM:

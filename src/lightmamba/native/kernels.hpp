@@ -65,8 +65,8 @@ struct PackOp {
 
 )  // SHARED
 
-// Texts of all shared structs: native, operations, events, and each kind's in the order of Kind.
-extern const char* const SHARED_TEXTS[3 + N_KINDS];
+// Names of kinds and losses; texts of all shared structs: native, operations, events, and each kind's.
+extern const char* const SHARED_TEXTS[4 + N_KINDS];
 
 int mixer_phases(const Job& job);  // how many of its kind's a pass has
 int64_t items(const Job& job, int phase);

@@ -8,3 +8,6 @@
     namespace shared {                                 \
     inline constexpr const char* name = #__VA_ARGS__;  \
     }
+
+// Kinds of saturation of a kind of mixers, by the engine's names: native/found.py reads them.
+#define LOSSES(...)

@@ -7,38 +7,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lightmamba.native.found import kinds, losses
+
 __all__ = [
-    "INT", "KINDS", "POINTER", "Blocks", "Layer", "Linear", "LinearOp", "Lost", "Model", "PackOp",
+    "INT", "KINDS", "LOSSES", "POINTER", "Blocks", "Layer", "Linear", "LinearOp", "Model", "PackOp",
     "Panel", "Phase", "QuantizeOp", "RmsOp", "Sequences", "Slot", "Tables", "Transform", "Work",
     "fields", "header", "shared",
 ]  # fmt: skip
 
 INT, POINTER = ctypes.c_int64, ctypes.c_void_p
 FOLDER = Path(__file__).parent
-
-
-class Lost(IntEnum):
-    """Kinds of saturation, in the order of the kernels' counters."""
-
-    EMBEDDING = 0
-    CLIPPED = 1
-    IN_SCALE = 2
-    IN = 3
-    CONV_INPUT = 4
-    CONV = 5
-    DT = 6
-    H = 7
-    Y = 8
-    GATE = 9
-    HADAMARD = 10
-    OUT_SCALE = 11
-    OUT = 12
-    RESIDUAL = 13
-    HEAD_SCALE = 14
-    HEAD = 15
-    HIDDEN = 16
-    SCORE = 17
-    MEAN = 18
 
 
 class Phase(IntEnum):
@@ -48,12 +26,12 @@ class Phase(IntEnum):
     MIXER = 9  # from here on those of the layer's kind
 
 
-KINDS = ("attention", "mamba2", "mlp")  # of mixers, in the order of the kernels' list
+KINDS, LOSSES = kinds(), losses()  # of mixers and of saturation, as the kernels number them
 
 
 def header(kind: str) -> Path:
     """The header with the structs of a kind of mixer."""
-    return FOLDER.parent / "blocks" / kind / "types.hpp"
+    return FOLDER.parent / "blocks" / kind / "kernels.hpp"
 
 
 @cache
@@ -75,7 +53,8 @@ def shared() -> list[str]:
     """The texts that a library of these sources has, squeezed, in the order of ``SHARED_TEXTS``."""
     names = ("types.hpp", "kernels.hpp", "events.hpp")
     paths = [*(FOLDER / name for name in names), *map(header, KINDS)]
-    return [squeezed(_declared(path)) for path in paths]
+    names_of = f"{' '.join(KINDS)}; {' '.join(LOSSES)}"
+    return [squeezed(text) for text in (names_of, *map(_declared, paths))]
 
 
 def fields(

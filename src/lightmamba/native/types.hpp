@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 
+#include "kinds.hpp"  // made by setup.py
 #include "shared.hpp"
 
 namespace lightmamba {
@@ -41,9 +42,6 @@ struct Transform {
     int64_t groups, dim, padded, power, core_order, shift;
     const int32_t* core;  // (core_order, core_order), of +1 and -1
 };
-
-// Kinds of mixers, in the order of KINDS in kernels.cpp.
-enum Kind { ATTENTION, MAMBA2, MLP, N_KINDS };
 
 struct Layer {
     int64_t kind;
@@ -90,14 +88,6 @@ private:
     char* token(int64_t sequence, int64_t of, int64_t n) const {
         return record + ((2 * sequence + of) * record_tokens + n) * record_bytes;
     }
-};
-
-// What saturated, by kind.
-enum Lost {
-    LOST_EMBEDDING, LOST_CLIPPED, LOST_IN_SCALE, LOST_IN, LOST_CONV_INPUT, LOST_CONV, LOST_DT,
-    LOST_H, LOST_Y, LOST_GATE, LOST_HADAMARD, LOST_OUT_SCALE, LOST_OUT, LOST_RESIDUAL,
-    LOST_HEAD_SCALE, LOST_HEAD, LOST_HIDDEN, LOST_SCORE, LOST_MEAN,
-    LOST_KINDS,
 };
 
 // Input of a projection as its kernel takes it, by vector.

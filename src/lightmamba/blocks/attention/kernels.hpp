@@ -3,9 +3,26 @@
 #include "../../native/kernels.hpp"
 #include "../../native/pow2.hpp"
 #include "../../native/quantize.hpp"
-#include "types.hpp"
 
 namespace lightmamba {
+
+LOSSES(attention.score, attention.mean)
+
+SHARED(attention,
+
+struct Attention {
+    const Tables* tables;
+    int64_t in_rows, n_heads, n_kv_heads, head_dim, block, blocks;  // blocks: of a head
+    int64_t score, mean;  // right shifts: of a sum of products, of a mean of values
+    int64_t k_at, k_exp_at, v_at, v_exp_at;  // bytes from the start of a page
+};
+
+struct AttentionWork {
+    const void* none;
+};
+
+)  // SHARED
+
 namespace {
 
 constexpr int64_t PAGE = 32;  // positions that are weighed against one maximum
@@ -114,8 +131,8 @@ APART void attend_item(
         out[c] = saturate(mean, -LARGEST24 - 1, LARGEST24);
         lost_mean += out[c] != mean;
     }
-    add_lost(w.lost_of(v), LOST_SCORE, lost_score);
-    add_lost(w.lost_of(v), LOST_MEAN, lost_mean);
+    add_lost(w.lost_of(v), LOST_ATTENTION_SCORE, lost_score);
+    add_lost(w.lost_of(v), LOST_ATTENTION_MEAN, lost_mean);
 }
 
 struct AttentionPhases {

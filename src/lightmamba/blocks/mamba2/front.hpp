@@ -4,7 +4,6 @@
 #include "../../native/arithmetic.hpp"
 #include "../../native/pow2.hpp"
 #include "../../native/silu.hpp"
-#include "types.hpp"
 
 namespace lightmamba {
 namespace {

@@ -3,7 +3,6 @@
 #include "../../native/arithmetic.hpp"
 #include "../../native/quantize.hpp"
 #include "../../native/silu.hpp"
-#include "types.hpp"
 
 namespace lightmamba {
 namespace {

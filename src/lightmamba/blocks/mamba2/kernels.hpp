@@ -1,6 +1,41 @@
 // The phases of a Mamba2 mixer.
 #pragma once
 #include "../../native/kernels.hpp"
+
+namespace lightmamba {
+
+LOSSES(conv.input, conv, dt, ssm.h, ssm.y, gate)
+
+SHARED(mamba2,
+
+// Sizes and static numbers of one layer.
+struct Mamba2 {
+    const Tables* tables;
+    int64_t in_rows, d_inner, conv_dim, d_conv, nheads, headdim, ngroups, d_state;
+    int64_t padded_state, state_block, state_bits, dithered, x_block, bc_block, tile_rows;
+    int64_t conv_at, h_at, h_exp_at;  // bytes from the start of a sequence's state
+    // Bytes from the start of a recorded token.
+    int64_t taps_at, x_at, x_exp_at, B_at, B_exp_at, dt_at, dt_shift_at, decay_at;
+    const int32_t *conv_in_shift, *conv_weight, *conv_bias, *conv_out_shift, *conv_silu_shift;
+    const int32_t *dt_bias, *A, *A_shift, *D, *gate_weight;
+    int64_t eps_gate, dt_low, dt_high;
+    int64_t frame, y, D_shift, z_silu, gate, weighted;
+};
+
+// Between the projections; axes begin with the vectors of the pass.
+struct Mamba2Work {
+    int16_t* conv;  // (conv_dim)
+    int8_t *x, *x_exp, *B, *B_exp, *C, *C_exp;
+    int32_t *dt, *dt_shift, *decay;  // (nheads)
+    int32_t *y, *g;                  // (d_inner)
+    int64_t* squares;                // (nheads): of g
+};
+
+)  // SHARED
+
+}  // namespace lightmamba
+
+// These take the structs above.
 #include "front.hpp"
 #include "gate.hpp"
 #include "scan.hpp"
@@ -30,7 +65,7 @@ struct Mamba2Phases {
     static void item(const Job& job, int phase, int64_t i, void* space) {
         const Mamba2& k = *(const Mamba2*)job.layer->mixer;
         const Work& w = *job.work;
-        const Mamba2Work& own = *(const Mamba2Work*)w.own[MAMBA2];
+        const Mamba2Work& own = *(const Mamba2Work*)w.own[KIND_MAMBA2];
         switch (phase) {
             case FRONT: {
                 const int64_t per_slot = k.nheads + 2 * k.ngroups;
@@ -48,7 +83,7 @@ struct Mamba2Phases {
     }
 
     static void rms(const Job& job, int64_t v) {
-        gate_rms(*(const Mamba2*)job.layer->mixer, *job.work, *(const Mamba2Work*)job.work->own[MAMBA2], v);
+        gate_rms(*(const Mamba2*)job.layer->mixer, *job.work, *(const Mamba2Work*)job.work->own[KIND_MAMBA2], v);
     }
 };
 

@@ -149,8 +149,8 @@ APART void scan_item(
     }
     for (int64_t t = replay; t < count; ++t) {
         const int64_t v = slot.first + t - replay;
-        add_lost(w.lost_of(v), LOST_H, scratch.lost[2 * t]);
-        add_lost(w.lost_of(v), LOST_Y, scratch.lost[2 * t + 1]);
+        add_lost(w.lost_of(v), LOST_SSM_H, scratch.lost[2 * t]);
+        add_lost(w.lost_of(v), LOST_SSM_Y, scratch.lost[2 * t + 1]);
         if (t >= kept) record_token(k, own, states.to_record(slot.sequence, t - kept), v, head);
     }
 }

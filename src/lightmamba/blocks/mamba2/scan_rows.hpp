@@ -6,7 +6,6 @@
 #pragma once
 #include "../../native/arithmetic.hpp"
 #include "../../native/quantize.hpp"
-#include "types.hpp"
 
 namespace lightmamba {
 namespace {

@@ -3,9 +3,25 @@
 #include "../../native/kernels.hpp"
 #include "../../native/quantize.hpp"
 #include "../../native/silu.hpp"
-#include "types.hpp"
 
 namespace lightmamba {
+
+LOSSES(mlp.hidden)
+
+SHARED(mlp,
+
+struct Mlp {
+    const Tables* tables;
+    int64_t in_rows, d_hidden, gated;
+    int64_t silu, shift;  // right shifts: of a to the sigmoid's input, of a product
+};
+
+struct MlpWork {
+    const void* none;
+};
+
+)  // SHARED
+
 namespace {
 
 // Hidden values begin .. end - 1 of one vector.
@@ -35,7 +51,7 @@ APART void hidden_values(const Mlp& k, const Work& w, int64_t v, int64_t begin, 
         bad += kept != product;
         out[c] = kept;
     }
-    add_lost(w.lost_of(v), LOST_HIDDEN, bad);
+    add_lost(w.lost_of(v), LOST_MLP_HIDDEN, bad);
 }
 
 struct MlpPhases {

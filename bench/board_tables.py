@@ -2,24 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Sequence
 
+from bench.boards import Bound, bound
+from bench.energy import PAPER, paper
 from lightmamba.arch.target import Channel, Resources, Target, target_names
 from lightmamba.hardware.estimate.energy import constants
 from lightmamba.model.config import SHAPES
 
-__all__ = [
-    "bound_rows",
-    "constant_rows",
-    "paper_rows",
-    "single_token_targets",
-    "source_rows",
-    "target_rows",
-]
+__all__ = ["bound_rows", "constant_rows", "paper_rows", "source_rows", "target_rows"]
 
 Rows = list[list[str]]
-Found = Iterable[Mapping[str, Any]]
 
 
 def _targets() -> list[Target]:
@@ -85,29 +78,21 @@ def source_rows() -> Rows:
     return rows
 
 
-def bound_rows(rows: Found) -> Rows:
+def bound_rows() -> Rows:
     """Tokens per second that the memory allows, and the bottleneck."""
-    found = {(r["target"], r["shape"]): r for r in rows}
     return [
         ["bound, tokens per second", *("bundled" if s == "demo" else s for s in SHAPES)],
         *(
-            [f"`{name}`", *(_bound(found.get((name, shape))) for shape in SHAPES)]
-            for name in single_token_targets()
+            [f"`{t.name}`", *(_bound(bound(t.name, shape)) for shape in SHAPES)]
+            for t in _targets() if t.machine.tokens == 1  # of others see bench.passes
         ),
-    ]
+    ]  # fmt: skip
 
 
-def _bound(row: Mapping[str, Any] | None) -> str:
-    if row is None:
-        return "not computed"
-    if row["tokens_per_second"] is None:
+def _bound(found: Bound | None) -> str:
+    if found is None:
         return "too large"
-    return f"{row['tokens_per_second']:.4g} ({_group(row['binds'])})"
-
-
-def single_token_targets() -> list[str]:
-    """Targets that take one token in a pass; for others see :mod:`bench.passes`."""
-    return [t.name for t in _targets() if t.machine.tokens == 1]
+    return f"{found.tokens_per_second:.4g} ({_group(found.binds)})"
 
 
 def constant_rows() -> Rows:
@@ -121,19 +106,18 @@ def constant_rows() -> Rows:
     ]
 
 
-def _three(values: list[float]) -> str:
+def _three(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.3g}" for value in values)
 
 
-def paper_rows(rows: Found) -> Rows:
+def paper_rows() -> Rows:
     """The paper's accelerator by our constants, next to the paper's figures."""
     return [
         ["", "watts, logic only", "watts, total", "tokens/J, total", "paper, watts",
          "paper, tokens/J"],
         *(
-            [r["row"], _three(r["watts_in_cells"]), _three(r["watts"]),
-             _three(r["tokens_per_joule"]), f"{r['paper_watts']:.2f}",
-             f"{r['paper_tokens_per_joule']:g}"]
-            for r in rows if r["part"] == "paper"
+            [f"paper, {width}", _three(r.watts_in_cells), _three(r.watts),
+             _three(r.tokens_per_joule), f"{r.paper_watts:.2f}", f"{r.paper_tokens_per_joule:g}"]
+            for width, r in ((width, paper(width)) for width in PAPER)
         ),
     ]  # fmt: skip

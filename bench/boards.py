@@ -1,14 +1,12 @@
-"""Which memory binds on each target, and at how many tokens per second: ``python -m bench.boards``.
+"""Which memory binds on each target, and at how many tokens per second; computed where it is shown.
 
 No schedule: every byte of a token at the attainable rate of its channel, every beat at the clock.
 No machine of that target is faster; how near it comes, `lightmamba estimate` and `simulate` say.
-The row of a model that does not fit the target's memory has no speed.
 """
 
-from typing import Any
+from functools import cache
+from typing import NamedTuple
 
-from bench.board_tables import single_token_targets
-from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.compiler.memory import Memory
@@ -17,7 +15,14 @@ from lightmamba.hardware.machine.ports import clients
 from lightmamba.model.config import SHAPES, ModelConfig
 from lightmamba.numerics.model_formats import Formats
 
-__all__ = ["bounds", "channel_bytes", "fits", "port_bytes"]
+__all__ = ["Bound", "bound", "bounds", "channel_bytes", "fits", "port_bytes"]
+
+
+class Bound(NamedTuple):
+    """Tokens per second that memory and lanes allow, and the channel that limits them."""
+
+    tokens_per_second: float
+    binds: str
 
 
 def port_bytes(memory: Memory) -> dict[str, int]:
@@ -61,27 +66,12 @@ def bounds(config: ModelConfig, target: Target, formats: Formats | None = None) 
     return found | {"lanes": beats / (target.clock_mhz * 1e6)}
 
 
-def main() -> None:
-    rows: list[dict[str, Any]] = []
-    for name in single_token_targets():
-        target = Target.load(name)
-        for shape, config in SHAPES.items():
-            if not fits(config, target):
-                rows.append({"target": name, "shape": shape, "tokens_per_second": None})
-                continue
-            found = bounds(config, target)
-            binds = max(found, key=lambda place: found[place])
-            memory = Memory(config, Formats(), plan(config, Formats(), target), target)
-            moved = sum(port_bytes(memory).values())
-            rows.append({
-                "target": name, "shape": shape, "tokens_per_second": 1 / found[binds],
-                "binds": binds, "bytes_per_token": moved,
-                "share_of_nominal": moved / found[binds] / 1e9
-                / sum(c.gb_per_s for c in target.channels),
-            })  # fmt: skip
-            print(f"{name:14}{shape:14}{1 / found[binds]:10.1f}  {binds}")
-    keep("boards", *rows, stay=lambda _: False)
-
-
-if __name__ == "__main__":
-    main()
+@cache
+def bound(target: str, shape: str) -> Bound | None:
+    """The bottleneck of a shape on a target; None where the memory does not hold the model."""
+    there, config = Target.load(target), SHAPES[shape]
+    if not fits(config, there):
+        return None
+    found = bounds(config, there)
+    binds = max(found, key=lambda place: found[place])
+    return Bound(1 / found[binds], binds)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import log10
 from statistics import median
 
+from bench.boards import bound
 from bench.diagrams import DOCS
 from bench.drawing import Drawing
 from bench.full_tables import PAPER, rows_by_name
@@ -31,13 +32,14 @@ class Speed:
 
 def _mamba2() -> Iterator[Speed]:
     """Mamba2-2.7B on the boards, and on the memory of the paper's board."""
-    bounds = {row["target"]: row for row in load("boards") if row["shape"] == "mamba2-2.7b"}
     names = {"u280": "U280", "vck190": "VCK190", "kv260": "KV260",
              "vck190-paper": "VCK190, 12 GB/s"}  # fmt: skip
     for target, name in names.items():
         row = rows_by_name()[key := f"mamba2-2.7b on {target}"]
-        yield Speed(name, "simulated", row["tokens_per_second"],
-                    bounds[target]["tokens_per_second"], PAPER.get(key))  # fmt: skip
+        limit = bound(target, "mamba2-2.7b")
+        assert limit is not None
+        yield Speed(name, "simulated", row["tokens_per_second"], limit.tokens_per_second,
+                    PAPER.get(key))  # fmt: skip
 
 
 def _hybrid() -> Iterator[Speed]:
@@ -49,17 +51,18 @@ def _hybrid() -> Iterator[Speed]:
             continue
         if name := names.get(row["target"]):
             found = full.get(f"{HYBRID} on {row['target']}, {CONTEXT:,} positions")
-            bound = row["tokens_per_second"] * row["cycles"] / row["bound_cycles"]
+            limit = row["tokens_per_second"] * row["cycles"] / row["bound_cycles"]
             how, by = ("simulated", found) if found else ("estimated", row)
-            yield Speed(name, how, by["tokens_per_second"], bound)
+            yield Speed(name, how, by["tokens_per_second"], limit)
 
 
 def _small() -> Iterator[Speed]:
     """The bundled model on the open board."""
     cycles = next(row for row in load("estimates") if row["case"] == "ulx3s")["cycles"]
-    bound = next(r for r in load("boards") if (r["target"], r["shape"]) == ("ulx3s", "demo"))
+    limit = bound("ulx3s", "demo")
+    assert limit is not None
     rate = 1e6 * Target.load("ulx3s").clock_mhz / cycles
-    yield Speed("ULX3S", "simulated", rate, bound["tokens_per_second"])
+    yield Speed("ULX3S", "simulated", rate, limit.tokens_per_second)
 
 
 def _cpu() -> Iterator[Speed]:

@@ -1,14 +1,14 @@
-"""Inputs and results of the energy model: ``python -m bench.energy``.
+"""Inputs and results of the energy model.
 
-How often the bits of weight beats toggle, in the lane images of the bundled model, and the energy
-that our constants give a machine of the paper's resources, at its speed and bandwidth.
+How often the bits of weight beats toggle, in the lane images of the bundled model
+(``python -m bench.energy`` prints it), and the energy that our constants give a machine of the
+paper's resources, at its speed and bandwidth.
 """
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.compiler.layout import lane_images
@@ -17,13 +17,23 @@ from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import QuantizedModel, load
 from lightmamba.numerics.model_formats import PROJECTIONS
 
-__all__ = ["paper", "toggles"]
+__all__ = ["PAPER", "Paper", "paper", "toggles"]
 
 # arXiv 2502.15260: LUT, FF, DSP, BRAM, URAM; tokens per second; tokens per joule; 400 MHz, 12 GB/s
 PAPER = {
     "W4A4": (Amount(107e3, 130e3, 228, 912, 61), 7.21, 2.25),
     "W8A8": (Amount(111e3, 134e3, 228, 914, 61), 3.61, 1.45),
 }
+
+
+class Paper(NamedTuple):
+    """A machine of the paper by our constants: low, likely and high, and the paper's own claim."""
+
+    watts: tuple[float, ...]
+    watts_in_cells: tuple[float, ...]
+    tokens_per_joule: tuple[float, ...]
+    paper_watts: float
+    paper_tokens_per_joule: float
 
 
 def toggles(model: QuantizedModel, target: Target) -> float:
@@ -41,20 +51,20 @@ def toggles(model: QuantizedModel, target: Target) -> float:
     return changed / bits
 
 
-def paper(width: str) -> dict[str, Any]:
-    """Our constants on the paper's machine: watts in all, in the cells alone, and its own claim."""
+def paper(width: str) -> Paper:
+    """Our constants on the paper's machine of some widths."""
     amount, rate, per_joule = PAPER[width]
     target = Target.load("vck190-paper")
     got = energy(_estimate(400, rate, {"dram": round(12e9 / rate)}, amount), target)
     assert got is not None
     cells = [sum(got.parts[p][n] for p in ("products", "state", "fabric")) for n in range(3)]
-    return {
-        "watts": [rate * joules for joules in got.joules],
-        "watts_in_cells": [rate * joules for joules in cells],
-        "tokens_per_joule": list(got.tokens_per_joule),
-        "paper_watts": rate / per_joule,
-        "paper_tokens_per_joule": per_joule,
-    }
+    return Paper(
+        tuple(rate * joules for joules in got.joules),
+        tuple(rate * joules for joules in cells),
+        tuple(got.tokens_per_joule),
+        rate / per_joule,
+        per_joule,
+    )
 
 
 def _estimate(mhz: float, rate: float, moved: dict[str, int], amount: Amount) -> Estimate:
@@ -66,16 +76,6 @@ def _estimate(mhz: float, rate: float, moved: dict[str, int], amount: Amount) ->
     )  # fmt: skip
 
 
-def main() -> None:
-    model = load(demo_file())
-    keep(
-        "energy",
-        *({"part": "toggles", "row": name, "share": toggles(model, Target.load(name))}
-          for name in ("tiny", "u280")),
-        *({"part": "paper", "row": f"paper, {width}", **paper(width)} for width in PAPER),
-        stay=lambda _: False,
-    )  # fmt: skip
-
-
 if __name__ == "__main__":
-    main()
+    for each in ("tiny", "u280"):
+        print(f"{each}: {toggles(load(demo_file()), Target.load(each)):.3f}")

@@ -39,7 +39,6 @@ PARTS = {
     ),
     "estimated": (*ARITHMETIC, "arch", "hardware", "native"),
 }  # fmt: skip
-PARTS["computed"] = PARTS["estimated"]
 WRITERS = ("bench.tables", "bench.charts", "bench.page")  # of what shows the rows
 TEXTS, BINARIES = (".py", ".cpp", ".hpp", ".toml", ".json"), (".safetensors", ".xz")
 SAME = "R100"  # git's word for a file that was moved as it is

@@ -44,8 +44,8 @@ class Benchmark:
     of : tuple of str
         Entries that say what a row is of.
     how : str
-        "measured", "simulated", "synthesized", "estimated" or "computed". Simulated and synthesized
-        rows are figures of hardware: their module has ``identity(row)``.
+        "measured", "simulated", "synthesized" or "estimated". Simulated and synthesized rows are
+        figures of hardware: their module has ``identity(row)``.
     module : str or None
         Under ``bench``, that makes them; by default that of the benchmark's name.
     words : callable or None
@@ -87,12 +87,10 @@ BENCHMARKS = {
         "measured",
         words=lambda r: ["--models", r["model"], "--methods", r["method"], "--only", r["width"]],
     ),
-    "boards": Benchmark(("target", "shape"), "computed"),
     "calibration": Benchmark(("model", "width", "sequences"), "measured"),
     "choices": Benchmark(("choice",), "measured"),
     "digests": Benchmark(("model",), "simulated", words=_of_digests),
     "drift": Benchmark(("recipe", "state"), "measured"),
-    "energy": Benchmark(("part", "row"), "computed"),
     "engine": Benchmark(("kind", "shape", "threads"), "measured", words=_of_engine),
     "estimates": Benchmark(("case",), "simulated", words=_entry("case")),
     "evaluation": Benchmark(("model",), "measured"),
@@ -250,10 +248,10 @@ def foot(found: Iterable[Row]) -> str:
         )
         by = " and ".join(f"`{command}`" for command in commands)
         text = f"{how} {_dates([each['date'][:10] for each in mine])} {_commits(commits)} by {by}"
-        if how != "computed":
-            short = sorted({computer.split(", Python")[0] for computer in computers})
-            text += f" on {short[0] if len(short) == 1 else f'one of {len(short)} computers'}"
-        said.append(text)
+        short = sorted({computer.split(", Python")[0] for computer in computers})
+        said.append(
+            f"{text} on {short[0] if len(short) == 1 else f'one of {len(short)} computers'}"
+        )
     line = "; ".join(said)
     return f"\n{line[:1].upper()}{line[1:]}.\n"
 

@@ -217,11 +217,14 @@ def estimates() -> Table:
     return Table(header, body, found)
 
 
-def computed(name: str, make: Callable[[list[Row]], list[list[str]]]) -> Table:
-    """A table of rows in which nothing was measured."""
-    found = load(name)
-    header, *body = make(found)
-    return Table(header, body, found)
+def computed(make: Callable[[], list[list[str]]]) -> Callable[[], Table]:
+    """A table that is computed when it is written."""
+
+    def made() -> Table:
+        header, *body = make()
+        return Table(header, body)
+
+    return made
 
 
 TABLES: dict[str, Callable[[], Table]] = {
@@ -237,11 +240,11 @@ TABLES: dict[str, Callable[[], Table]] = {
     "shapes": shapes,
     "estimates": estimates,
     "evaluation": evaluation,
-    "targets": lambda: Table(boards.target_rows()[0], boards.target_rows()[1:]),
-    "target-sources": lambda: Table(boards.source_rows()[0], boards.source_rows()[1:]),
-    "bounds": lambda: computed("boards", boards.bound_rows),
-    "energy-constants": lambda: Table(boards.constant_rows()[0], boards.constant_rows()[1:]),
-    "energy-paper": lambda: computed("energy", boards.paper_rows),
+    "targets": computed(boards.target_rows),
+    "target-sources": computed(boards.source_rows),
+    "bounds": computed(boards.bound_rows),
+    "energy-constants": computed(boards.constant_rows),
+    "energy-paper": computed(boards.paper_rows),
     **SYNTH,
     **FULL,
     **HYBRID,

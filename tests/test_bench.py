@@ -79,8 +79,6 @@ def test_a_row_says_how_it_came_about(stored):
         f"\nMeasured {today} at abc by `python -m bench.drift` on a computer; "
         f"estimated {today} at abc by `other` on a computer.\n"
     )
-    keep("boards", {"target": "t", "shape": "s"})
-    assert foot(rows("boards")) == f"\nComputed {today} at abc by `python -m bench.boards`.\n"
 
 
 def test_many_commits_and_days_are_summed_up():

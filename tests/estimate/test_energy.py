@@ -93,7 +93,7 @@ def test_constants_are_ranges_with_unit_and_source():
 def test_the_papers_machine(width):
     """Its watts are near the likely value of the cells alone: memory and leakage come on top."""
     got = paper(width)
-    low, likely, high = got["watts_in_cells"]
-    assert low < got["paper_watts"] < high
-    assert 0.5 < got["paper_watts"] / likely < 1.0
-    assert got["paper_watts"] < got["watts"][1]
+    low, likely, high = got.watts_in_cells
+    assert low < got.paper_watts < high
+    assert 0.5 < got.paper_watts / likely < 1.0
+    assert got.paper_watts < got.watts[1]

@@ -15,7 +15,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 FOLDER, MADE = "src/lightmamba/native", ".build/native"
-FOUND = runpy.run_path(f"{FOLDER}/found.py")  # kinds of mixers, by their folders
+HEADERS = runpy.run_path(f"{FOLDER}/found.py")["headers"]()  # kinds of mixers, by their folders
 FLAGS = ["-std=c++20", "-O3", "-fwrapv", "-fno-strict-aliasing", "-Wno-psabi", "-g0"]
 AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mpopcnt", "-mlzcnt"]
 AVX512 = [f"-mavx512{part}" for part in ("f", "bw", "dq", "vl", "cd", "vnni")]
@@ -30,10 +30,12 @@ class Libraries(build_ext):
     """Libraries with plain names: not modules of one version of Python."""
 
     def run(self) -> None:
-        """Write the headers that name the kinds of mixers, then build."""
+        """Write the headers that name the kinds of mixers, where they changed, then build."""
         Path(MADE).mkdir(parents=True, exist_ok=True)
-        for name, text in FOUND["headers"]().items():
-            Path(MADE, name).write_text(text, encoding="utf-8")
+        for name, text in HEADERS.items():
+            path = Path(MADE, name)
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                path.write_text(text, encoding="utf-8")
         super().run()
 
     def get_ext_filename(self, fullname: str) -> str:
@@ -57,11 +59,10 @@ setup(
             f"lightmamba.native._{isa}",
             sources=[f"{FOLDER}/{name}.cpp" for name in ("kernels", "pool", "api", "events")],
             include_dirs=["src", MADE],
-            depends=sorted(
-                glob(f"{FOLDER}/*.hpp")
-                + glob("src/lightmamba/blocks/*/*.hpp")
-                + [f"{FOLDER}/found.py"]
-            ),
+            depends=[
+                *sorted(glob(f"{FOLDER}/*.hpp") + glob("src/lightmamba/blocks/*/*.hpp")),
+                *(f"{MADE}/{name}" for name in HEADERS),
+            ],
             extra_compile_args=[*FLAGS, *flags],
             extra_link_args=["-pthread"],
             language="c++",

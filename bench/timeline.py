@@ -140,8 +140,11 @@ PICTURES = {"mamba2": (mamba2, "one-token.png"), "hybrid": (hybrid, "hybrid-toke
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="timelines of layers from simulations")
-    parser.add_argument("picture", nargs="*", choices=[[], *PICTURES], help="(all)")
-    for name in parser.parse_args().picture or PICTURES:
+    parser.add_argument("picture", nargs="*", help=f"{' or '.join(PICTURES)} (both)")
+    names = parser.parse_args().picture or [*PICTURES]
+    if unknown := set(names) - set(PICTURES):
+        parser.error(f"no picture {min(unknown)}; there are {' and '.join(PICTURES)}")
+    for name in names:
         make, file = PICTURES[name]
         draw(make(), FOLDER / file)
 

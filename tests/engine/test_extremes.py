@@ -56,11 +56,14 @@ def operations(model: QuantizedModel, isa: str) -> tuple[Native, Reference]:
     return Native(model, 2, isa), Reference(model)
 
 
-def arithmetics(model: QuantizedModel, isa: str, **constants: Any) -> tuple[Any, Any]:
+def arithmetics(
+    model: QuantizedModel, isa: str, hadamard: int | None = None, **constants: Any
+) -> tuple[Any, Any]:
     """The first layer between its projections, in both kinds, with other constants."""
     mixer = mixer_of(model.layers[0])
-    changed = replace(Constants.of(mixer), **constants)
-    exponents = replace(mixer.exponents, hadamard_shift=changed.hadamard)
+    changed, exponents = replace(Constants.of(mixer), **constants), mixer.exponents
+    if hadamard is not None:
+        exponents = replace(exponents, hadamard_shift=hadamard)
     layer = with_mixer(model.layers[0], exponents=exponents)
     with patch.object(Constants, "of", lambda _: changed):
         fast, slow = (ops.arithmetic(layer) for ops in operations(model, isa))

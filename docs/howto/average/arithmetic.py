@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks import layer
-from lightmamba.blocks.kind import Arrays, Integers
+from lightmamba.blocks import base, layer
+from lightmamba.blocks.base import Arrays
 from lightmamba.blocks.layer import Observe, Rms, hadamard_shift, unit_rms
 from lightmamba.blocks.tensors import exponent, number
 from lightmamba.numerics.attention import PAGE
@@ -18,7 +18,7 @@ from lightmamba.numerics.formats import INT24
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints, round_shift
 
-__all__ = ["Arithmetic", "Exponents", "Layer", "Mixer", "Sizes"]
+__all__ = ["Arithmetic", "Exponents", "Integers", "Mixer", "Sizes"]
 
 STEP = 32  # channels of 16 bits that fill the beats of any memory port
 # Random layers: int16 values up to 8, and a typical sum of some tens of them.
@@ -104,7 +104,7 @@ class Arithmetic(layer.Arithmetic):
         return mixed, unit_rms(len(mixed))
 
 
-class Layer(Integers):
+class Integers(base.Integers):
     """Numbers and arithmetic of an average: the values of every token stay."""
 
     losses = ("average", "hadamard")

@@ -12,7 +12,7 @@ from lightmamba.arch.fields import Field
 from lightmamba.arch.hardware import Client, Counter, Element, Hardware, Row, Shown, Stream, Unit
 from lightmamba.arch.records import Found, Taken, carried
 from lightmamba.arch.steps import Table, joined
-from lightmamba.blocks.in_hardware import InHardware
+from lightmamba.blocks import in_hardware
 from lightmamba.blocks.layer import out_channels
 from lightmamba.blocks.normless import NORMLESS
 from lightmamba.numerics.model_formats import Formats
@@ -20,7 +20,7 @@ from lightmamba.numerics.primitives import Ints
 
 from .arithmetic import Mixer, Sizes
 
-__all__ = ["Layer"]
+__all__ = ["InHardware"]
 
 GRAPH = Hardware(
     units=(
@@ -67,7 +67,7 @@ def average(work: Any, layer: Sizes, sizes: Mapping[str, int]) -> Table:
     )
 
 
-class Layer(InHardware):
+class InHardware(in_hardware.InHardware):
     """An average in the accelerator."""
 
     graph = GRAPH

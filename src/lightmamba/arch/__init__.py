@@ -1,1 +1,1 @@
-"""The hardware contract as data: the interface of compiler, hardware, runtime and docs."""
+"""The hardware contract as data: interface of compiler, hardware, host driver and docs."""

@@ -2,7 +2,7 @@
 
 Most follow from the graph: an item of a stream every few steps. What is irregular is written down
 where it belongs: of the spine in ``hardware/machine/steps.py``, of a kind in
-``blocks/KIND/steps.py``.
+``steps`` of its hardware (``blocks/KIND/hardware.py``).
 """
 
 from collections.abc import Mapping

@@ -2,14 +2,14 @@
 
 A model is a sequence of layers: norm, mixer, residual addition. Every mixer begins with one
 projection of the normed residual stream, ``in_proj``, and ends with one back to it, ``out_proj``.
-What lies between is the kind's own: :mod:`lightmamba.blocks.kind` says what a folder has. A new
+What lies between is the kind's own: :mod:`lightmamba.blocks.base` says what a folder has. A new
 kind is a new folder: :func:`kinds` finds it.
 """
 
 from functools import cache
 from pkgutil import iter_modules
 
-from lightmamba.blocks.kind import Kind
+from lightmamba.blocks.base import Kind
 
 __all__ = ["kind", "kinds"]
 

@@ -40,8 +40,8 @@ class InHardware(ABC):
         Steps of units where they do not follow from the graph: a function of the work, the layer's
         sizes and those of the graph.
     keeps : bool
-        In a pass of several tokens, probes show less of a token than of one alone;
-        ``taken_apart`` and ``kept`` make it whole.
+        Whether probes show less of a token in a pass of several than of one alone; ``taken_apart``
+        and ``kept`` then make the records whole. Both raise NotImplementedError without it.
     """
 
     graph: ClassVar[Hardware]
@@ -209,5 +209,9 @@ class InHardware(ABC):
         rows: Sequence[Ints] = (),
         states: Sequence[Mapping[str, Array]] | None = None,
     ) -> Any:
-        """What the next token's records need of these states, or of a sequence that begins."""
+        """Records of earlier tokens that the probes of the next one lack.
+
+        From the engine's states of the layers and the order of their rows; of a sequence that
+        begins without them.
+        """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Base classes of what a layer is: its sizes, its integers, its arithmetic.
+"""Base classes of a layer: its sizes, its integers, its arithmetic.
 
 A kind of layers overrides what is not so by default. A layer is norm, mixer, residual addition; its
 mixer begins with the projection ``in_proj`` and ends with ``out_proj``, whose input may go through
@@ -47,12 +47,12 @@ class Sizes(ABC):
 
     @property
     def out_groups(self) -> int:
-        """Runs of them that have a 1/rms of their own, and are padded by themselves."""
+        """Norm groups of the input of out_proj, each with its own 1/rms and its own padding."""
         return 1
 
     @property
     def out_normed(self) -> bool:
-        """Whether that input is divided by its root mean square."""
+        """Whether the input of out_proj is divided by its root mean square."""
         return False
 
     @abstractmethod
@@ -60,7 +60,7 @@ class Sizes(ABC):
         """Rows of in_proj by name, in order."""
 
 
-class Mixer:
+class Mixer(ABC):
     """Integers of one layer's mixer; tensors and numbers are fields (``blocks.tensors``).
 
     ``exponents`` has an exponent for each section of in_proj, by its name.
@@ -70,9 +70,9 @@ class Mixer:
     exponents: Any
 
     @property
+    @abstractmethod
     def out_exponent(self) -> int:
         """Exponent of the values that go to out_proj."""
-        raise NotImplementedError
 
     @property
     def norm_exponent(self) -> int:

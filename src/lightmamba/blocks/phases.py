@@ -31,7 +31,7 @@ class Phases(Protocol):
 
 
 class ByPhases(Arithmetic):
-    """Arithmetic of which the kernels compute single phases; it precedes that of the kind.
+    """Arithmetic whose operations the kernels compute; the first base, before the kind's own.
 
     Parameters
     ----------

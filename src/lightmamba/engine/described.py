@@ -169,7 +169,7 @@ class Description:
             kind=native.KINDS.index(sizes.kind),
             transform=native.Transform(
                 groups=sizes.out_groups, dim=dim, padded=transform.padded(dim), power=power,
-                core_order=core, shift=own.transform_shift(layer.mixer),
+                core_order=core, shift=layer.mixer.exponents.hadamard_shift,
                 core=self.ints(hadamard(core)),
             ),
             mixer=ctypes.addressof(mixer),

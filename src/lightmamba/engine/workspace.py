@@ -86,8 +86,9 @@ class Workspace:
             n: name for n, name in enumerate(native.LOSSES) if name in there or name not in every
         }  # fmt: skip
         self._own = {
-            of: kind(of).Work(**{name: pointer(self._wide[of, name]) for name in arrays})
+            of: kind(of).kernels.Work(**{name: pointer(self._wide[of, name]) for name in arrays})
             for of, arrays in own.items()
+            if arrays
         }
         structs = [self._own.get(known) for known in native.KINDS]
         addresses = [0 if x is None else ctypes.addressof(x) for x in structs]

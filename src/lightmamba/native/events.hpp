@@ -1,5 +1,5 @@
 // A machine as the estimate walks it: what Python says of it, none of which changes while it runs. Units follow
-// tables of steps, readers and writers carry beats between them and channels of memory (sim/memory.hpp).
+// tables of steps, readers and writers carry beats between them and channels of memory (device/sim/memory.hpp).
 #pragma once
 #include <cstdint>
 

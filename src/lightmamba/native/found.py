@@ -6,7 +6,7 @@
 import re
 from pathlib import Path
 
-__all__ = ["headers", "kinds", "losses"]
+__all__ = ["headers", "kinds", "losses", "names"]
 
 BLOCKS = Path(__file__).parent.parent / "blocks"
 COMMON = (
@@ -23,27 +23,39 @@ def kinds() -> tuple[str, ...]:
 def losses() -> tuple[str, ...]:
     """Kinds of saturation, in the order of the kernels' counters.
 
-    Those of every model come first, then those that each kind declares with ``LOSSES``.
+    Losses of every model come first, then the ones that each kind declares with ``LOSSES``. Kinds
+    with a loss of one name share its counter.
+
+    Raises
+    ------
+    ValueError
+        If a kind declares none.
     """
     found = list(COMMON)
     for kind in kinds():
-        text = (BLOCKS / kind / "kernels.hpp").read_text(encoding="utf-8")
-        for declared in re.findall(r"^LOSSES\((.*)\)$", text, re.MULTILINE):
-            found += [name.strip() for name in declared.split(",")]
-    return tuple(found)
+        path = BLOCKS / kind / "kernels.hpp"
+        declared = re.findall(r"^LOSSES\(([^)]*)\)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        if not declared:
+            raise ValueError(f"{path} has no LOSSES(...): names of what may saturate")
+        found += [name.strip() for each in declared for name in each.split(",")]
+    return tuple(dict.fromkeys(found))
+
+
+def names() -> str:
+    """Kinds and losses, as a library says for which ones it was compiled."""
+    return f"{' '.join(kinds())}; {' '.join(losses())}"
 
 
 def headers() -> dict[str, str]:
     """Texts of ``kinds.hpp`` and ``mixers.hpp`` by name."""
-    constants = [f"LOST_{re.sub(r'[.]', '_', name).upper()}" for name in losses()]
+    constants = [f"LOST_{name.replace('.', '_').upper()}" for name in losses()]
     numbers = [f"KIND_{name.upper()}" for name in kinds()]
-    text = f"{' '.join(kinds())}; {' '.join(losses())}"
     includes = [f'#include "lightmamba/blocks/{kind}/kernels.hpp"' for kind in kinds()]
-    each = [f"X({kind}, {kind.capitalize()}Phases)" for kind in kinds()]
+    each = [f"X({kind}, {kind.title().replace('_', '')}Phases)" for kind in kinds()]
     return {
         "kinds.hpp": f"""\
 #pragma once
-#define KINDS_TEXT "{text}"
+#define KINDS_TEXT "{names()}"
 namespace lightmamba {{
 enum Kind {{ {", ".join(numbers)}, N_KINDS }};
 enum Lost {{ {", ".join(constants)}, LOST_KINDS }};  // what saturated

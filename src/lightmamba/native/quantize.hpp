@@ -34,7 +34,7 @@ INLINE void reciprocal(const Tables& tables, int64_t total, int32_t* mantissa, i
     *j = exponent;
 }
 
-// A 1/rms of one (blocks/protocols.py: UNIT), for kinds without a norm in front of out_proj.
+// A 1/rms of one (numerics/linear.py: UNIT), for kinds without a norm in front of out_proj.
 INLINE void unit_rms(const Work& w, int64_t groups, int64_t v) {
     for (int64_t i = v * groups; i < (v + 1) * groups; ++i) {
         w.out_rms[i] = 1 << 15;

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lightmamba.native.found import kinds, losses
+from lightmamba.native import found
 
 __all__ = [
     "INT", "KINDS", "LOSSES", "POINTER", "Blocks", "Layer", "Linear", "LinearOp", "Model", "PackOp",
@@ -26,7 +26,10 @@ class Phase(IntEnum):
     MIXER = 9  # from here on those of the layer's kind
 
 
-KINDS, LOSSES = kinds(), losses()  # of mixers and of saturation, as the kernels number them
+KINDS, LOSSES = (
+    found.kinds(),
+    found.losses(),
+)  # in the order of the kernels
 
 
 def header(kind: str) -> Path:
@@ -53,8 +56,7 @@ def shared() -> list[str]:
     """The texts that a library of these sources has, squeezed, in the order of ``SHARED_TEXTS``."""
     names = ("types.hpp", "kernels.hpp", "events.hpp")
     paths = [*(FOLDER / name for name in names), *map(header, KINDS)]
-    names_of = f"{' '.join(KINDS)}; {' '.join(LOSSES)}"
-    return [squeezed(text) for text in (names_of, *map(_declared, paths))]
+    return [squeezed(text) for text in (found.names(), *map(_declared, paths))]
 
 
 def fields(

@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks import layer
-from lightmamba.blocks.kind import Arrays, Integers
+from lightmamba.blocks import base, layer
+from lightmamba.blocks.base import Arrays
 from lightmamba.blocks.layer import Limit, Observe, Rms, hadamard_shift, unit_rms
 from lightmamba.blocks.tensors import exponent, number
 from lightmamba.numerics.attention import PAGE, Attention
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Arithmetic", "Exponents", "Layer", "Mixer", "Pages", "Sizes", "last", "numerics"]
+__all__ = ["Arithmetic", "Exponents", "Integers", "Mixer", "Pages", "Sizes", "last", "numerics"]
 
 Array = NDArray[Any]
 Pages = Sequence[Array]  # of each sequence: (pages, PAGE, ...), written in place
@@ -201,7 +201,7 @@ def last(pages: Pages, position: NDArray[np.int64], seqlen: int) -> Array:
     ])  # fmt: skip
 
 
-class Layer(Integers):
+class Integers(base.Integers):
     """Numbers and arithmetic of attention: keys and values of every token stay."""
 
     losses = ("attention.score", "attention.mean", "hadamard")

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.blocks import base
 from lightmamba.blocks.attention.arithmetic import Arithmetic, Mixer, Pages, Sizes, last, numerics
-from lightmamba.blocks.kind import Kernels
 from lightmamba.blocks.phases import ByPhases
 from lightmamba.native.structs import fields, header
 from lightmamba.numerics.attention import PAGE
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Compiled", "Layer", "Struct", "Work"]
+__all__ = ["Compiled", "Kernels", "Struct"]
 
 STORE, ATTEND = range(2)  # phases
 KEPT = ("k", "k_exp", "v", "v_exp")
@@ -25,12 +25,6 @@ class Struct(ctypes.Structure):
     """Sizes and static numbers of one layer."""
 
     _fields_ = fields("Attention", path=header("attention"))
-
-
-class Work(ctypes.Structure):
-    """Nothing but what every kind has."""
-
-    _fields_ = fields("AttentionWork", path=header("attention"))
 
 
 class Compiled(ByPhases, Arithmetic):
@@ -51,7 +45,7 @@ class Compiled(ByPhases, Arithmetic):
         return mean, {name: lost[name] for name in ("attention.score", "attention.mean")}
 
 
-class Layer(Kernels):
+class Kernels(base.Kernels):
     """Attention of any size."""
 
     def describe(

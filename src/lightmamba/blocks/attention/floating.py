@@ -92,7 +92,7 @@ class Mixer(BaseMixer):
 def lower(
     mixer: Mixer, formats: Formats, seen: Mapping[str, NDArray[np.float64]]
 ) -> arithmetic.Mixer:
-    """Everything of a layer but its two projections; see the other kinds' ``lower``."""
+    """Everything of a layer but its two projections; Mamba2's ``lower`` has the parameters."""
     sizes = mixer.sizes
     rows = {
         name: exponent_for(float(seen["rows"][part].max()), 16, HEADROOM_16)

@@ -24,17 +24,17 @@ from lightmamba.arch.hardware import (
 )
 from lightmamba.arch.records import Found, Taken, blocked, carried
 from lightmamba.arch.spread import spread
+from lightmamba.blocks import in_hardware
 from lightmamba.blocks.attention.arithmetic import Mixer, Sizes, numerics
 from lightmamba.blocks.attention.steps import STEPS, cycles, position_words
 from lightmamba.blocks.blocked import BLOCKED
-from lightmamba.blocks.in_hardware import InHardware
 from lightmamba.blocks.layer import out_channels
 from lightmamba.blocks.normless import NORMLESS
 from lightmamba.numerics.attention import PAGE
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["BUFFERS", "PAGES", "SUM_BITS", "TOTAL_BITS", "WEIGHT_BITS", "Layer", "latency"]
+__all__ = ["BUFFERS", "PAGES", "SUM_BITS", "TOTAL_BITS", "WEIGHT_BITS", "InHardware", "latency"]
 
 SEARCHED = {
     "attention_channels": (32, 64, 128, 256),
@@ -53,7 +53,7 @@ SUMMED = 175  # cycles from the last turn of a head to its first mean, but for a
 
 
 def latency(config: ArchConfig) -> int:
-    """From the last row of a sequence's only position to its first mean."""
+    """Cycles from the last row of a sequence's only position to its first mean."""
     return 211 + config.head_dim // 4 + _levels(config) - _less(config, 4)
 
 
@@ -195,10 +195,12 @@ GROUPS = (
 )  # fmt: skip
 
 
-class Layer(InHardware):
+class InHardware(in_hardware.InHardware):
     """Attention in the accelerator: keys and values over the lanes' channels, head by head."""
 
-    graph, groups, steps = GRAPH, GROUPS, STEPS
+    graph = GRAPH
+    groups = GROUPS
+    steps = STEPS
     searched = SEARCHED
 
     def capacities(self, sizes: Sizes) -> dict[str, int]:
@@ -254,7 +256,7 @@ class Layer(InHardware):
         return {"kv": 1 + position_words(sizes, arch)}
 
     def runs(self, sizes: Sizes) -> dict[str, int]:
-        """One for each head of keys and values."""
+        """A run for each head of keys and values."""
         return {"kv": sizes.n_kv_heads}
 
     def state_bytes(

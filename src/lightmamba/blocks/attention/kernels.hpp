@@ -17,10 +17,6 @@ struct Attention {
     int64_t k_at, k_exp_at, v_at, v_exp_at;  // bytes from the start of a page
 };
 
-struct AttentionWork {
-    const void* none;
-};
-
 )  // SHARED
 
 namespace {

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks import layer
-from lightmamba.blocks.kind import Arrays, Integers
+from lightmamba.blocks import base, layer
+from lightmamba.blocks.base import Arrays
 from lightmamba.blocks.layer import Observe, Rms, hadamard_shift
 from lightmamba.blocks.mamba2.quantized import (
     TILE,
@@ -34,7 +34,7 @@ from lightmamba.numerics.primitives import Ints
 from lightmamba.numerics.ssm import Discretize
 from lightmamba.numerics.tables import Q5_11, tables
 
-__all__ = ["UNIT_EXP", "Arithmetic", "Layer", "Mixer", "Scan", "Sizes"]
+__all__ = ["UNIT_EXP", "Arithmetic", "Integers", "Mixer", "Scan", "Sizes"]
 
 CONV, SILU, GATE, NORM, DISCRETIZE = CausalConv(), Silu(), Gate(), RmsNorm(), Discretize()
 Array = NDArray[Any]
@@ -176,7 +176,7 @@ def _blocks(op: Pow2Block, x: Ints) -> Any:
     return op(np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width)]))
 
 
-class Layer(Integers):
+class Integers(base.Integers):
     """Numbers and arithmetic of Mamba2."""
 
     losses = ("conv.input", "conv", "dt", "ssm.h", "ssm.y", "gate", "hadamard")
@@ -226,7 +226,7 @@ class Layer(Integers):
         return gain, MIXED * math.sqrt(order) * 2.0 ** -(Y_EXP + shift)
 
     def random_mixer(self, rng: np.random.Generator, sizes: Sizes, formats: Formats) -> Mixer:
-        """Slow and fast decays, and all sizes of dt."""
+        """Random integers with slow and fast decays, and all sizes of dt."""
         c = sizes
         # A from 1/64 to 16 and dt from 0.001 to 0.3, both spread evenly over the octaves.
         A = np.exp2(rng.uniform(-6, 4, c.nheads)) * math.log2(math.e)

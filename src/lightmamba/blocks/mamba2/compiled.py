@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks.kind import Arrays, Kernels
+from lightmamba.blocks import base
+from lightmamba.blocks.base import Arrays
 from lightmamba.blocks.mamba2.arithmetic import Arithmetic, Scan
 from lightmamba.blocks.mamba2.quantized import (
     TILE,
@@ -27,7 +28,7 @@ from lightmamba.native.structs import fields, header
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Compiled", "Layer", "Struct", "Work"]
+__all__ = ["Compiled", "Kernels", "Struct"]
 
 Array = NDArray[Any]
 FRONT, MIX, SCAN, GATE = range(4)  # phases, in the order of kernels.hpp
@@ -45,7 +46,7 @@ class Struct(ctypes.Structure):
 
 
 class Work(ctypes.Structure):
-    """Between the projections."""
+    """Addresses of the arrays between the projections."""
 
     _fields_ = fields("Mamba2Work", path=header("mamba2"))
 
@@ -87,8 +88,10 @@ class Compiled(ByPhases, Arithmetic):
         return run.arrays["g"], run.arrays["weighted"], lost["gate"]
 
 
-class Layer(Kernels):
+class Kernels(base.Kernels):
     """Mamba2 with up to 16 taps."""
+
+    Work = Work
 
     def fits(self, sizes: Sizes) -> bool:
         return sizes.d_conv <= 16

@@ -10,23 +10,25 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, BLOCKS_HELD, TAPS
 from lightmamba.arch.records import Found, Record, Taken
 from lightmamba.arch.target import Target
-from lightmamba.blocks.in_hardware import InHardware
+from lightmamba.blocks import in_hardware
 from lightmamba.blocks.mamba2 import layout
 from lightmamba.blocks.mamba2.graph import GRAPH, GROUPS
-from lightmamba.blocks.mamba2.observed import Pass, kept
-from lightmamba.blocks.mamba2.observed import layer as observed
+from lightmamba.blocks.mamba2.observed import Pass, last_inputs, observables
 from lightmamba.blocks.mamba2.quantized import Constants, Mixer, Sizes, padded_state
 from lightmamba.blocks.mamba2.steps import STEPS
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Layer"]
+__all__ = ["InHardware"]
 
 
-class Layer(InHardware):
+class InHardware(in_hardware.InHardware):
     """Mamba2 in the accelerator."""
 
-    graph, groups, steps, keeps = GRAPH, GROUPS, STEPS, True
+    graph = GRAPH
+    groups = GROUPS
+    steps = STEPS
+    keeps = True
 
     def capacities(self, sizes: Sizes) -> dict[str, int]:
         padded = -(-sizes.d_state // BLOCK) * BLOCK
@@ -167,7 +169,7 @@ class Layer(InHardware):
         return layout.state_bytes(sizes, order, state, arch)
 
     def cycles(self, work: Any, sizes: Sizes, counts: Mapping[str, int]) -> dict[str, int]:
-        """Rows of x come in and leave one by one, however many a word of the state holds."""
+        """Cycles of the state-space unit: one for each word of the state, or row of x if more."""
         return {"ssm": max(work.steps * counts["state_words"], counts["d_inner"])}
 
     def depths(self, sizes: Sizes) -> dict[str, int]:
@@ -182,7 +184,7 @@ class Layer(InHardware):
         rows: Ints,
         kinds: Mapping[str, int],
     ) -> Found:
-        yield from observed(at, sizes, formats, take, rows, kinds)
+        yield from observables(at, sizes, formats, take, rows, kinds)
 
     def taken_apart(
         self, layers: Sequence[Sizes], arch: ArchConfig, seen: Mapping[str, Record], steps: int
@@ -196,4 +198,4 @@ class Layer(InHardware):
         states: Sequence[Mapping[str, NDArray[Any]]] | None = None,
     ) -> Any:
         """Last inputs of the convolution."""
-        return kept(layers, rows, states)
+        return last_inputs(layers, rows, states)

@@ -1,4 +1,4 @@
-"""How the accelerator's memory holds a Mamba2 layer: row order, parameter streams, states.
+"""Memory layout of a Mamba2 layer: row order, parameter streams, states.
 
 Everything is plain bytes, computed by whole arrays (docs/developer/hardware-units.md).
 """

@@ -15,13 +15,13 @@ from lightmamba.blocks.mamba2.quantized import Sizes, bc_block, padded_state, x_
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Pass", "kept", "layer", "updates_of"]
+__all__ = ["Pass", "last_inputs", "observables", "updates_of"]
 
 INPUTS = 3  # of a channel, that the convolution keeps
 Kept = list[NDArray[np.int8]]  # inputs of all layers' channels, in the order of the rows
 
 
-def kept(
+def last_inputs(
     layers: Sequence[Sizes],
     rows: Sequence[Ints],
     states: Sequence[Mapping[str, NDArray[Any]]] | None,
@@ -88,7 +88,8 @@ def updates_of(
 def _blocks(record: Record, words: int) -> Record:
     """Records of a block at least: words that are parts of one are joined.
 
-    They all have its exponent; where they differ, it is one that no block has.
+    The words of a block share its exponent; where they differ, the joined record gets one that no
+    block has.
     """
     if words == 1:
         return record
@@ -115,7 +116,7 @@ def _rows(record: Record, rows: int) -> Record:
     return replace(flat, records=cut, cycles=np.repeat(flat.cycles, rows))
 
 
-def layer(
+def observables(
     at: str, sizes: Sizes, formats: Formats, take: Taken, rows: Ints, kinds: Mapping[str, int]
 ) -> Found:
     """Yield name, values and cycles of all between in_proj and out_proj, in the engine's order.

@@ -97,7 +97,7 @@ class Sizes(layer.Sizes):
 
     @property
     def out_normed(self) -> bool:
-        """The gated norm is before out_proj."""
+        """True: a gated norm is in front of out_proj."""
         return True
 
     def sections(self) -> dict[str, slice]:
@@ -211,7 +211,6 @@ class Constants:
     z_silu: int  # z to the sigmoid's input
     gate: int  # y·silu(z) to g
     weighted: int  # g times the norm weight
-    hadamard: int
 
     @staticmethod
     def of(mixer: Mixer) -> "Constants":
@@ -228,7 +227,6 @@ class Constants:
             z_silu=Q5_11 - e.z,
             gate=e.gate - e.y - e.z,
             weighted=e.weighted - e.gate - e.gate_weight,
-            hadamard=e.hadamard_shift,
         )
 
 
@@ -254,7 +252,7 @@ def padded_state(sizes: Sizes, formats: Formats) -> int:
 
 
 def natural(tiled: NDArray[T]) -> NDArray[T]:
-    """(batch, nheads, tiles, width, rows) to (batch, nheads, headdim, width), copied."""
+    """Copy of (batch, nheads, tiles, width, rows) as (batch, nheads, headdim, width)."""
     batch, nheads, tiles, width, rows = tiled.shape
     return tiled.swapaxes(-1, -2).reshape(batch, nheads, tiles * rows, width)
 

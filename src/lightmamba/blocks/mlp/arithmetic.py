@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks import layer
-from lightmamba.blocks.kind import Integers
+from lightmamba.blocks import base, layer
 from lightmamba.blocks.layer import Limit, Observe, Rms, hadamard_shift, unit_rms
 from lightmamba.blocks.tensors import exponent, number
 from lightmamba.numerics.mlp import GatedSilu, SquaredRelu
@@ -18,7 +17,7 @@ from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 from lightmamba.numerics.tables import Q5_11
 
-__all__ = ["Arithmetic", "Exponents", "Layer", "Mixer", "Sizes"]
+__all__ = ["Arithmetic", "Exponents", "Integers", "Mixer", "Sizes"]
 
 ACTIVATIONS = ("silu", "relu2")
 GATED, SQUARED = GatedSilu(), SquaredRelu()
@@ -130,7 +129,7 @@ class Arithmetic(layer.Arithmetic):
         return SQUARED(rows, m.shift)
 
 
-class Layer(Integers):
+class Integers(base.Integers):
     """Numbers and arithmetic of an MLP, which leaves no state behind."""
 
     losses = ("mlp.hidden", "hadamard")

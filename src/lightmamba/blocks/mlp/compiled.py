@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.blocks.kind import Kernels
+from lightmamba.blocks import base
 from lightmamba.blocks.mlp.arithmetic import Arithmetic, Mixer, Sizes
 from lightmamba.blocks.phases import ByPhases
 from lightmamba.native.structs import fields, header
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Compiled", "Layer", "Struct", "Work"]
+__all__ = ["Compiled", "Kernels", "Struct"]
 
 HIDDEN = 0  # phase
 
@@ -23,12 +23,6 @@ class Struct(ctypes.Structure):
     """Sizes and static numbers of one layer."""
 
     _fields_ = fields("Mlp", path=header("mlp"))
-
-
-class Work(ctypes.Structure):
-    """Nothing but what every kind has."""
-
-    _fields_ = fields("MlpWork", path=header("mlp"))
 
 
 class Compiled(ByPhases, Arithmetic):
@@ -41,7 +35,7 @@ class Compiled(ByPhases, Arithmetic):
         return run.arrays["weighted"], lost["mlp.hidden"]
 
 
-class Layer(Kernels):
+class Kernels(base.Kernels):
     """An MLP of any size."""
 
     def describe(

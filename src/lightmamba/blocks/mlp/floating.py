@@ -33,7 +33,7 @@ class Mixer(BaseMixer):
             weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * edge)
 
     def empty_cache(self, batch: int) -> NoCache:
-        """There is nothing to keep."""
+        """Cache without values."""
         return NoCache(batch)
 
     def divide_output(self, scale: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class Mixer(BaseMixer):
 def lower(
     mixer: Mixer, formats: Formats, seen: Mapping[str, NDArray[np.float64]]
 ) -> arithmetic.Mixer:
-    """Everything of a layer but its two projections; see the other kinds' ``lower``."""
+    """Everything of a layer but its two projections; Mamba2's ``lower`` has the parameters."""
     sizes = mixer.sizes
     rows = {
         name: exponent_for(float(seen["rows"][part].max()), 16, HEADROOM_16)

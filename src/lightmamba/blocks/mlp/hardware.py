@@ -10,14 +10,14 @@ from lightmamba.arch.fields import Field
 from lightmamba.arch.hardware import Counter, Element, Hardware, Row, Shown, Stream, Unit
 from lightmamba.arch.records import Found, Taken, carried
 from lightmamba.arch.target import Target
-from lightmamba.blocks.in_hardware import InHardware
+from lightmamba.blocks import in_hardware
 from lightmamba.blocks.layer import out_channels
 from lightmamba.blocks.mlp.arithmetic import Mixer, Sizes
 from lightmamba.blocks.normless import NORMLESS
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Layer"]
+__all__ = ["InHardware"]
 
 GRAPH = Hardware(
     units=(
@@ -52,7 +52,7 @@ GRAPH = Hardware(
 )  # fmt: skip
 
 
-class Layer(InHardware):
+class InHardware(in_hardware.InHardware):
     """An MLP in the accelerator; it has weights in memory only."""
 
     graph = GRAPH

@@ -16,10 +16,6 @@ struct Mlp {
     int64_t silu, shift;  // right shifts: of a to the sigmoid's input, of a product
 };
 
-struct MlpWork {
-    const void* none;
-};
-
 )  // SHARED
 
 namespace {

@@ -24,7 +24,7 @@ CONTROL_BYTES = 4096  # of the register window: LITE_BITS of address
 MERGED = {"state_read": "state", "state_write": "state"}  # one reads, one writes: one interface
 AFI_WIDTHS = {128: 0, 64: 1, 32: 2}  # codes of config-afi
 SPARE = 64 << 20  # bytes of contiguous memory that Linux takes for itself
-SHARED_BITS = (32, 64)  # of the one port that soc/sdram.py takes
+SHARED_BITS = (32, 64)  # of the one port that hardware/soc/sdram.py takes
 
 
 @dataclass(frozen=True)

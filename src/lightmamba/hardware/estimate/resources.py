@@ -30,7 +30,8 @@ CELLS = ("lut", "ff", "dsp", "bram18", "uram")
 
 def groups(kinds: tuple[str, ...]) -> tuple[Group, ...]:
     """Groups of the machine of some kinds of layers; a block belongs to the first that it fits."""
-    return (*FRONT, *(group for of in kinds for group in kind(of).hardware.groups), *BACK)
+    own = (kind(of).hardware.groups for of in kinds if kind(of).has_hardware)
+    return (*FRONT, *(group for groups in own for group in groups), *BACK)
 
 
 GROUPS = groups(kinds())

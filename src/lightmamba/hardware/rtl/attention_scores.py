@@ -14,7 +14,7 @@ from lightmamba.numerics.attention import Attention
 
 __all__ = ["SCORE_SHIFTS", "Scores", "Steps", "counted", "shifted_left"]
 
-SCORE_SHIFTS = -20, 62  # right shifts of a sum of products (blocks/attention/quantized.py)
+SCORE_SHIFTS = -20, 62  # right shifts of a sum of products (blocks/attention/arithmetic.py)
 EXP_BITS = 5  # of a query's exponent and a key's, added
 SUM = signed(44)  # proved below 2^42 (numerics/attention.py)
 

@@ -54,10 +54,10 @@ class SdramScheduler(wiring.Component):
     capture : In
         Cycles, 0 to 3, by which data are taken later than CL cycles after READ is at the pins. Data
         are valid from 7.5 ns after the chip's clock edge until 2.5 ns after the next one, so that
-        every chip of sim/sdram_chips.toml works. So at 100 MHz, 0 is right if the chip's clock is
-        up to 2.5 ns behind ``sdram``, and 1 from 7.5 to 12.5 ns (10 ns: they rise together), with
-        the delays of the pins both ways added; between them none is. Change it only while nothing
-        is read.
+        every chip of device/sim/sdram_chips.toml works. So at 100 MHz, 0 is right if the chip's
+        clock is up to 2.5 ns behind ``sdram``, and 1 from 7.5 to 12.5 ns (10 ns: they rise
+        together), with the delays of the pins both ways added; between them none is. Change it only
+        while nothing is read.
     ready : Out
         The chip is initialized.
     pins : Out(pins())

@@ -117,7 +117,7 @@ class SdramTiming:
 
 
 # The slowest numbers of all chips of the ULX3S boards. The data sheet of each chip is in
-# sim/sdram_chips.toml, which the chip's model reads; a test compares the two files.
+# device/sim/sdram_chips.toml, which the chip's model reads; a test compares the two files.
 ULX3S = SdramTiming(
     rcd=21.0,
     rp=21.0,

@@ -1,14 +1,14 @@
 """A layer kind: what the rest of the project asks of it, with defaults.
 
-A folder of ``blocks`` has four modules, of which the second and the third may be missing:
+A folder of ``blocks`` has these modules. All but the first may be missing: a model with such a
+layer then runs on numpy, not on the accelerator, or has no float model.
 
 =============== ==================================================================================
 ``arithmetic``  ``Sizes``, ``Mixer``, ``Arithmetic`` (:mod:`lightmamba.blocks.layer`) and
-                ``Layer``, of :class:`Integers`: state of a sequence, random integers
-``compiled``    the same by kernels: ``Struct``, ``Work``, ``Compiled`` and ``Layer``, of
-                :class:`Kernels`; without it the engine runs the kind on numpy
-``hardware``    ``Layer``, of :class:`~lightmamba.blocks.in_hardware.InHardware`: units, commands,
-                memory, estimate and probes; without it ``compile`` refuses the kind
+                ``Integers``: state of a sequence, random integers
+``compiled``    the same by the kernels of ``kernels.hpp``: ``Compiled`` and ``Kernels``
+``hardware``    ``InHardware`` (:mod:`lightmamba.blocks.in_hardware`): units, commands, memory,
+                estimate and probes
 ``floating``    ``Mixer``, the float module, and ``lower``, from it to integers (torch)
 =============== ==================================================================================
 
@@ -59,7 +59,7 @@ class Integers(ABC):
     def bytes_per_token(self, sizes: Any, formats: Formats) -> dict[str, int]:
         """Bytes of the state that a decoder moves per token, by what they are.
 
-        Of what grows, the bytes written; as many are read for each earlier token.
+        Arrays that grow count with the bytes written; as many are read for each earlier token.
         """
         return {}
 
@@ -73,7 +73,7 @@ class Integers(ABC):
 
     @abstractmethod
     def output(self, sizes: Any, formats: Formats) -> tuple[float, float]:
-        """For random integers: gain of out_proj, and deviation of its integer inputs.
+        """Gain of out_proj and deviation of its integer inputs, for random layers.
 
         With that gain a layer adds little to the residual stream.
         """
@@ -84,16 +84,19 @@ class Integers(ABC):
 
 
 class Kernels(ABC):
-    """A layer as the kernels take it."""
+    """A layer as the kernels take it.
+
+    Attributes
+    ----------
+    Work : type of ctypes.Structure or None
+        Addresses of the arrays of ``work``; None if there are none.
+    """
+
+    Work: ClassVar[Any] = None
 
     def fits(self, sizes: Any) -> bool:
         """Whether the kernels take these sizes."""
         return True
-
-    def transform_shift(self, mixer: Any) -> int:
-        """Right shift after the online transform."""
-        shift: int = mixer.exponents.hadamard_shift
-        return shift
 
     @abstractmethod
     def describe(
@@ -130,7 +133,7 @@ class Kernels(ABC):
         state: Mapping[str, Any],
         position: NDArray[np.int64],
     ) -> Iterator[tuple[str, Array]]:
-        """Names and values of a layer that has just run, but those that every kind has.
+        """Names and values of a layer that has just run, except those of every kind.
 
         ``arrays`` begin with (batch, seqlen), ``state`` with (batch,); ``position`` (batch,) is
         from before these tokens.
@@ -140,64 +143,56 @@ class Kernels(ABC):
 class Kind:
     """A layer kind by its folder; each module is imported when it is asked for.
 
-    Attributes
-    ----------
-    Sizes, Mixer, Arithmetic : type
-        Classes of ``arithmetic``, as :mod:`lightmamba.blocks.layer` describes them.
-    Struct, Work, Compiled : type
-        Classes of ``compiled``: sizes and numbers of a layer, and addresses of what lies between
-        its projections, as the kernels declare them; ``Arithmetic`` by single phases of them.
-    floating : module
-        ``Mixer``, the float module, and ``lower``, from it to integers (torch).
+    A property of a module that the folder lacks raises ``ModuleNotFoundError``.
     """
-
-    MODULES: ClassVar = {
-        "Sizes": "arithmetic", "Mixer": "arithmetic", "Arithmetic": "arithmetic",
-        "Struct": "compiled", "Work": "compiled", "Compiled": "compiled",
-    }  # fmt: skip
 
     def __init__(self, package: str) -> None:
         self._package = package
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in self.MODULES:
-            raise AttributeError(f"a layer kind has no {name}")
-        found = getattr(self._module(self.MODULES[name]), name)
-        setattr(self, name, found)
-        return found
-
     def _module(self, name: str) -> Any:
         return import_module(f"{self._package}.{name}")
 
-    def _has(self, name: str) -> bool:
-        return util.find_spec(f"{self._package}.{name}") is not None
+    @cached_property
+    def Sizes(self) -> Any:
+        """Class of the sizes of a layer (:class:`lightmamba.blocks.layer.Sizes`)."""
+        return self._module("arithmetic").Sizes
+
+    @cached_property
+    def Mixer(self) -> Any:
+        """Class of the integers of a mixer (:class:`lightmamba.blocks.layer.Mixer`)."""
+        return self._module("arithmetic").Mixer
+
+    @cached_property
+    def Arithmetic(self) -> Any:
+        """Class of the arithmetic (:class:`lightmamba.blocks.layer.Arithmetic`)."""
+        return self._module("arithmetic").Arithmetic
 
     @cached_property
     def integers(self) -> Integers:
-        """Numbers and arithmetic."""
-        found: Integers = self._module("arithmetic").Layer()
+        """State of a sequence, losses, and random integers."""
+        found: Integers = self._module("arithmetic").Integers()
         return found
 
-    @property
-    def has_kernels(self) -> bool:
-        """Whether the engine has kernels for it; numpy runs the others."""
-        return self._has("compiled")
+    @cached_property
+    def Compiled(self) -> Any:
+        """Class of the arithmetic by single phases of the kernels."""
+        return self._module("compiled").Compiled
 
     @cached_property
     def kernels(self) -> Kernels:
-        """The same by the kernels."""
-        found: Kernels = self._module("compiled").Layer()
+        """Kernels of the kind."""
+        found: Kernels = self._module("compiled").Kernels()
         return found
 
-    @property
+    @cached_property
     def has_hardware(self) -> bool:
         """Whether the accelerator has units for it; ``compile`` refuses the others."""
-        return self._has("hardware")
+        return util.find_spec(f"{self._package}.hardware") is not None
 
     @cached_property
     def hardware(self) -> InHardware:
-        """The accelerator's side."""
-        found: InHardware = self._module("hardware").Layer()
+        """Hardware of the kind."""
+        found: InHardware = self._module("hardware").InHardware()
         return found
 
     @property

@@ -52,14 +52,10 @@ class ClientSizes:
         for layer in self.config.layers:
             for name, count in kind(layer.kind).hardware.words(layer, self.arch).items():
                 if name in found:
-                    self._same(layer, name, self._runs(layer).get(name, 1) * count)
+                    runs = kind(layer.kind).hardware.runs(layer)
+                    self._same(layer, name, runs.get(name, 1) * count)
                     found[name].append(count)
         return {name: tuple(counts) for name, counts in found.items()}
-
-    @staticmethod
-    def _runs(layer: Sizes) -> Mapping[str, int]:
-        """Runs of positions of clients in a layer."""
-        return kind(layer.kind).hardware.runs(layer)
 
     def runs(self, client: str) -> int:
         """Runs of positions of a client in each layer that has it.
@@ -70,7 +66,9 @@ class ClientSizes:
             If layers differ.
         """
         found = {
-            runs[client] for layer in self.config.layers if client in (runs := self._runs(layer))
+            runs[client]
+            for layer in self.config.layers
+            if client in (runs := kind(layer.kind).hardware.runs(layer))
         }
         if len(found) > 1:
             raise InputError(

@@ -45,8 +45,8 @@ def state_bytes(artifact: Artifact, state: State) -> Mapping[str, Bytes]:
     found = {name: [nothing] for name in names}
     for n in range(len(state.layout.layers)):
         sizes_ = memory.config.layers[n]
-        make = kind(sizes_.kind).hardware.state_bytes
-        for name, content in make(sizes_, artifact.order, _used(state, n), memory.arch).items():
+        own, used = kind(sizes_.kind).hardware, _used(state, n)
+        for name, content in own.state_bytes(sizes_, artifact.order, used, memory.arch).items():
             stride = memory.stride(name) if shapes.get(name) == "layer" else 1
             found[name].append(np.pad(content, (0, -len(content) % stride)))
     return {name: np.concatenate(each) for name, each in found.items()}

@@ -53,8 +53,8 @@ def picture(of: Sequence[str], pairs: set[tuple[str, str]]) -> str:
     size = len(of) * CELL
     d = Drawing(
         LEFT + size + 14, TOP + size + 14,
-        f"{len(of)} rooms of the package, of which each imports only rooms below it: a dot in the "
-        f"row of a room and the column of another says that the first one imports the second one",
+        f"{len(of)} rooms of the package, each of which imports only rooms below it here: a dot "
+        f"says that the room of its row imports the room of its column",
     )  # fmt: skip
     for n, room in enumerate(of):
         x, y = LEFT + (n + 0.5) * CELL, TOP + (n + 0.5) * CELL

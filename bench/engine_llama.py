@@ -3,7 +3,7 @@
     python -m bench.engine_llama FILE.gguf THREADS
 
 Runs under a Python that has llama-cpp-python (docs/explanation/cpu-engine.md); nothing of ours is
-imported but :mod:`bench.engine_serve` and :mod:`lightmamba.text.speed`.
+imported but :mod:`bench.engine_serve` and :mod:`lightmamba.common.speed`.
 """
 
 import ctypes

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.engine_serve import serve
+from lightmamba.common.speed import Fed
 from lightmamba.facade import load
 from lightmamba.text.greedy import Greedy
-from lightmamba.text.speed import Fed
 
 
 class Transformers:

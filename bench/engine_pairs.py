@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.common.errors import InputError
-from lightmamba.text.speed import Spread, spread
+from lightmamba.common.speed import Spread, spread
 
 __all__ = ["Runs", "Spread", "Task", "Worker", "in_turns", "python", "ratios", "spread"]
 

@@ -1,6 +1,6 @@
 """The worker's side of the benchmark of engines: one task per line of JSON, one answer per line.
 
-Standard library only, as :mod:`lightmamba.text.speed`: the worker of llama.cpp runs in an
+Standard library only, as :mod:`lightmamba.common.speed`: the worker of llama.cpp runs in an
 environment of its own.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lightmamba.text.speed import Fed, decode, prompt
+from lightmamba.common.speed import Fed, decode, prompt
 
 __all__ = ["memory", "serve"]
 

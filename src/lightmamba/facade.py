@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightmamba.arch.config import ArchConfig
+    from lightmamba.common.speed import Speed
     from lightmamba.device.sim import Simulation
     from lightmamba.engine import Engine
     from lightmamba.hardware.machine.artifact import Artifact
     from lightmamba.model.qmodel import QuantizedModel
     from lightmamba.model.tokenizer import Tokenizer
-    from lightmamba.text.speed import Speed
 
 __all__ = ["Model", "compile", "generate", "load", "quantize", "simulate", "verilog_of"]
 

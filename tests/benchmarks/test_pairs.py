@@ -9,7 +9,7 @@ import pytest
 from bench.engine_pairs import Worker, in_turns, ratios
 
 from lightmamba.common.errors import InputError
-from lightmamba.text.speed import decode, prompt, spread
+from lightmamba.common.speed import decode, prompt, spread
 
 
 def test_median_and_range():

@@ -6,9 +6,9 @@ import pytest
 
 import lightmamba
 from lightmamba.common.errors import InputError
+from lightmamba.common.speed import Spread, measure
 from lightmamba.model.data import demo_file
 from lightmamba.text.greedy import Greedy, speed_of
-from lightmamba.text.speed import Spread, measure
 
 FEW = ("--prompt", "8", "--tokens", "4", "--repeats", "3")
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from lightmamba.common.errors import InputError
+from lightmamba.common.speed import Clock, Speed, measure
 from lightmamba.text.continuation import Decoder
-from lightmamba.text.speed import Clock, Speed, measure
 
 __all__ = ["Greedy", "speed_of"]
 

@@ -195,8 +195,9 @@ def main() -> None:
         "block", nargs="*", help="file under tests/rtl/mutants (those that changed)"
     )
     named = parser.parse_args().block
+    stored = rows("mutants")  # a run changes only the rows of its own block
     for block in named or listed():
-        done = set() if named else planted(block, rows("mutants"))
+        done = set() if named else planted(block, stored)
         if faults(block) <= done:
             continue
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

@@ -5,7 +5,7 @@ rules in pyproject.toml. With ``--check``, nothing is written: the picture must 
 imports, the table of layout.md must list the rooms in order, and rooms and arrows may not be more
 than the limits below.
 
-    python scripts/layout.py [--check]
+    python -m scripts.layout [--check]
 """
 
 import argparse
@@ -16,12 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import grimp
+from bench.drawing import Drawing
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))  # for bench
-
-from bench.drawing import Drawing  # noqa: E402
-
 PICTURE, PAGE = ROOT / "docs/developer/layout.svg", ROOT / "docs/developer/layout.md"
 PACKAGE, PROGRAM = "lightmamba", "__main__"
 ROOMS, ARROWS = 18, 110  # at most
@@ -68,7 +65,7 @@ def picture(of: Sequence[str], pairs: set[tuple[str, str]]) -> str:
 
 
 def problems(of: Sequence[str], pairs: set[tuple[str, str]], svg: str) -> list[str]:
-    """What is not as it should be, a sentence each."""
+    """Problems of the picture, the page and the counts, a sentence each."""
     found = []
     if len(of) > ROOMS:
         found.append(f"{len(of)} rooms are more than {ROOMS}; put the new one into another")
@@ -78,7 +75,7 @@ def problems(of: Sequence[str], pairs: set[tuple[str, str]], svg: str) -> list[s
     if listed != list(reversed(of)):
         found.append(f"layout.md lists {', '.join(listed)}, not {', '.join(reversed(of))}")
     if not PICTURE.is_file() or PICTURE.read_text(encoding="utf-8") != svg:
-        found.append("layout.svg is not that of the imports; run python scripts/layout.py")
+        found.append("layout.svg is not that of the imports; run python -m scripts.layout")
     return found
 
 

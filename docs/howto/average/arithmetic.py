@@ -1,6 +1,5 @@
 """An average in exact integers."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,9 +115,7 @@ class Integers(base.Integers):
         return {"values": 2 * sizes.channels}
 
     def output(self, sizes: Sizes, formats: Formats) -> tuple[float, float]:
-        order, shift = formats.transform.size(sizes.channels), hadamard_shift(sizes, formats)
-        gain = 0.4 / (SUM * math.sqrt(order * sizes.channels))
-        return gain, SUM * math.sqrt(order) * 2.0 ** -(V_EXP + SHIFT + shift)
+        return self.mixed(sizes, formats, SUM, V_EXP + SHIFT)
 
     def random_mixer(self, rng: np.random.Generator, sizes: Sizes, formats: Formats) -> Mixer:
         return Mixer(sizes, Exponents(V_EXP, SHIFT, hadamard_shift(sizes, formats)))

@@ -15,6 +15,7 @@ layer then runs on numpy, not on the accelerator, or has no float model.
 A class says only what is not so by default.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.blocks.in_hardware import InHardware
+from lightmamba.blocks.layer import hadamard_shift
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["Arrays", "Integers", "Kernels", "Kind"]
@@ -77,6 +79,17 @@ class Integers(ABC):
 
         With that gain a layer adds little to the residual stream.
         """
+
+    def mixed(
+        self, sizes: Any, formats: Formats, typical: float, exponent: int
+    ) -> tuple[float, float]:
+        """``output`` of a layer whose transform mixes all its channels.
+
+        ``typical`` is the size of a channel in front of it, ``exponent`` that of its integers.
+        """
+        order, shift = formats.transform.size(sizes.out_dim), hadamard_shift(sizes, formats)
+        gain = 0.4 / (typical * math.sqrt(order * sizes.out_dim))
+        return gain, typical * math.sqrt(order) * 2.0 ** -(exponent + shift)
 
     @abstractmethod
     def random_mixer(self, rng: np.random.Generator, sizes: Any, formats: Formats) -> Any:

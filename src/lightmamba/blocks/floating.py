@@ -1,6 +1,6 @@
 """Base of the float mixers of all kinds (torch)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightmamba.blocks.layer import Sizes
+from lightmamba.numerics.fixed import HEADROOM_16, exponent_for
 
-__all__ = ["BaseMixer", "Cache", "NoCache", "numpy64", "rms_norm"]
+__all__ = ["BaseMixer", "Cache", "NoCache", "numpy64", "rms_norm", "row_exponents"]
 
 
 class Cache(Protocol):
@@ -31,17 +32,25 @@ class NoCache:
     batch: int
 
     def take(self, rows: Tensor) -> "NoCache":
-        """As of :class:`Cache`."""
+        """Copy for the sequences ``rows``."""
         return NoCache(len(rows))
 
     def values(self) -> Tensor:
-        """As of :class:`Cache`: (batch, 0)."""
+        """No values, (batch, 0)."""
         return torch.zeros(self.batch, 0)
 
 
 def numpy64(tensor: Tensor) -> NDArray[np.float64]:
     """Float64 copy of a tensor."""
     return tensor.detach().cpu().double().numpy()
+
+
+def row_exponents(sizes: Sizes, seen: Mapping[str, NDArray[np.float64]]) -> dict[str, int]:
+    """Exponent of the int16 rows of each section of in_proj, by their largest magnitudes."""
+    return {
+        name: exponent_for(float(seen["rows"][part].max()), 16, HEADROOM_16)
+        for name, part in sizes.sections().items()
+    }
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float, groups: int = 1) -> Tensor:

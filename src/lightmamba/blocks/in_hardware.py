@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,50 @@ from lightmamba.arch.target import Target
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["InHardware"]
+__all__ = ["History", "InHardware"]
 
 Array = NDArray[Any]
 Counts = Mapping[str, int]  # sizes of the machine's graph
 NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class History(Protocol):
+    """Records of the probes in a pass of several tokens, taken apart by token and made whole.
+
+    Parameters
+    ----------
+    layers : sequence of Sizes
+        All layers of the kind.
+    arch : ArchConfig
+    seen : {probe: Record}
+        Of the pass.
+    steps : int
+        Updates of each state.
+    """
+
+    def __init__(
+        self, layers: Sequence[Any], arch: ArchConfig, seen: Mapping[str, Record], steps: int
+    ) -> None: ...
+
+    def token(
+        self, probes: Mapping[str, Record], vector: int, step: int, kept: Any
+    ) -> tuple[dict[str, Record], Any]:
+        """Records of a token, whole, and what the next one of its sequence needs."""
+
+    def again(self, step: int) -> Record:
+        """Record of a step that applies a recorded token again: the same as the first time."""
+
+    @staticmethod
+    def kept(
+        layers: Sequence[Any],
+        rows: Sequence[Ints] = (),
+        states: Sequence[Mapping[str, Array]] | None = None,
+    ) -> Any:
+        """Records of earlier tokens that the probes of the next one lack.
+
+        From the engine's states of the layers and the order of their rows; of a sequence that
+        begins without them.
+        """
 
 
 class InHardware(ABC):
@@ -39,16 +78,16 @@ class InHardware(ABC):
     steps : {unit: function}
         Steps of units where they do not follow from the graph: a function of the work, the layer's
         sizes and those of the graph.
-    keeps : bool
-        Whether probes show less of a token in a pass of several than of one alone; ``taken_apart``
-        and ``kept`` then make the records whole. Both raise NotImplementedError without it.
+    history : type of History or None
+        Makes records whole where probes show less of a token in a pass of several than of one
+        alone.
     """
 
     graph: ClassVar[Hardware]
     groups: ClassVar[tuple[Group, ...]] = ()
     searched: ClassVar[Mapping[str, tuple[int, ...]]] = NONE
     steps: ClassVar[Mapping[str, Callable[[Any, Any, Counts], Table]]] = NONE
-    keeps: ClassVar[bool] = False
+    history: ClassVar[type[History] | None] = None
 
     # The compiler: what a layer needs, and its commands.
 
@@ -196,22 +235,3 @@ class InHardware(ABC):
         ValueError
             If a probe saw fewer records than the token has.
         """
-
-    def taken_apart(
-        self, layers: Sequence[Any], arch: ArchConfig, seen: Mapping[str, Record], steps: int
-    ) -> Any:
-        """Records of a pass of several tokens, by token."""
-        raise NotImplementedError
-
-    def kept(
-        self,
-        layers: Sequence[Any],
-        rows: Sequence[Ints] = (),
-        states: Sequence[Mapping[str, Array]] | None = None,
-    ) -> Any:
-        """Records of earlier tokens that the probes of the next one lack.
-
-        From the engine's states of the layers and the order of their rows; of a sequence that
-        begins without them.
-        """
-        raise NotImplementedError

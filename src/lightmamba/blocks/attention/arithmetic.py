@@ -1,6 +1,5 @@
 """An attention mixer in exact integers, by the numerics objects themselves."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -228,9 +227,7 @@ class Integers(base.Integers):
         return sizes.n_heads * vectors
 
     def output(self, sizes: Sizes, formats: Formats) -> tuple[float, float]:
-        order, shift = formats.transform.size(sizes.out_dim), hadamard_shift(sizes, formats)
-        gain = 0.4 / (MEAN * math.sqrt(order * sizes.out_dim))
-        return gain, MEAN * math.sqrt(order) * 2.0 ** -(MEAN_EXP + shift)
+        return self.mixed(sizes, formats, MEAN, MEAN_EXP)
 
     def random_mixer(self, rng: np.random.Generator, sizes: Sizes, formats: Formats) -> Mixer:
         shift = hadamard_shift(sizes, formats)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from lightmamba.blocks.attention import arithmetic
 from lightmamba.blocks.attention.arithmetic import Sizes
-from lightmamba.blocks.floating import BaseMixer
+from lightmamba.blocks.floating import BaseMixer, row_exponents
 from lightmamba.blocks.layer import hadamard_shift
-from lightmamba.numerics.fixed import HEADROOM_16, HEADROOM_WIDE, exponent_for
+from lightmamba.numerics.fixed import HEADROOM_WIDE, exponent_for
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["Cache", "Mixer", "lower"]
@@ -94,10 +94,7 @@ def lower(
 ) -> arithmetic.Mixer:
     """Everything of a layer but its two projections; Mamba2's ``lower`` has the parameters."""
     sizes = mixer.sizes
-    rows = {
-        name: exponent_for(float(seen["rows"][part].max()), 16, HEADROOM_16)
-        for name, part in sizes.sections().items()
-    }
+    rows = row_exponents(sizes, seen)
     mean = exponent_for(float(seen["mean"].max()), 24, HEADROOM_WIDE)
     shift = hadamard_shift(sizes, formats)
     found = arithmetic.Exponents(**rows, mean=mean, hadamard_shift=shift)

@@ -1,6 +1,6 @@
 """A Mamba2 layer in the accelerator: its commands and limits; graph, memory, steps and probes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, BLOCKS_HELD, TAPS
-from lightmamba.arch.records import Found, Record, Taken
+from lightmamba.arch.records import Found, Taken
 from lightmamba.arch.target import Target
 from lightmamba.blocks import in_hardware
 from lightmamba.blocks.mamba2 import layout
 from lightmamba.blocks.mamba2.graph import GRAPH, GROUPS
-from lightmamba.blocks.mamba2.observed import Pass, last_inputs, observables
+from lightmamba.blocks.mamba2.observed import Pass, observables
 from lightmamba.blocks.mamba2.quantized import Constants, Mixer, Sizes, padded_state
 from lightmamba.blocks.mamba2.steps import STEPS
 from lightmamba.numerics.model_formats import Formats
@@ -28,7 +28,7 @@ class InHardware(in_hardware.InHardware):
     graph = GRAPH
     groups = GROUPS
     steps = STEPS
-    keeps = True
+    history = Pass
 
     def capacities(self, sizes: Sizes) -> dict[str, int]:
         padded = -(-sizes.d_state // BLOCK) * BLOCK
@@ -184,18 +184,4 @@ class InHardware(in_hardware.InHardware):
         rows: Ints,
         kinds: Mapping[str, int],
     ) -> Found:
-        yield from observables(at, sizes, formats, take, rows, kinds)
-
-    def taken_apart(
-        self, layers: Sequence[Sizes], arch: ArchConfig, seen: Mapping[str, Record], steps: int
-    ) -> Pass:
-        return Pass(layers, arch, seen, steps)
-
-    def kept(
-        self,
-        layers: Sequence[Sizes],
-        rows: Sequence[Ints] = (),
-        states: Sequence[Mapping[str, NDArray[Any]]] | None = None,
-    ) -> Any:
-        """Last inputs of the convolution."""
-        return last_inputs(layers, rows, states)
+        return observables(at, sizes, formats, take, rows, kinds)

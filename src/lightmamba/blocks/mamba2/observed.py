@@ -15,39 +15,16 @@ from lightmamba.blocks.mamba2.quantized import Sizes, bc_block, padded_state, x_
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Pass", "last_inputs", "observables", "updates_of"]
+__all__ = ["Pass", "observables", "updates_of"]
 
 INPUTS = 3  # of a channel, that the convolution keeps
 Kept = list[NDArray[np.int8]]  # inputs of all layers' channels, in the order of the rows
 
 
-def last_inputs(
-    layers: Sequence[Sizes],
-    rows: Sequence[Ints],
-    states: Sequence[Mapping[str, NDArray[Any]]] | None,
-) -> Kept:
-    """Last inputs as the engine's states of a sequence have them; zeros where it begins."""
-    if states is None:
-        return [np.zeros(sum(layer.conv_dim for layer in layers), np.int8)] * INPUTS
-    found = [
-        state["conv"][0][:, conv_order(layer, order)]
-        for layer, order, state in zip(layers, rows, states, strict=True)
-    ]
-    return [np.concatenate([layer[tap] for layer in found]) for tap in range(-INPUTS, 0)]
-
-
 class Pass:
-    """Records of the probes in a pass of several tokens, taken apart by token and made whole.
+    """A pass of several tokens (:class:`lightmamba.blocks.in_hardware.History`).
 
-    Parameters
-    ----------
-    layers : sequence of Sizes
-        All Mamba2 layers of the model.
-    arch : ArchConfig
-    seen : {probe: Record}
-        Of the pass.
-    steps : int
-        Updates of each state.
+    The convolution's probe shows the new input of a channel; a token needs the earlier ones too.
     """
 
     def __init__(
@@ -72,6 +49,21 @@ class Pass:
     def again(self, step: int) -> Record:
         """Record of a step that applies a recorded token again: the same as the first time."""
         return self._updates[step]
+
+    @staticmethod
+    def kept(
+        layers: Sequence[Sizes],
+        rows: Sequence[Ints] = (),
+        states: Sequence[Mapping[str, NDArray[Any]]] | None = None,
+    ) -> Kept:
+        """Last inputs as the engine's states of a sequence have them; zeros where it begins."""
+        if states is None:
+            return [np.zeros(sum(layer.conv_dim for layer in layers), np.int8)] * INPUTS
+        found = [
+            state["conv"][0][:, conv_order(layer, order)]
+            for layer, order, state in zip(layers, rows, states, strict=True)
+        ]
+        return [np.concatenate([layer[tap] for layer in found]) for tap in range(-INPUTS, 0)]
 
 
 def updates_of(

@@ -1,6 +1,5 @@
 """An MLP in exact integers, by the numerics objects themselves."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -135,9 +134,7 @@ class Integers(base.Integers):
     losses = ("mlp.hidden", "hadamard")
 
     def output(self, sizes: Sizes, formats: Formats) -> tuple[float, float]:
-        order, shift = formats.transform.size(sizes.d_hidden), hadamard_shift(sizes, formats)
-        gain = 0.4 / (HIDDEN * math.sqrt(order * sizes.d_hidden))
-        return gain, HIDDEN * math.sqrt(order) * 2.0 ** -(HIDDEN_EXP + shift)
+        return self.mixed(sizes, formats, HIDDEN, HIDDEN_EXP)
 
     def random_mixer(self, rng: np.random.Generator, sizes: Sizes, formats: Formats) -> Mixer:
         shift = hadamard_shift(sizes, formats)

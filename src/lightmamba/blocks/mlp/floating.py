@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightmamba.blocks.floating import BaseMixer, NoCache
+from lightmamba.blocks.floating import BaseMixer, NoCache, row_exponents
 from lightmamba.blocks.layer import hadamard_shift
 from lightmamba.blocks.mlp import arithmetic
 from lightmamba.blocks.mlp.arithmetic import Sizes
-from lightmamba.numerics.fixed import HEADROOM_16, HEADROOM_WIDE, exponent_for
+from lightmamba.numerics.fixed import HEADROOM_WIDE, exponent_for
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["Mixer", "lower"]
@@ -62,10 +62,7 @@ def lower(
 ) -> arithmetic.Mixer:
     """Everything of a layer but its two projections; Mamba2's ``lower`` has the parameters."""
     sizes = mixer.sizes
-    rows = {
-        name: exponent_for(float(seen["rows"][part].max()), 16, HEADROOM_16)
-        for name, part in sizes.sections().items()
-    }
+    rows = row_exponents(sizes, seen)
     hidden = exponent_for(float(seen["hidden"].max()), 24, HEADROOM_WIDE)
     found = {"b": rows["a"], **rows, "hidden": hidden}
     shift = hadamard_shift(sizes, formats)

@@ -133,10 +133,11 @@ class Twin:
         assert artifact is not None, "a build is loaded"
         self.arch, layers = artifact.arch, engine.config.layers
         self.rows = [kind(k.kind).hardware.row_order(k, artifact.order) for k in layers]
+        known = {name: kind(name).hardware.history for name in engine.config.kinds}
+        self.histories = {name: history for name, history in known.items() if history}
         self.places = {
             name: [n for n, layer in enumerate(layers) if layer.kind == name]
-            for name in engine.config.kinds
-            if kind(name).hardware.keeps
+            for name in self.histories
         }
 
     def restart(self, sequence: int = 0) -> None:
@@ -219,8 +220,8 @@ class Twin:
         shares = self.device.shares()
         steps, head = sum(share.steps for share in shares), work.wanted > 0
         passes = {
-            name: kind(name).hardware.taken_apart(self._layers(name), self.arch, seen, steps)
-            for name in self.places
+            name: history(self._layers(name), self.arch, seen, steps)
+            for name, history in self.histories.items()
         }
         if self.watch is not None:
             whole = {
@@ -263,13 +264,13 @@ class Twin:
         found = {}
         for name, places in self.places.items():
             rows, states = [self.rows[n] for n in places], [state.layer(n) for n in places]
-            found[name] = kind(name).hardware.kept(self._layers(name), rows, states)
+            found[name] = self.histories[name].kept(self._layers(name), rows, states)
         return found
 
     def _accept(self, slot: Slot) -> tuple[TwinSequence, list[_Token]]:
         """The sequence of a slot behind what it accepts, and its last pass up to there."""
         if slot.fresh or slot.sequence not in self.sequences:
-            kept = {k: kind(k).hardware.kept(self._layers(k)) for k in self.places}
+            kept = {k: history.kept(self._layers(k)) for k, history in self.histories.items()}
             self.sequences[slot.sequence] = TwinSequence(self.engine.empty_state(1), kept)
         mine = self.sequences[slot.sequence]
         accepted = mine.undecided[: slot.replay]

@@ -51,7 +51,7 @@ RTL = (
 HOST = (*RTL, "hardware/compiler/*.py", "model/qmodel/*.py")  # of the program and the registers
 HARNESS = ("device/sim/*.cpp", "device/sim/*.hpp", "device/sim/simulator.py", "arch/pace.py")
 SYNTHESIS = tuple(f"hardware/synth/{each}" for each in ("*.py", "*.v", "*.ys", "cells/*.v"))
-SLASHES = {".cpp", ".hpp", ".v"}  # comments from // to the end of a line
+COMMENTS = {".cpp": "//", ".hpp": "//", ".v": "//", ".ys": "#"}  # to the end of a line
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def code(text: str, suffix: str) -> str:
     """
     if suffix == ".py":
         return repr(_plain(_Code().visit(ast.parse(text))))
-    return re.sub(r"\s*//.*", "", text) if suffix in SLASHES else text
+    return re.sub(rf"\s*{COMMENTS[suffix]}.*", "", text) if suffix in COMMENTS else text
 
 
 def _plain(node: Any) -> Any:

@@ -46,6 +46,12 @@ def test_comments_of_cpp_do_not_count(hashed):
     assert hashed("int f() {\n    return 3;\n}\n", "memory.hpp") != first
 
 
+def test_comments_of_yosys_do_not_count(hashed):
+    first = hashed("# As it was.\nsynth_ecp5 -top harness\n", "ecp5.ys")
+    assert hashed("# As it is.\nsynth_ecp5 -top harness\n", "ecp5.ys") == first
+    assert hashed("# As it is.\nsynth_ecp5 -top other\n", "ecp5.ys") != first
+
+
 @pytest.fixture
 def row(monkeypatch):
     made = {"benchmark": "full", "how": "simulated", "commit": "abc", "hardware": "1"}

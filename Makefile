@@ -13,8 +13,13 @@ PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive MALLOC_TRIM_THRESHOLD_=53687
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-$(STAMP): pyproject.toml setup.py uv.lock scripts/setup $(wildcard src/lightmamba/native/*.?pp src/lightmamba/blocks src/lightmamba/blocks/*/*.hpp) src/lightmamba/native/found.py
-	@scripts/setup && touch $(STAMP)
+# A kind of layers that was removed leaves nothing newer, so the list of them is compared.
+KINDS := $(sort $(wildcard src/lightmamba/blocks/*/kernels.hpp))
+ifneq ($(KINDS),$(shell cat .venv/.kinds 2>/dev/null))
+.PHONY: $(STAMP)
+endif
+$(STAMP): pyproject.toml setup.py uv.lock scripts/setup $(wildcard src/lightmamba/native/*.?pp src/lightmamba/blocks/*/*.hpp) src/lightmamba/native/found.py
+	@scripts/setup && echo "$(KINDS)" > .venv/.kinds && touch $(STAMP)
 
 setup: $(STAMP)  ## virtual environment in .venv with all that the project needs
 

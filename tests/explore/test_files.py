@@ -8,13 +8,15 @@ from lightmamba.arch.target import Channel, Target, target_names
 from lightmamba.common.errors import InputError
 from lightmamba.common.store import read_store
 from lightmamba.hardware.estimate.objectives import front
-from lightmamba.study.explore.files import check_folder, to_toml, write
+from lightmamba.study.explore.files import FRONT, STUDY, to_toml, write
 from lightmamba.study.explore.study import Search
+from lightmamba.study.folders import check_folder
 from lightmamba.study.plots.front import front_figure
 from lightmamba.study.plots.style import png
 from tests.explore.standin import problem
 
 TRIALS = 40
+OURS = (FRONT, STUDY), "front", "--out"
 
 
 @pytest.fixture(scope="module")
@@ -76,22 +78,22 @@ def test_an_earlier_front_is_replaced(found, tmp_path):
     out = tmp_path / "out"
     write(found, out, {})
     (out / "targets" / "p999.toml").write_text("")
-    check_folder(out)
+    check_folder(out, *OURS)
     write(found, out, {})
     assert not (out / "targets" / "p999.toml").exists()
 
 
 def test_other_folders_are_refused(tmp_path):
-    check_folder(tmp_path / "new")
-    check_folder(tmp_path)  # empty
+    check_folder(tmp_path / "new", *OURS)
+    check_folder(tmp_path, *OURS)  # empty
     (tmp_path / "file").write_text("")
     for out, sentence in (
         (tmp_path, "holds other things than a front; give a new folder"),
-        (tmp_path / "file", "file is a file; give a folder to make"),
+        (tmp_path / "file", "file is a file; give a folder, such as --out front"),
         (tmp_path / "no" / "out", "there is no folder .*no to make out in"),
     ):
         with pytest.raises(InputError, match=sentence):
-            check_folder(out)
+            check_folder(out, *OURS)
 
 
 @pytest.mark.parametrize("energy", [True, False])

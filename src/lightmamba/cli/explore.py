@@ -88,14 +88,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.explore_problem import problem_of
     from lightmamba.cli.show import note, progress
     from lightmamba.common.store import Store
-    from lightmamba.study.explore.files import PICTURE, check_folder, write
+    from lightmamba.study.explore.files import FRONT, PICTURE, STUDY, write
     from lightmamba.study.explore.study import Search
+    from lightmamba.study.folders import check_folder
     from lightmamba.study.plots.front import front_figure
     from lightmamba.study.plots.style import png
 
     start = time.perf_counter()
     _check(args)
-    check_folder(args.out)
+    check_folder(args.out, (FRONT, STUDY), "front", "--out")
     problem, others = problem_of(args)
     begin = time.perf_counter()
     problem, left_out, of_base = problem.possible()

@@ -7,34 +7,14 @@ from typing import Any
 import tomli_w
 
 from lightmamba.arch.target import CHOICES
-from lightmamba.common.errors import InputError
 from lightmamba.common.store import Record, Store
 from lightmamba.study.explore.problem import Problem
 from lightmamba.study.explore.study import Search, Tried
 
-__all__ = [
-    "FRONT", "PICTURE", "STUDY", "TARGETS", "best", "check_folder", "describe", "to_toml", "write",
-]  # fmt: skip
+__all__ = ["FRONT", "PICTURE", "STUDY", "TARGETS", "best", "describe", "to_toml", "write"]
 
 FRONT, PICTURE, STUDY = "front.jsonl", "front.png", "study.jsonl"
 TARGETS = "targets"
-
-
-def check_folder(out: Path) -> None:
-    """Refuse a folder that holds anything but an earlier front, or a search that was stopped.
-
-    Raises
-    ------
-    InputError
-        One sentence.
-    """
-    if not out.parent.is_dir():
-        raise InputError(f"there is no folder {out.parent} to make {out.name} in")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; give a folder to make, such as --out front")
-    ours = any((out / name).is_file() for name in (FRONT, STUDY))
-    if out.is_dir() and any(out.iterdir()) and not ours:
-        raise InputError(f"{out} holds other things than a front; give a new folder")
 
 
 def describe(one: Tried, name: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from lightmamba.model.config import SHAPES
 from lightmamba.model.qmodel import load, save
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.study.explore.files import to_toml
-from lightmamba.study.sweep.job import Machine
+from lightmamba.study.sweep.job import Job, Learning, Machine, Model
 from lightmamba.study.sweep.verbs import run_estimate
 from tests.support.builders import made_up, random_model, sizes
 
@@ -106,9 +106,9 @@ def test_widths_that_were_not_synthesized(run, tmp_path):
     assert made["missing"][:1] == ["simulation"]
     assert {"resources", "energy"} <= set(made["missing"])
     assert why in page.read_text()
-    source: Any = SimpleNamespace(config=model.config)
     recipe: Any = SimpleNamespace(formats=model.formats)
-    row = run_estimate(source, recipe, Machine("tiny", Target.load("tiny")))
+    cell = Model("m", None, model.config), recipe, Learning(1, 32)
+    row = run_estimate(Job(*cell, Machine("tiny", Target.load("tiny"))))
     assert row["tokens_per_second"] == found["tokens_per_second"]
     assert row["tokens_per_joule"] is None
     wider = replace(Target.load("tiny").machine, multiplier_bits=8)

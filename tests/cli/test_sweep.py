@@ -111,26 +111,8 @@ def test_ray_is_named_where_it_is_missing(run, plan, tmp_path, words, monkeypatc
 
 
 def test_without_ray_a_sweep_runs_here(run, world, tmp_path, monkeypatch):
-    from lightmamba.study.sweep import room
+    from lightmamba.study.sweep import api
 
-    monkeypatch.setattr(room, "find_spec", lambda name: None)
+    monkeypatch.setattr(api, "find_spec", lambda name: None)
     words = ("--model", "demo", "--recipe", "w4a4", "--target", "tiny")
     assert run("sweep", *words, "-o", tmp_path / "s", "--json").json["done"] == 1
-
-
-def test_workers_share_cores_and_memory(monkeypatch):
-    from dataclasses import replace
-
-    from lightmamba.model.config import SHAPES
-    from lightmamba.study.sweep import room
-    from tests.sweep.cases import cell_of
-
-    small = [cell_of(None, text) for text in "abcdefgh"]
-    large = [replace(j, model=replace(j.model, config=SHAPES["mamba2-2.7b"])) for j in small]
-    monkeypatch.setattr(room, "available_memory", lambda: 30 << 30)
-    assert room.workers_that_fit(small, 8) == 8
-    assert room.workers_that_fit(large, 8) == 2
-    assert room.workers_that_fit([*small, large[0]], 8) == 8  # the others have room beside it
-    assert room.workers_that_fit([*small, *large[:3]], 8) == 2  # not beside three of them
-    monkeypatch.setattr(room, "available_memory", lambda: 1 << 30)
-    assert room.workers_that_fit(large, 8) == 1

@@ -38,6 +38,12 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in (folder / "files").iterdir()}
 
 
+def of_another_code(monkeypatch):
+    """From now on sweeps are of another code."""
+    for place in ("verbs", "api"):
+        monkeypatch.setattr(f"lightmamba.study.sweep.{place}.code_hash", lambda: "other")
+
+
 @pytest.fixture
 def layers(monkeypatch):
     """How often each layer was quantized."""
@@ -79,31 +85,23 @@ def test_a_file_goes_on_from_its_journal(world, whole, tmp_path, layers):
     same(folder, whole)
 
 
-@pytest.mark.parametrize("change", ["code", pytest.param("threads", marks=pytest.mark.slow)])
+SLOW = [pytest.param(change, marks=pytest.mark.slow) for change in ("threads", "damage")]
+
+
+@pytest.mark.parametrize("change", ["code", *SLOW])
 def test_a_file_of_another_run_is_begun_anew(world, tmp_path, layers, monkeypatch, change):
-    folder, threads = tmp_path / "s", 1
+    folder = tmp_path / "s"
     killed(world, folder, "part", 3)
-    if change == "threads":
-        threads = 2
-    else:
-        for place in ("work", "schedule"):
-            monkeypatch.setattr(f"lightmamba.study.sweep.{place}.code_hash", lambda: "other")
+    if change == "damage":
+        (journal,) = (folder / "files").iterdir()
+        (journal / "facts.json").write_text("{")
+    elif change == "code":
+        of_another_code(monkeypatch)
     plan = replace(world.plan, recipes=world.plan.recipes[1:2], tasks=())
-    found = sweep(plan, folder, workers=0, threads=threads)
+    found = sweep(plan, folder, workers=0, threads=2 if change == "threads" else 1)
     assert all(is_done(record) for record in found.records)
     assert layers == dict.fromkeys(range(LAYERS), 1)
     assert [file.suffix for file in (folder / "files").iterdir()] == [".safetensors"]
-
-
-@pytest.mark.slow
-def test_a_damaged_journal_is_begun_anew(world, tmp_path, layers):
-    folder = tmp_path / "s"
-    killed(world, folder, "part", 3)
-    (journal,) = (folder / "files").iterdir()
-    (journal / "facts.json").write_text("{")
-    plan = replace(world.plan, recipes=world.plan.recipes[1:2], tasks=())
-    assert all(is_done(record) for record in sweep(plan, folder, workers=0).records)
-    assert layers == dict.fromkeys(range(LAYERS), 1)
 
 
 def test_a_journal_in_use_is_left_alone(world, tmp_path):
@@ -150,8 +148,7 @@ def test_an_evaluation_goes_on_from_its_journal(world, whole, tmp_path, records)
 @pytest.mark.slow
 def test_what_another_code_found_is_not_gone_on_with(world, tmp_path, records, monkeypatch):
     killed(world, tmp_path / "s", "record", 3)
-    for place in ("work", "schedule"):
-        monkeypatch.setattr(f"lightmamba.study.sweep.{place}.code_hash", lambda: "other")
+    of_another_code(monkeypatch)
     plan = replace(world.plan, recipes=world.plan.recipes[:1], tasks=())
     (record,) = sweep(plan, tmp_path / "s", workers=0).records
     assert is_done(record)

@@ -1,7 +1,6 @@
-"""Workers of Ray: killed, failing, of a cluster, at an address that does not answer."""
+"""Workers of Ray: killed, failing, short of memory, of a cluster, at an address that is silent."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -10,17 +9,22 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from lightmamba.cli import main
 from lightmamba.common.errors import InputError
+from lightmamba.model.config import SHAPES
+from lightmamba.quantization.plan import available_memory
 from lightmamba.study.sweep import sweep
-from lightmamba.study.sweep.results import Results, is_done, read_results
-from lightmamba.study.sweep.schedule import run_jobs
-from tests.sweep.cases import attempt_noted, cell_of, die, invented, unfit
+from lightmamba.study.sweep.api import run_jobs
+from lightmamba.study.sweep.job import Order
+from lightmamba.study.sweep.results import is_done, open_results, read_results
+from tests.sweep.cases import attempt_noted, cell_of, die, invented, timed
 from tests.sweep.test_sweep import settled
 
 pytestmark = [
@@ -29,11 +33,13 @@ pytestmark = [
 ]
 
 
-def on_ray(*arguments, **more):
-    """A runner; the module is imported where Ray is there."""
-    from lightmamba.study.sweep.on_ray import OnRay
+def run(folder, work, jobs, **more):
+    """Do jobs on Ray, each on one thread; all records of the folder by key."""
+    from lightmamba.study.sweep.on_ray import on_ray  # not there without Ray
 
-    return OnRay(*arguments, **more)
+    with open_results(folder) as results:
+        run_jobs(jobs, results, folder, partial(on_ray, work=work, **more), more["workers"])
+    return {record.key: record for record in read_results(folder)}
 
 
 def notes(folder: Path) -> list[tuple[str, int, str]]:
@@ -42,13 +48,13 @@ def notes(folder: Path) -> list[tuple[str, int, str]]:
     return [(p.name.split()[0], int(p.name.split()[1]), p.read_text()) for p in found]
 
 
-def kill_one(folder: Path, kind: str, killed: list[tuple[str, int]], over: threading.Event) -> None:
+def kill_one(folder: Path, kind: str, killed: list[str], over: threading.Event) -> None:
     """Wait for a job of this kind and kill the worker that is at it."""
     while not over.wait(0.05):
         begun = [(key, pid) for key, pid, what in notes(folder) if what == kind]
         if begun:
             os.kill(begun[0][1], signal.SIGKILL)
-            killed.append(begun[0])
+            killed.append(begun[0][0])
             return
 
 
@@ -57,29 +63,18 @@ def kill_one(folder: Path, kind: str, killed: list[tuple[str, int]], over: threa
 def test_the_work_of_a_killed_worker_is_done_again(world, tmp_path, kind):
     """Three workers, one of them killed in mid-job: all results, once each, and the same ones."""
     plan = replace(world.plan, recipes=world.plan.recipes[:2])
-    folder, jobs, over = tmp_path / "s", plan.jobs(), threading.Event()
-    killed: list[tuple[str, int]] = []
-    runner = on_ray(None, 3, 1, attempt_noted)
-    assert runner.places == 3
+    folder, over, killed = tmp_path / "s", threading.Event(), list[str]()
     killer = threading.Thread(target=kill_one, args=(folder, kind, killed, over))
     killer.start()
     try:
-        with Results(folder) as results:
-            assert run_jobs(jobs, results, folder, runner) == 5
+        found = run(folder, attempt_noted, plan.jobs(), workers=3)
     finally:
         over.set()
         killer.join()
-        runner.close()
-    found = {record.key: record for record in read_results(folder)}
     assert len(found) == 5
-    ((key, _),) = killed
-    for name, record in found.items():
-        assert record.made["attempts"] == (2 if name == key else 1)
-    begun = [note[0] for note in notes(folder)]
-    assert sorted(begun) == sorted([*found, key])  # twice what was killed
+    assert len(killed) == 1
+    assert sorted(note[0] for note in notes(folder)) == sorted([*found, *killed])
     assert len({pid for _, pid, _ in notes(folder)}) >= 3
-    assert len(list((folder / "files").glob("*.safetensors"))) == 1
-    shutil.rmtree(folder / "notes")
 
     alone = sweep(plan, tmp_path / "alone", workers=0)
     one = {name: settled(record) for name, record in found.items()}
@@ -90,6 +85,49 @@ def test_the_work_of_a_killed_worker_is_done_again(world, tmp_path, kind):
     }
 
 
+@pytest.mark.slow
+def test_jobs_that_fail_fail_alone(tmp_path):
+    """Three workers died of text a and of a file; a worker for text u lacks the project."""
+    jobs = [*(cell_of(None, text) for text in "baucd"), cell_of("w4a4", "b"), cell_of("w8a8", "b")]
+    records = run(tmp_path / "s", die, jobs, workers=2).values()
+    died, trace = "3 workers died of it; the last one: ", "could not take the job: ModuleNotFound"
+    found = {(r.what["recipe"], r.what["measure"]): r.values.get("error", "") for r in records}
+    assert len(found) == 9
+    assert found["float", "a"].startswith(died)
+    assert found["w4a4", None].startswith(died)
+    assert found["w4a4", "b"].startswith(f"its quantized file was not made: {died}")
+    assert trace in found["float", "u"]
+    assert sum(said == "" for said in found.values()) == 5
+
+
+def test_workers_share_cores_and_memory(monkeypatch):
+    from lightmamba.study.sweep import on_ray
+
+    small = [Order(cell_of(None, text), Path(), 8, "") for text in "abcd"]
+    model = replace(small[0].job.model, config=SHAPES["mamba2-2.7b"])
+    large = replace(small[0], job=replace(small[0].job, model=model))
+    for free, jobs, workers in ((30, small, 8), (30, [*small, large], 2), (1, [large], 1)):
+        monkeypatch.setattr(on_ray, "available_memory", lambda free=free: free << 30)
+        assert on_ray.fitting(jobs) == workers
+
+
+@pytest.mark.slow
+def test_jobs_that_have_no_room_beside_each_other_wait(tmp_path, monkeypatch):
+    """Jobs of more than half of the memory, or of more than there is, run one at a time."""
+    from lightmamba.study.sweep import on_ray
+
+    free = available_memory()
+    room = {"a": 0.6, "b": 0.6, "c": 3}
+
+    def memory_of(job, threads):
+        return int(room[job.measure.name] * free)
+
+    monkeypatch.setattr(on_ray, "memory_of", memory_of)
+    found = run(tmp_path / "s", timed, [cell_of(None, text) for text in room], workers=3)
+    times = sorted(record.values["times"] for record in found.values())
+    assert all(one[1] <= other[0] for one, other in pairwise(times))
+
+
 class Terminated(BaseException):
     """Raised by this program's handler of SIGTERM."""
 
@@ -97,6 +135,8 @@ class Terminated(BaseException):
 @pytest.mark.parametrize("when", ["while Ray starts", "later"])
 def test_ray_does_not_take_sigterm_from_the_program(monkeypatch, when):
     import ray
+
+    from lightmamba.study.sweep import on_ray
 
     def ours(*_):
         raise Terminated
@@ -107,8 +147,8 @@ def test_ray_does_not_take_sigterm_from_the_program(monkeypatch, when):
             signal.raise_signal(signal.SIGTERM)
 
     def run():
-        on_ray(None, 1, 1, invented)
-        signal.raise_signal(signal.SIGTERM)
+        with on_ray._cluster(None, 1):
+            signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(ray, "init", init)
     before = signal.signal(signal.SIGTERM, ours)
@@ -123,7 +163,7 @@ BEGUN = """
 import sys
 from lightmamba.cli import main
 from lightmamba.study.sweep import on_ray
-on_ray.OnRay.wait = lambda *_: print("waits", flush=True) or sys.stdin.read()
+on_ray.ray.wait = lambda *_, **__: print("waits", flush=True) or sys.stdin.read()
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -144,38 +184,12 @@ def test_a_sweep_that_is_terminated_names_its_folder(tmp_path):
     assert said.strip() == f"lightmamba sweep: stopped; the same command resumes from {folder}"
 
 
-@pytest.mark.slow
-def test_a_job_that_kills_its_workers_fails_alone(tmp_path):
-    jobs = [cell_of(None, text) for text in ("b", "a", "c")]
-    runner = on_ray(None, 2, 1, die)
-    try:
-        with Results(tmp_path / "s") as results:
-            run_jobs(jobs, results, tmp_path / "s", runner)
-    finally:
-        runner.close()
-    found = {record.what["measure"]: record for record in read_results(tmp_path / "s")}
-    assert [is_done(found[text]) for text in "abc"] == [False, True, True]
-    assert found["a"].values["error"].startswith("3 workers died of it; the last one: ")
-    assert found["a"].made["attempts"] == 3
-
-
-@pytest.mark.slow
-def test_a_worker_without_the_project_is_named(tmp_path):
-    runner = on_ray(None, 1, 1, unfit)
-    try:
-        with Results(tmp_path / "s") as results:
-            run_jobs([cell_of(None)], results, tmp_path / "s", runner)
-    finally:
-        runner.close()
-    (record,) = read_results(tmp_path / "s")
-    assert record.made["attempts"] == 1
-    assert "could not take the job: ModuleNotFoundError" in record.values["error"]
-
-
 def refusal(address: str) -> str:
-    start = time.monotonic()
+    from lightmamba.study.sweep.on_ray import on_ray
+
+    start, order = time.monotonic(), Order(cell_of(None), Path(), 1, "")
     with pytest.raises(InputError) as error:
-        on_ray(address, None, 1, invented)
+        list(on_ray([order], lambda *_: None, invented, address=address))
     assert time.monotonic() - start < 25
     return str(error.value)
 
@@ -234,7 +248,7 @@ def cluster(port: int):
 def test_a_cluster_by_its_address(world, tmp_path, capsys):
     port = free_port()
     words = ["sweep", "--model", "demo", "--recipe", "w4a4", "--recipe", "w8a8", "--target", "tiny",
-             "--threads", "16", "-o", str(tmp_path / "s"), "--json"]  # fmt: skip
+             "--threads", "16", "--workers", "1", "-o", str(tmp_path / "s"), "--json"]  # fmt: skip
     with cluster(port):
         assert main([*words, "--address", f"127.0.0.1:{port}"]) == 0
     capsys.readouterr()

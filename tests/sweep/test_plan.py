@@ -10,6 +10,7 @@ from lightmamba.common.errors import InputError
 from lightmamba.model.data import demo_checkpoint
 from lightmamba.study.sweep import Entry, Plan, read_plan
 from lightmamba.study.sweep.sources import HashBook
+from tests.sweep.cases import title
 
 WHOLE = """
 models = ["demo", { place = "tiny", name = "mine" }]
@@ -32,7 +33,7 @@ def parse(world, text):
 
 def test_a_plan_multiplies_out(world):
     jobs = parse(world, WHOLE).jobs()
-    assert [job.title for job in jobs] == [
+    assert [title(job) for job in jobs] == [
         f"{model}, {recipe}, {measure}"
         for model in ("demo", "mine")
         for recipe in ("float", "w4a4")
@@ -56,7 +57,7 @@ def test_shapes_have_targets_only(world):
         targets=(Entry("u280"),),
         folder=world.root,
     )
-    assert [job.title for job in plan.jobs()] == [
+    assert [title(job) for job in plan.jobs()] == [
         "mamba2-2.7b, w4a4, u280", "tiny, w4a4, text", "tiny, w4a4, u280",
     ]  # fmt: skip
     with pytest.raises(InputError, match="is a shape, which has no weights to evaluate"):
@@ -113,9 +114,9 @@ CASES = [
     ("tokens = true", "tokens must be a whole number, not True"),
     ('against = "yes"', "against must be true or false"),
     ("[calibration]\nseq = 1", "[calibration] has no key seq; it has text"),
-    ("[calibration]\nsequences = 0", "calibration.sequences must be at least 1, not 0"),
+    ("[calibration]\nsequences = 0", "sequences of calibration must be at least 1, not 0"),
     ('models = ["a"]\nrecipes = ["b"]\ntexts = ["c"]\nwindow = 1', "window of the plan must be"),
-    ('models=["a"]\nrecipes=["b"]\ntexts=[{place="c", tokens=0}]', "texts.tokens must be at least"),
+    ('models=["a"]\nrecipes=["b"]\ntexts=[{place="c", tokens=0}]', "tokens of texts must be"),
 ]
 
 

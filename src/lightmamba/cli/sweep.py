@@ -114,8 +114,7 @@ def _line(record: "Record") -> str:
     if {"error", "refused"} & set(record.values):
         return sentence(record)
     said = ", ".join(f"{name} {figure}" for name, figure in figures(record).items())
-    again = f", {made['attempts'] - 1} workers died" if made["attempts"] > 1 else ""
-    took = f"{made['seconds']:.0f} s{again}"
+    took = f"{made['seconds']:.0f} s"
     return f"{what['model']}, {what['recipe']}: {said or 'quantized'} ({took})"
 
 

@@ -6,19 +6,21 @@ what decides only the last bits of a float sum (threads, CPU); a result names th
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from lightmamba.arch.target import Target
 from lightmamba.model.config import ModelConfig
 from lightmamba.quantization import Recipe
 
-__all__ = ["FLOAT", "Job", "Learning", "Machine", "Measure", "Model", "Task", "Text", "key_of"]
+__all__ = ["FILES", "FLOAT", "Job", "Learning", "Machine", "Model", "Order", "Task", "Text"]
 
 FORM = 1  # of keys and results; a larger one makes every result of before another job's
 FLOAT = "float"  # the recipe of a checkpoint as it is
+# Folders of a sweep: quantized files, and what unfinished evaluations have found.
+FILES, JOURNALS = "files", "journals"
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,6 @@ class Machine:
     target: Target
 
 
-Measure = Text | Task | Machine
 # Of a measure: how it is called, where it lies, what is shown of it.
 UNKEYED = {"name", "place", "metric"}
 
@@ -130,7 +131,7 @@ class Job:
     model: Model
     recipe: Recipe | None
     learning: Learning | None
-    measure: Measure | None
+    measure: Text | Task | Machine | None
 
     def __post_init__(self) -> None:
         if (self.recipe is None) != (self.learning is None):
@@ -152,19 +153,21 @@ class Job:
         return "quantize" if self.measure is None else kinds[type(self.measure)]
 
     @property
-    def recipe_name(self) -> str:
-        return FLOAT if self.recipe is None else self.recipe.name
-
-    @property
-    def title(self) -> str:
-        """Name for people."""
-        what = "quantize" if self.measure is None else self.measure.name
-        return f"{self.model.name}, {self.recipe_name}, {what}"
+    def cell(self) -> dict[str, Any]:
+        """Names of the job in the tables, and the metric that they show."""
+        return {
+            "kind": self.kind,
+            "model": self.model.name,
+            "recipe": FLOAT if self.recipe is None else self.recipe.name,
+            "measure": None if self.measure is None else self.measure.name,
+            "metric": self.measure.metric if isinstance(self.measure, Task) else None,
+        }
 
     @cached_property
     def key(self) -> str:
         """Hash of all that the result depends on, 32 hexadecimal digits."""
-        return key_of(self.inputs)
+        text = json.dumps({"form": FORM, **self.inputs}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -190,7 +193,32 @@ class Job:
         return values
 
 
-def key_of(values: Mapping[str, Any]) -> str:
-    """Hash plain values; the order of their names makes no difference."""
-    text = json.dumps({"form": FORM, **values}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+@dataclass(frozen=True)
+class Order:
+    """A job and where it is done.
+
+    Parameters
+    ----------
+    folder : Path
+        The sweep's, under the same path on all machines.
+    threads : int
+        Threads of the job.
+    code : str
+        :func:`~lightmamba.common.files.code_hash` of the process that gives the order.
+    """
+
+    job: Job
+    folder: Path
+    threads: int
+    code: str
+
+    @property
+    def file(self) -> Path:
+        """The quantized file that the job makes or reads."""
+        key = (self.job.file or self.job).key
+        return self.folder / FILES / f"{key}.safetensors"
+
+    @property
+    def journal(self) -> Path:
+        """Journal of the job, if it is an evaluation; useless once the job has a result."""
+        return self.folder / JOURNALS / f"{self.job.key}.jsonl"

@@ -1,6 +1,7 @@
 """Workers of a Ray cluster: a local one, or a real one by its address.
 
-A worker that dies takes nothing with it but its time: the order goes to another one.
+Ray decides which job runs where and when: it knows cores and memory of each, and which file a job
+waits for. If a worker dies, Ray gives its job to another one.
 """
 
 import os
@@ -9,8 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -18,16 +18,24 @@ from typing import Any
 import ray
 
 from lightmamba.common.errors import InputError
+from lightmamba.common.store import Record
+from lightmamba.quantization.plan import available_memory
+from lightmamba.study.sweep.job import Order
+from lightmamba.study.sweep.memory import memory_of
+from lightmamba.study.sweep.runner import Records, Work, attempt, record_of
 from lightmamba.study.sweep.verbs import Progress
-from lightmamba.study.sweep.work import Order, Outcome, attempt
 
-__all__ = ["OnRay"]
+__all__ = ["fitting", "on_ray"]
 
-DEATHS = 3  # workers that may die of one order; then it is the order's fault
-ANSWER = 20  # seconds in which a cluster must answer
+DEATHS = 3  # workers that may die of one job; then it is the job's fault
+ANSWER, READY = 3, 20  # seconds in which an address must answer, and Ray there be ready
 POLL = 1.0  # seconds
 STORE = 80 << 20  # bytes for objects; ours are small
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_task_oom_retries": str(DEATHS - 1),  # or Ray tries a job without end that lacks memory
+}
 PROBE = """
 import sys, ray
 try:
@@ -37,88 +45,125 @@ except Exception as error:
 """
 
 
-class OnRay:
-    """Orders on workers of Ray.
+def on_ray(
+    orders: Sequence[Order],
+    progress: Progress,
+    work: Work = attempt,
+    *,
+    address: str | None = None,
+    workers: int | None = None,
+) -> Records:
+    """Do jobs on workers of Ray.
 
     Parameters
     ----------
-    address : str or None
-        HOST:PORT of a cluster's head, or None for a cluster of this machine's own, which ends with
-        the runner.
-    workers : int or None
-        Orders at once. On a cluster, by default as many as it has room for.
-    threads : int
-        Of each job; a cluster's smallest machine limits it.
-    do : callable
+    orders
+        The jobs. A local cluster shares the threads of an order among its workers; on a real one
+        they are of each job, limited by the machine with the fewest cores.
+    progress
+        Not called: a worker tells nothing of a job that it is at.
+    work
         What a worker does with an order.
+    address
+        HOST:PORT of a cluster's head, or None for a cluster of this machine's own, which ends with
+        the jobs.
+    workers
+        Jobs at once, at most. By default as many as a cluster has room for; on this machine as
+        :func:`fitting` says.
 
     Raises
     ------
     InputError
-        If the address does not answer, or there is no room for a job.
+        If the address does not answer, or no machine offers cores.
     """
-
-    def __init__(
-        self, address: str | None, workers: int | None, threads: int,
-        do: Callable[[Order], Outcome] = attempt,
-    ) -> None:  # fmt: skip
-        for name, value in QUIET.items():
-            os.environ.setdefault(name, value)
-        own = address is None
-        options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    threads = orders[0].threads
+    if address is None:
+        workers = min(workers or fitting(orders), len(orders))
+    with _cluster(address, workers):
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        offered = [int(machine["CPU"]) for machine in machines if machine.get("CPU", 0) >= 1]
+        if not offered:
+            raise InputError(f"no machine of the cluster at {address} offers cores to Ray")
         if address is None:
-            self.places = workers or 1
-            options |= {"address": "local", "num_cpus": self.places, "include_dashboard": False,
-                        "object_store_memory": STORE}  # fmt: skip
+            assert workers is not None
+            threads, cores = max(1, threads // workers), 1
         else:
-            _probe(address)
-            options["address"] = address
-        with _our_handler():
-            ray.init(**options)
-        self.threads = threads
-        if not own:
-            cores = [int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]]
-            self.threads = min([threads, *(n for n in cores if n)])
-            room = sum(n // self.threads for n in cores)
-            if not room:
-                self.close()
-                raise InputError(f"no machine of the cluster at {address} offers cores to Ray")
-            self.places = min(workers or room, room)
-        cores_each = 1 if own else self.threads
-        self._remote = ray.remote(do).options(
-            max_retries=0, num_cpus=cores_each, name="lightmamba sweep"
-        )
-        self._running: dict[Any, tuple[Order, int]] = {}
+            threads = cores = min(threads, *offered)
+        most = max(machine.get("memory", 0) for machine in machines)
+        remote: Any = ray.remote(work)
+        made: dict[str, Any] = {}
+        running: dict[Any, Order] = {}
+        # Files first: a job that waits for its file takes no place from one that could run.
+        for given in sorted(orders, key=lambda order: order.job.file is not None):
+            if len(running) == workers and address is not None:
+                yield _first(running)
+            order, file = replace(given, threads=threads), given.job.file
+            options = {
+                "num_cpus": cores,
+                "memory": min(memory_of(order.job, threads), most),
+                "max_retries": DEATHS - 1,
+                "name": "lightmamba sweep",
+            }
+            reads = made.get(file.key) if file else None
+            made[order.job.key] = remote.options(**options).remote(order, reads)
+            running[made[order.job.key]] = order
+        while running:
+            yield _first(running)
 
-    def start(self, order: Order) -> None:
-        """Begin an order."""
-        self._begin(order, 1)
 
-    def _begin(self, order: Order, attempt: int) -> None:
-        self._running[self._remote.remote(order)] = order, attempt
+def fitting(orders: Sequence[Order]) -> int:
+    """One worker per core, as far as the largest job fits that often into free memory."""
+    largest = max(memory_of(order.job, 1) for order in orders)
+    return max(1, min(orders[0].threads, available_memory() // largest))
 
-    def wait(self, progress: Progress) -> Outcome | None:
-        """Wait about a second for an order that is finished; restart those whose worker died."""
-        done, _ = ray.wait(list(self._running), num_returns=1, timeout=POLL)
-        if not done:
-            return None
-        order, attempts = self._running.pop(done[0])
-        try:
-            found: Outcome = ray.get(done[0])
-        except ray.exceptions.RayTaskError as error:  # it did not come as far as the job
-            said = f"a worker could not take the job: {error.cause!r}; it needs LightMamba too"
-            return Outcome(order.job.key, None, said, str(error), attempts=attempts)
-        except ray.exceptions.RayError as error:
-            why = " ".join(str(error).split())[:300]
-            if attempts < DEATHS:
-                self._begin(order, attempts + 1)
-                return None
-            said = f"{attempts} workers died of it; the last one: {why}"
-            return Outcome(order.job.key, None, said, attempts=attempts)
-        return replace(found, attempts=attempts)
 
-    def close(self) -> None:
-        """End the workers; a real cluster stays."""
+def _first(running: dict[Any, Order]) -> Record:
+    """Wait for a job, and return its record; those of a file come after the file's own."""
+    done: list[Any] = []
+    while not done:
+        done, _ = ray.wait(list(running), num_returns=1, timeout=POLL)
+    order = running.pop(done[0])
+    try:
+        found: Record = ray.get(done[0])
+    except ray.exceptions.RayError as error:
+        return record_of(order, _failure(error))
+    return found
+
+
+def _failure(error: Any) -> dict[str, str]:
+    """Why a job has no record."""
+    if not isinstance(error, ray.exceptions.RayTaskError):
+        why = " ".join(str(error).split())[:300]
+        return {"error": f"{DEATHS} workers died of it; the last one: {why}"}
+    if isinstance(error.cause, ray.exceptions.RayError):  # of the job that it waited for
+        said = _failure(error.cause)["error"]
+        return {"error": f"its quantized file was not made: {said}"}
+    said = f"a worker could not take the job: {error.cause!r}; it needs LightMamba too"
+    return {"error": said, "trace": str(error)}
+
+
+@contextmanager
+def _cluster(address: str | None, workers: int | None) -> Iterator[None]:
+    """Connect to a cluster, or start one on this machine; a real one stays at the end."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    if address is None:
+        options |= {
+            "address": "local",
+            "num_cpus": workers,
+            "include_dashboard": False,
+            "object_store_memory": STORE,
+            "_memory": available_memory(),
+        }
+    else:
+        _probe(address)
+        options["address"] = address
+    with _our_handler():
+        ray.init(**options)
+    try:
+        yield
+    finally:
         with _our_handler():
             ray.shutdown()
 
@@ -148,16 +193,14 @@ def _probe(address: str) -> None:
         f"no Ray cluster answers at {address}; start one with: ray start --head --port={port}, "
         f"and on every other machine: ray start --address={address}"
     )
-    start = time.monotonic()
     try:
-        socket.create_connection((host, int(port)), timeout=ANSWER / 2).close()
+        socket.create_connection((host, int(port)), timeout=ANSWER).close()
     except (OSError, OverflowError) as error:
         raise silent from error
-    left = max(1.0, ANSWER - (time.monotonic() - start))
     command = [sys.executable, "-c", PROBE, address]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=left, check=False
+            command, capture_output=True, text=True, errors="replace", timeout=READY, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise silent from error

@@ -1,29 +1,21 @@
 """A plan: what a sweep multiplies, from TOML or from flags, to jobs."""
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.plain import options
-from lightmamba.quantization import Calibration, Recipe
-from lightmamba.study.sweep.job import Job, Learning, Machine, Model, Task, Text
-from lightmamba.study.sweep.sources import (
-    HashBook,
-    find_machine,
-    find_model,
-    find_recipe,
-    find_task,
-    find_text,
-)
+from lightmamba.quantization import Calibration
+from lightmamba.study.sweep.job import FLOAT, Job, Learning, Machine, Task, Text
+from lightmamba.study.sweep.sources import Entry, HashBook, Sources
 
-__all__ = ["Entry", "Plan", "read_plan"]
+__all__ = ["Plan", "read_plan"]
 
 EXAMPLE = 'models = ["demo"], recipes = ["float", "w4a4"], texts = ["shipped"]'
-LISTS = ("models", "recipes", "texts", "tasks", "targets")
-OPTIONS: dict[str, dict[str, type]] = {  # of an entry that is a table, besides place and name
+ENTRIES: dict[str, dict[str, type]] = {  # of an entry that is a table, besides place and name
     "models": {"revision": str, "tokenizer": str},
     "recipes": {},
     "texts": {"tokens": int, "window": int},
@@ -32,18 +24,10 @@ OPTIONS: dict[str, dict[str, type]] = {  # of an entry that is a table, besides 
 }
 PLAIN: dict[str, type] = {
     "seed": int, "window": int, "tokens": int, "rows": int, "against": bool, "allow_overlap": bool,
+    "calibration": dict,
 }  # fmt: skip
 CALIBRATION: dict[str, type] = {"text": str, "sequences": int, "seqlen": int}
 LEAST = {"seed": 0, "window": 2, "tokens": 2, "rows": 1, "sequences": 1, "seqlen": 32}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One thing of a list, by where it is found and how it is called."""
-
-    place: str
-    name: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,16 +67,18 @@ class Plan:
     allow_overlap: bool = False
 
     def __post_init__(self) -> None:
+        tables = [("of the plan", vars(self)), ("of calibration", self.calibration)]
+        tables += [(f"of {kind}", e.options) for kind in ENTRIES for e in getattr(self, kind)]
+        for where, table in tables:
+            for name, least in LEAST.items():
+                value = table.get(name)
+                if value is not None and value < least:
+                    raise InputError(f"{name} {where} must be at least {least}, not {value}")
         for name in ("models", "recipes"):
             if not getattr(self, name):
                 raise InputError(f"the plan has no {name}; a short one: {EXAMPLE}")
         if not (self.texts or self.tasks or self.targets):
             raise InputError(f"the plan has no texts, tasks or targets; a short one: {EXAMPLE}")
-        for name, least in LEAST.items():
-            value = getattr(self, name, None)
-            value = self.calibration.get(name) if value is None else value
-            if value is not None and value < least:
-                raise InputError(f"{name} of the plan must be at least {least}, not {value}")
 
     def jobs(self, book: HashBook | None = None) -> tuple[Job, ...]:
         """All cells, model by model and recipe by recipe; everything named is found and hashed.
@@ -102,24 +88,32 @@ class Plan:
         InputError
             If something is not there, not right, or two things are called the same.
         """
-        book = book or HashBook()
-        models = [
-            find_model(e.place, self.folder, book, name=e.name, **e.options) for e in self.models
-        ]
-        recipes = [self._recipe(e) for e in self.recipes]
-        measures: list[Text | Task] = [self._text(e) for e in self.texts]
-        for e in self.tasks:
-            options = {"rows": self.rows, **e.options}
-            measures.append(find_task(e.place, self.folder, name=e.name, **options))
-        machines = [
-            replace(found, name=e.name or found.name)
-            for e in self.targets
-            for found in [find_machine(e.place, self.folder)]
-        ]
+        sources = Sources(self.folder, book or HashBook())
+        limits = {n: getattr(self, n) for n in ("tokens", "window", "against", "allow_overlap")}
+        models = [sources.model(entry) for entry in self.models]
+        recipes = [sources.recipe(entry) for entry in self.recipes]
+        scored: list[Text | Task] = [sources.text(entry, **limits) for entry in self.texts]
+        scored += [sources.task(entry, self.rows) for entry in self.tasks]
+        machines = [sources.machine(entry) for entry in self.targets]
+        measures: list[Text | Task | Machine] = [*scored, *machines]
         _distinct("models", [model.name for model in models])
-        _distinct("recipes", [getattr(recipe, "name", "float") for recipe in recipes])
-        _distinct("texts, tasks or targets", [m.name for m in [*measures, *machines]])
-        jobs = list(self._cells(models, recipes, measures, machines))
+        _distinct("recipes", [recipe.name if recipe else FLOAT for recipe in recipes])
+        _distinct("texts, tasks or targets", [m.name for m in measures])
+        if not machines and (shapes := [model.name for model in models if model.place is None]):
+            raise InputError(
+                f"{shapes[0]} is a shape, which has no weights to evaluate; give a "
+                f"checkpoint's folder or hub id, or targets"
+            )
+        jobs: list[Job] = []
+        learning = self._learning(sources)
+        for model in models:
+            evaluated = [] if model.place is None else scored
+            for recipe in recipes:
+                if recipe is None:
+                    jobs += [Job(model, None, None, _of_float(measure)) for measure in evaluated]
+                else:
+                    cells = measures if model.place else machines
+                    jobs += [Job(model, recipe, learning, measure) for measure in cells]
         if not jobs:
             raise InputError(
                 "the plan has nothing to do: shapes have no weights to evaluate, and the float "
@@ -127,48 +121,24 @@ class Plan:
             )
         return tuple(jobs)
 
-    def _cells(
-        self, models: Sequence[Model], recipes: Sequence[Recipe | None],
-        measures: Sequence[Text | Task], machines: Sequence[Machine],
-    ) -> Iterator[Job]:  # fmt: skip
-        learning = self._learning()
-        for model in models:
-            if model.place is None and not machines:
-                raise InputError(
-                    f"{model.name} is a shape, which has no weights to evaluate; give a "
-                    f"checkpoint's folder or hub id, or targets"
-                )
-            for recipe in recipes:
-                made = (model, recipe, None if recipe is None else learning)
-                if model.place is not None:
-                    for measure in measures:
-                        if recipe is None and isinstance(measure, Text):
-                            measure = replace(measure, against=False, allow_overlap=False)
-                        yield Job(*made, measure)
-                if recipe is not None:
-                    yield from (Job(*made, machine) for machine in machines)
-
-    def _recipe(self, entry: Entry) -> Recipe | None:
-        found = find_recipe(entry.place, self.folder)
-        return found if found is None or entry.name is None else replace(found, name=entry.name)
-
-    def _text(self, entry: Entry) -> Text:
-        name, place, digest = find_text(entry.place, self.folder)
-        options = {"tokens": self.tokens, "window": self.window, **entry.options}
-        return Text(
-            entry.name or name, place, digest, against=self.against,
-            allow_overlap=self.allow_overlap, **options,
-        )  # fmt: skip
-
-    def _learning(self) -> Learning:
-        text = self.calibration.get("text")
-        _, place, digest = (None,) * 3 if text is None else find_text(text, self.folder)
+    def _learning(self, sources: Sources) -> Learning:
         shape = Calibration()
+        given = dict(self.calibration)
+        text = sources.text(Entry(given["text"])) if "text" in given else None
         return Learning(
-            sequences=self.calibration.get("sequences", shape.sequences),
-            seqlen=self.calibration.get("seqlen", shape.seqlen),
-            seed=self.seed, text=place, sha256=digest,
-        )  # fmt: skip
+            sequences=given.get("sequences", shape.sequences),
+            seqlen=given.get("seqlen", shape.seqlen),
+            seed=self.seed,
+            text=text.place if text else None,
+            sha256=text.sha256 if text else None,
+        )
+
+
+def _of_float(measure: Text | Task) -> Text | Task:
+    """A measure of the float model, which is not compared with itself and has learnt nothing."""
+    if isinstance(measure, Text):
+        return replace(measure, against=False, allow_overlap=False)
+    return measure
 
 
 def read_plan(path: Path) -> Plan:
@@ -186,37 +156,23 @@ def read_plan(path: Path) -> Plan:
     except ValueError as error:  # of UTF-8 and of TOML's syntax
         raise InputError(f"{path} is not TOML: {error}; a short plan: {EXAMPLE}") from error
     try:
-        return _plan(values, path.resolve().parent)
+        known = dict.fromkeys(ENTRIES, list[str | dict[str, Any]]) | PLAIN
+        given: dict[str, Any] = {"models": (), "recipes": (), **options(values, known, "")}
+        for kind in ENTRIES.keys() & given.keys():
+            given[kind] = tuple(_entry(kind, entry) for entry in given[kind])
+        given["calibration"] = options(given.get("calibration", {}), CALIBRATION, "calibration")
+        return Plan(folder=path.resolve().parent, **given)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _plan(values: Mapping[str, Any], folder: Path) -> Plan:
-    known = {**dict.fromkeys(LISTS, list[str | dict[str, Any]]), **PLAIN, "calibration": dict}
-    given: dict[str, Any] = {"models": (), "recipes": (), **options(values, known, "")}
-    for kind in LISTS:
-        if kind in given:
-            given[kind] = tuple(_entry(kind, entry) for entry in given[kind])
-    if "calibration" in given:
-        given["calibration"] = _options("calibration", given["calibration"], CALIBRATION)
-    return Plan(folder=folder, **given)
-
-
-def _entry(kind: str, value: Any) -> Entry:
+def _entry(kind: str, value: str | dict[str, Any]) -> Entry:
     if isinstance(value, str):
         return Entry(value)
-    found = _options(kind, value, {"place": str, "name": str, **OPTIONS[kind]})
+    found = options(value, {"place": str, "name": str, **ENTRIES[kind]}, kind)
     if "place" not in found:
         raise InputError(f'an entry of {kind} has no place; write {{ place = "…", name = "…" }}')
     return Entry(found.pop("place"), found.pop("name", None), found)
-
-
-def _options(where: str, table: Any, known: Mapping[str, type]) -> dict[str, Any]:
-    found = options(table, known, where)
-    for name, value in found.items():
-        if name in LEAST and value < LEAST[name]:
-            raise InputError(f"{where}.{name} must be at least {LEAST[name]}, not {value}")
-    return found
 
 
 def _distinct(what: str, names: Sequence[str]) -> None:

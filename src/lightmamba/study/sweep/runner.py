@@ -1,73 +1,66 @@
-"""Runners of jobs, this process or workers: they take orders and give outcomes."""
+"""Orders to records: the work of one job, and the runner that works in this process."""
 
-from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+import time
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from platform import node
+from typing import Any
 
-from lightmamba.study.sweep.verbs import Progress
-from lightmamba.study.sweep.work import Order, Outcome, attempt
+from lightmamba.common.errors import InputError
+from lightmamba.common.store import Record
+from lightmamba.study.sweep.job import Order
+from lightmamba.study.sweep.results import is_done
+from lightmamba.study.sweep.verbs import Progress, perform
 
-__all__ = ["InProcess", "Runner"]
+__all__ = ["Records", "Runner", "Work", "attempt", "in_process", "record_of"]
 
-
-class Runner(Protocol):
-    """Takes orders and gives outcomes, in whatever order they come.
-
-    Attributes
-    ----------
-    places : int
-        Orders that it can work on at once; no more are started.
-    threads : int
-        Of each job.
-    """
-
-    @property
-    def places(self) -> int: ...
-
-    @property
-    def threads(self) -> int: ...
-
-    def start(self, order: Order) -> None:
-        """Begin an order."""
-        ...
-
-    def wait(self, progress: Progress) -> Outcome | None:
-        """Wait for one that is finished; None after about a second.
-
-        ``progress`` gets the progress of this process's orders.
-        """
-        ...
-
-    def close(self) -> None:
-        """Let go of the workers; what they are at is lost."""
-        ...
+# What is done with an order: also gets the record of the job that makes its file, if that is new.
+Work = Callable[[Order, Record | None, Progress | None], Record]
+Records = Generator[Record, None, None]
+# Gets orders, each after the order for the file that it reads; gives their records as they come.
+Runner = Callable[[Sequence[Order], Progress], Records]
 
 
-class InProcess:
-    """One job after the other, here.
+def attempt(order: Order, file: Record | None = None, progress: Progress | None = None) -> Record:
+    """Do a job; whatever goes wrong with it becomes part of its record."""
+    if file is not None and not is_done(file):
+        said = f"its quantized file was not made: {file.values['error']}"
+        return record_of(order, {"error": said})
+    start = time.perf_counter()
+    try:
+        values = perform(order, progress)
+    except InputError as error:
+        values = {"error": str(error)}
+    except Exception as error:  # of this job alone: the others go on
+        said = f"{type(error).__name__}: {error}"
+        values = {"error": said, "trace": traceback.format_exc()}
+    return record_of(order, values, time.perf_counter() - start, node())
 
-    Parameters
-    ----------
-    threads : int
-    do : callable
-        What is done with an order.
-    """
 
-    places = 1
+def record_of(
+    order: Order, values: dict[str, Any], seconds: float = 0.0, computer: str = ""
+) -> Record:
+    """The record of a job that was done or failed."""
+    job = order.job
+    made = {
+        "seconds": round(seconds, 3),
+        "computer": computer,
+        "threads": order.threads,
+        "code": order.code,
+        "version": metadata.version("lightmamba"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    how = "estimated" if job.kind == "target" else "measured"
+    return Record(job.key, values, {**job.cell, "inputs": job.inputs}, how, made)
 
-    def __init__(
-        self, threads: int = 1, do: Callable[[Order, Progress | None], Outcome] = attempt
-    ) -> None:
-        self.threads, self._do = threads, do
-        self._orders: deque[Order] = deque()
 
-    def start(self, order: Order) -> None:
-        """Begin an order, as soon as somebody waits for it."""
-        self._orders.append(order)
-
-    def wait(self, progress: Progress) -> Outcome | None:
-        """Do the next order."""
-        return self._do(self._orders.popleft(), progress)
-
-    def close(self) -> None:
-        """Nothing is held."""
+def in_process(orders: Sequence[Order], progress: Progress, work: Work = attempt) -> Records:
+    """Do one job after the other, here."""
+    made: dict[str, Record] = {}
+    for order in orders:
+        file = order.job.file
+        record = work(order, made.get(file.key) if file else None, progress)
+        made[order.job.key] = record
+        yield record

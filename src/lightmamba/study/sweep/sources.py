@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,9 @@ from lightmamba.model.config import PUBLISHED
 from lightmamba.model.data import SHIPPED, demo_checkpoint, heldout, hybrid_checkpoint
 from lightmamba.model.inputs import read_text
 from lightmamba.quantization import Recipe
-from lightmamba.study.sweep.job import FLOAT, Machine, Model, Task
+from lightmamba.study.sweep.job import FLOAT, Machine, Model, Task, Text
 
-__all__ = [
-    "BUNDLED", "HashBook", "find_machine", "find_model", "find_recipe", "find_task", "find_text",
-]  # fmt: skip
+__all__ = ["Entry", "HashBook", "Sources"]
 
 # Checkpoints that the project ships, by name.
 BUNDLED = {
@@ -30,6 +29,15 @@ BUNDLED = {
 }  # fmt: skip
 LAST_WORD, CHOICES = ("acc", "perplexity"), ("acc", "acc_norm", "acc_bytes")  # metrics of files
 OPTIONAL = ("tokenizer_config.json", "generation_config.json")  # read with a checkpoint, if there
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing of a plan: where it is found, its name in the tables, and its options."""
+
+    place: str
+    name: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -73,110 +81,96 @@ class HashBook:
             self.path.write_text(json.dumps(self.known, indent=0), encoding="utf-8")
 
 
-def find_model(
-    place: str, folder: Path, book: HashBook, *, name: str | None = None,
-    revision: str | None = None, tokenizer: str | None = None,
-) -> Model:  # fmt: skip
-    """A checkpoint of a folder or hub id, the bundled one, or a shape.
+@dataclass(frozen=True)
+class Sources:
+    """Finds the entries of a plan; each method raises InputError if there is no such thing.
 
-    Raises
-    ------
-    InputError
-        If there is none, or it is not one that this project runs.
+    Parameters
+    ----------
+    folder
+        Relative places are relative to it.
+    book
+        Hashes of checkpoints.
     """
-    local = folder / Path(place).expanduser()
-    if place in PUBLISHED and place not in BUNDLED and not local.exists():
-        if tokenizer or revision:
-            raise InputError(f"{place} is a shape without weights; it has no tokenizer or revision")
-        return Model(name or place, None, PUBLISHED[place])
-    if place in BUNDLED and not local.exists():
-        copy = local_copy(BUNDLED[place]())
-    else:
-        copy = local_copy(local if local.exists() or place.count("/") != 1 else place, revision)
-    own = copy.folder / "tokenizer.json"
-    given = None if tokenizer is None else folder / Path(tokenizer).expanduser()
-    files = {"config.json": copy.folder / "config.json"}
-    written = read_config(files["config.json"])
-    files |= {path.name: path for path in find_weights(copy.folder).files}
-    files |= {n: copy.folder / n for n in OPTIONAL if (copy.folder / n).is_file()}
-    if given is not None or own.is_file():
-        files["tokenizer.json"] = given or own
-    return Model(
-        name=name or place.rstrip("/").rpartition("/")[2],
-        place=str(copy.folder.resolve()) if copy.revision is None else place,
-        config=written.published.config,
-        revision=copy.revision,
-        tokenizer=None if given is None else str(given.resolve()),
-        hashes=tuple(sorted((n, book.sha256(path)) for n, path in files.items())),
-    )
 
+    folder: Path
+    book: HashBook
 
-def find_text(place: str, folder: Path) -> tuple[str, str | None, str]:
-    """Name, absolute path and sha256 of a text; :data:`SHIPPED` has no path.
+    def path(self, place: str) -> Path:
+        """The path that a place is, if it is one."""
+        return self.folder / Path(place).expanduser()
 
-    Raises
-    ------
-    InputError
-        If it cannot be read as text.
-    """
-    path = folder / Path(place).expanduser()
-    if place == SHIPPED and not path.exists():
-        return "shipped novels", None, hashlib.sha256(heldout().encode()).hexdigest()
-    read_text(path)
-    return path.stem, str(path.resolve()), sha256(path)
+    def model(self, entry: Entry) -> Model:
+        """A checkpoint of a folder or hub id, the bundled one, or a shape."""
+        place, local = entry.place, self.path(entry.place)
+        revision, tokenizer = entry.options.get("revision"), entry.options.get("tokenizer")
+        if place in PUBLISHED and place not in BUNDLED and not local.exists():
+            if tokenizer or revision:
+                raise InputError(
+                    f"{place} is a shape without weights; it has no tokenizer or revision"
+                )
+            return Model(entry.name or place, None, PUBLISHED[place])
+        if place in BUNDLED and not local.exists():
+            copy = local_copy(BUNDLED[place]())
+        else:
+            copy = local_copy(local if local.exists() or place.count("/") != 1 else place, revision)
+        own = copy.folder / "tokenizer.json"
+        given = None if tokenizer is None else self.path(tokenizer)
+        files = {"config.json": copy.folder / "config.json"}
+        written = read_config(files["config.json"])
+        files |= {path.name: path for path in find_weights(copy.folder).files}
+        files |= {n: copy.folder / n for n in OPTIONAL if (copy.folder / n).is_file()}
+        if given is not None or own.is_file():
+            files["tokenizer.json"] = given or own
+        return Model(
+            name=entry.name or place.rstrip("/").rpartition("/")[2],
+            place=str(copy.folder.resolve()) if copy.revision is None else place,
+            config=written.published.config,
+            revision=copy.revision,
+            tokenizer=None if given is None else str(given.resolve()),
+            hashes=tuple(sorted((n, self.book.sha256(path)) for n, path in files.items())),
+        )
 
+    def recipe(self, entry: Entry) -> Recipe | None:
+        """A shipped recipe, one of a TOML file, or None for the float checkpoint."""
+        if entry.place == FLOAT:
+            return None
+        path = self.path(entry.place)
+        found = Recipe.load(str(path) if path.is_file() else entry.place)
+        return replace(found, name=entry.name or found.name)
 
-def find_task(
-    place: str, folder: Path, *, name: str | None = None, metric: str = "acc",
-    rows: int | None = None,
-) -> Task:  # fmt: skip
-    """A task of a ``.jsonl`` file, or of lm-eval by its name.
+    def text(self, entry: Entry, **more: Any) -> Text:
+        """A text of a file, or the held-out part of the shipped novels."""
+        path, options = self.path(entry.place), more | dict(entry.options)
+        if entry.place == SHIPPED and not path.exists():
+            digest = hashlib.sha256(heldout().encode()).hexdigest()
+            return Text(entry.name or "shipped novels", None, digest, **options)
+        read_text(path)
+        return Text(entry.name or path.stem, str(path.resolve()), sha256(path), **options)
 
-    Raises
-    ------
-    InputError
-        If the file is no task, or lm-eval is not installed.
-    """
-    if place.endswith(".jsonl"):
-        path = folder / Path(place).expanduser()
-        known = LAST_WORD if read_rows(path, 1)[0].is_last_word else CHOICES
-        if metric not in known:
-            raise InputError(f"{place} has no metric {metric!r}; it has {', '.join(known)}")
-        return Task(name or path.stem, str(path.resolve()), sha256(path), metric, rows)
-    try:
-        version = metadata.version("lm-eval")
-    except metadata.PackageNotFoundError as error:
-        raise InputError(
-            f"{place} is no .jsonl file, and lm-eval, which runs tasks by name, is not installed; "
-            f"install it with: {installing('evaluation')}"
-        ) from error
-    if name not in (None, place):
-        raise InputError(f"a task of lm-eval keeps its name; leave out name = {name!r}")
-    return Task(place, None, version, metric, rows)
+    def task(self, entry: Entry, rows: int | None) -> Task:
+        """A task of a ``.jsonl`` file, or of lm-eval by its name."""
+        place, metric = entry.place, entry.options.get("metric", "acc")
+        rows = entry.options.get("rows", rows)
+        if place.endswith(".jsonl"):
+            path = self.path(place)
+            known = LAST_WORD if read_rows(path, 1)[0].is_last_word else CHOICES
+            if metric not in known:
+                raise InputError(f"{place} has no metric {metric!r}; it has {', '.join(known)}")
+            return Task(entry.name or path.stem, str(path.resolve()), sha256(path), metric, rows)
+        try:
+            version = metadata.version("lm-eval")
+        except metadata.PackageNotFoundError as error:
+            raise InputError(
+                f"{place} is no .jsonl file, and lm-eval, which runs tasks by name, is not "
+                f"installed; install it with: {installing('evaluation')}"
+            ) from error
+        if entry.name not in (None, place):
+            raise InputError(f"a task of lm-eval keeps its name; leave out name = {entry.name!r}")
+        return Task(place, None, version, metric, rows)
 
-
-def find_recipe(name: str, folder: Path) -> Recipe | None:
-    """A shipped recipe, one of a TOML file, or None for the float checkpoint.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    if name == FLOAT:
-        return None
-    path = folder / Path(name).expanduser()
-    return Recipe.load(str(path) if path.is_file() else name)
-
-
-def find_machine(name: str, folder: Path) -> Machine:
-    """A shipped target, or one of a TOML file.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    path = folder / Path(name).expanduser()
-    target = Target.load(str(path) if path.is_file() else name)
-    return Machine(target.name, target)
+    def machine(self, entry: Entry) -> Machine:
+        """A shipped target, or one of a TOML file."""
+        path = self.path(entry.place)
+        target = Target.load(str(path) if path.is_file() else entry.place)
+        return Machine(entry.name or target.name, target)

@@ -14,14 +14,7 @@ from lightmamba.model.config import SHAPES, ModelConfig
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.study.plots.ranges import Panel
 from lightmamba.study.report import Made, Report, Subject, paper
-from lightmamba.study.report.contents import (
-    Accuracy,
-    Front,
-    FrontPoint,
-    Outliers,
-    Score,
-    Synthesis,
-)
+from lightmamba.study.report.contents import Accuracy, Cells, Outliers, Score, Synthesis
 
 __all__ = ["full", "least", "simulation", "subject", "subject_of"]
 
@@ -91,6 +84,10 @@ def full() -> Report:
         "weight queues": Amount(3_111, 4_333, 0, 480, 0),
         "state queues": Amount(0, 0, 0, 0, 30),
     }
+    cells = {
+        name: Cells(lut=a.lut, ff=a.ff, dsp=a.dsp, bram=a.bram18, uram=a.uram)
+        for name, a in blocks.items()
+    }
     parts = {
         "memory": (0.031, 0.045, 0.071), "products": (0.012, 0.02, 0.033),
         "static": (0.02, 0.03, 0.055),
@@ -100,41 +97,65 @@ def full() -> Report:
     before = Panel(1 + 12 * rng.random(5120) ** 30, 0.1 + 0.2 * rng.random(5120))
     after = Panel(0.9 + 0.4 * rng.random(5120), 0.2 + 0.1 * rng.random(5120))
     panels = {"in_proj": (before, after), "out_proj": (before, after)}
-    scores = (
-        Score("ours", "W4A4", 27.5423, 1.0023, 0.0019, 0.0549, 0.840),
-        Score("RTN, blocks of 128", "W4A4", 30.4321, 1.1075, 0.0042, 0.1765, 0.7321),
-    )
-    points = tuple(
-        FrontPoint(
-            f"p{n}: {n} × 512 bits, 300 MHz, W4A4",
-            {
-                "tokens_per_second": 20.0 * n,
-                "device_share": 0.02 * n,
-                "tokens_per_joule": 9.87 - n / 8,
-            },
+    scores = tuple(
+        Score(
+            method=method,
+            scheme="W4A4",
+            perplexity=perplexity,
+            reference_perplexity=27.4781,
+            ratio=ratio,
+            ratio_standard_error=error,
+            kl=kl,
+            top1_agreement=same,
+            tokens=4096,
         )
-        for n in (1, 2, 4, 8, 16)
+        for method, perplexity, ratio, error, kl, same in (
+            ("ours", 27.5423, 1.0023, 0.0019, 0.0549, 0.840),
+            ("RTN, blocks of 128", 30.4321, 1.1075, 0.0042, 0.1765, 0.7321),
+        )
     )
     found: list[dict[str, Any]] = [
-        {"name": p.name.partition(":")[0], "scheme": "w4a4", **p.values} for p in points
+        {
+            "name": f"p{n}",
+            "scheme": "w4a4",
+            "clock_mhz": 300.0,
+            "machine": {"lanes": n, "port_bits": 512},
+            "tokens_per_second": 20.0 * n,
+            "device_share": 0.02 * n,
+            "tokens_per_joule": 9.87 - n / 8,
+        }
+        for n in (1, 2, 4, 8, 16)
     ]
     content = {
+        "model": "mamba2-2.7b",
         "base_target": "u280",
         "points": found,
         "tried": [one | {"device_share": 0.1 + one["device_share"]} for one in found],
         "best": {"tokens_per_second": "p16", "device_share": "p1"},
-        "objectives": [{"name": "tokens_per_second"}, {"name": "device_share"}],
+        "objectives": [
+            {"name": name} for name in ("tokens_per_second", "device_share", "tokens_per_joule")
+        ],
     }
     return replace(
         base,
         estimate=replace(base.estimate, resources=blocks, energy=energy),
         simulation=simulation(of),
         synthesis=Synthesis(
-            "yosys xcup", blocks, Amount(233_555, 260_111, 450, 492, 30), 2.93, 341.3
+            target="u280",
+            tool="yosys",
+            flow="xcup",
+            blocks=cells,
+            path_ns=2.93,
+            fmax_mhz=341.3,
+            lut=233_555,
+            ff=260_111,
+            dsp=450,
+            bram=492,
+            uram=30,
         ),
         outliers=Outliers(
             "a-checkpoint", 17, panels, {"in_proj": (12.3, 1.4), "out_proj": (9.8, 1.3)}
         ),
-        accuracy=(Accuracy("bundled", 27.4781, scores, "Measured by a test, 2026-11-24."),),
-        front=Front(points, "Found by 200 trials, seed 0.", content),
+        accuracy=(Accuracy("bundled", scores, "Measured by a test, 2026-11-24."),),
+        front=content,
     )

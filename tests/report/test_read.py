@@ -1,7 +1,7 @@
 """Stored results come back, and what is not one is refused in one sentence."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from lightmamba.common.errors import InputError
 from lightmamba.common.store import Record, Store, read_store
 from lightmamba.hardware.estimate import Amount
+from lightmamba.study.report import rows
 from lightmamba.study.report.read import (
     accuracy_of,
     front_of,
@@ -125,27 +126,30 @@ def test_what_the_benchmark_measured():
 def test_what_evaluate_found():
     (found,) = accuracy_of([record("accuracy", EVALUATED)])
     assert found.model == "m.safetensors"
-    assert found.scores[0].ratio_error == 0.002
+    assert found.scores[0].ratio_standard_error == 0.002
     assert "4,096 tokens" in found.origin
 
 
 def test_a_front():
     found = front_of(record("front", FRONT))
-    assert found.points[0].name == "p1: 8 × 256 bits, 300 MHz, W4A4"
-    assert found.points[0].values == {"tokens_per_second": 99.5, "device_share": 0.25}
-    assert found.content == FRONT
+    assert found == FRONT
+    assert rows.front(found).rows[0].cells == (
+        "p1: 8 × 256 bits, 300 MHz, W4A4",
+        "99.5",
+        "25.0\u202f%",
+    )
 
 
 def test_a_synthesis():
     found = synthesis_of(record("synthesis", SYNTHESIS), subject())
     assert found.total == Amount(11, 22, 3, 4, 5)
-    assert found.blocks == {"lane × 32": Amount(224, 256, 32, 64, 0), "ssm": Amount(9, 8, 1, 2, 0)}
-    assert found.flow == "Yosys 0.52, xcup"
+    assert found.amounts == {"lane × 32": Amount(224, 256, 32, 64, 0), "ssm": Amount(9, 8, 1, 2, 0)}
+    assert found.how == "Yosys 0.52, xcup"
     assert (found.path_ns, found.fmax_mhz) == (2.5, None)
 
 
 def test_a_synthesis_of_something_else():
-    with pytest.raises(InputError, match="it is of target u280, not of tiny"):
+    with pytest.raises(InputError, match="is of target u280, not of tiny"):
         synthesis_of(record("synthesis", SYNTHESIS), subject("demo", "tiny"))
 
 
@@ -161,11 +165,12 @@ def test_a_synthesis_with_other_luts_than_the_devices():
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({}, "lacks the key"),
-        (FRONT | {"points": []}, "its front has no points"),
-        (FRONT | {"points": [{"name": "p1"}]}, "lacks the key 'machine'"),
-        (FRONT | {"best": {"tokens_per_second": "p9"}}, "there is no point p9"),
-        (FRONT | {"tried": [{"scheme": "w4a4"}]}, "lacks the key 'device_share'"),
+        ({}, "missing required field"),
+        (FRONT | {"points": []}, r"array` of length >= 1 - at `\$.points`"),
+        (FRONT | {"points": [{"name": "p1"}]}, r"missing required field `.*` - at `\$.points.0.`"),
+        (FRONT | {"best": {"tokens_per_second": "p9"}}, "the front has no point p9"),
+        (FRONT | {"tried": [{"scheme": "w4a4"}]}, r"field `device_share` - at `\$.tried.0.`"),
+        (FRONT | {"tried": [{"scheme": "w4a4", "device_share": 1}]}, "field `tokens_per_second`"),
     ],
 )  # fmt: skip
 def test_what_is_no_front(values, sentence):
@@ -186,14 +191,10 @@ def test_files_of_results(tmp_path):
         with Store(path, "--results") as store:
             for each in records:
                 store.add(each)
-    assert read_results([one], of).simulation == slower
-    found = read_results([one, other], of)
-    assert found.simulation == simulation(of)  # the last one counts
-    assert found.front is not None
-    assert (found.synthesis, found.accuracy) == (None, ())
-    assert asdict(read_results([], of)) == {
-        "simulation": None, "synthesis": None, "accuracy": (), "front": None
-    }  # fmt: skip
+    assert read_results([one], of) == {"simulation": slower}
+    found = read_results([one, other], of)  # of two simulations the last one counts
+    assert found == {"simulation": simulation(of), "front": FRONT}
+    assert read_results([], of) == {}
     with pytest.raises(InputError, match=r"empty\.jsonl holds nothing for a page; add one with"):
         read_results([other, empty], of)
     with pytest.raises(InputError, match=r"cannot read .*none\.jsonl: No such file"):

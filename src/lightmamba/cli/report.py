@@ -57,23 +57,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"--simulate must be at least 1, not {args.simulate}; try 4")
     subject = _subject(args)
     stored = read_results(args.results, subject)
-    simulation = stored.simulation
     if args.simulate:
-        simulation = _simulate(args, subject)
+        stored["simulation"] = _simulate(args, subject)
     with working("estimating"):
         found = estimate(
             subject.config, subject.formats, subject.target, subject.order,
             context=subject.arch.context or None,
         )  # fmt: skip
-    report = Report(
-        subject, _made(args), paper(), found, simulation, stored.synthesis,
-        accuracy=stored.accuracy, front=stored.front,
-    )  # fmt: skip
+    report = Report(subject, _made(args), paper(), found, **stored)
     if args.checkpoint:
         report = replace(report, outliers=_outliers(args))
     page = render(report)
     args.output.write_text(page, encoding="utf-8")
-    lacking = missing(report)
+    lacking, simulation = missing(report), report.simulation
     result: dict[str, Any] = {
         "output": str(args.output),
         "bytes": len(page.encode()),

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.device.sim import Simulation, machine_of
@@ -14,10 +16,7 @@ from lightmamba.numerics.model_formats import Formats
 from lightmamba.study.plots.ranges import Panel
 from lightmamba.study.report.paper import Paper, Platform, weights
 
-__all__ = [
-    "Accuracy", "Front", "FrontPoint", "Made", "Outliers", "Report", "Score", "Subject",
-    "Synthesis",
-]  # fmt: skip
+__all__ = ["Accuracy", "Cells", "Made", "Outliers", "Report", "Score", "Subject", "Synthesis"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Subject:
     @property
     def products_per_cycle(self) -> int:
         """Multipliers of all lanes."""
-        return self.arch.lanes * self.arch.port_bits // self.arch.weight_bits
+        return self.arch.lanes * self.arch.products
 
     @property
     def compute_bound(self) -> float:
@@ -79,23 +78,52 @@ class Made:
     versions: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Synthesis:
-    """Cells by block as a synthesis tool counted them, and the flow's name.
+class Cells(msgspec.Struct, frozen=True, kw_only=True):
+    """Cells of a design, or of each of ``count`` equal blocks, as ``synth`` stores them."""
+
+    lut: float
+    ff: float
+    dsp: float
+    bram: float
+    uram: float
+    count: int = 1
+
+    @property
+    def total(self) -> Amount:
+        """Cells of all of them."""
+        return Amount(self.lut, self.ff, self.dsp, self.bram, self.uram).times(self.count)
+
+
+class Synthesis(Cells, frozen=True, kw_only=True):
+    """Cells as a synthesis tool counted them.
 
     Parameters
     ----------
     path_ns : float or None
         Longest path between registers.
     fmax_mhz : float or None
-        What that allows, or what was reached after place and route.
+        Clock that the path allows, or that was reached after place and route.
     """
 
-    flow: str
-    blocks: Mapping[str, Amount]
-    total: Amount
+    target: str
+    blocks: dict[str, Cells]
+    tool: str = ""
+    flow: str = ""
     path_ns: float | None = None
     fmax_mhz: float | None = None
+
+    @property
+    def how(self) -> str:
+        """The tool and its flow."""
+        return ", ".join(word for word in (self.tool, self.flow) if word)
+
+    @property
+    def amounts(self) -> dict[str, Amount]:
+        """Cells by block; equal blocks are given once, with their count."""
+        return {
+            name if cells.count == 1 else f"{name} × {cells.count}": cells.total
+            for name, cells in self.blocks.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -115,27 +143,28 @@ class Outliers:
     peaks: Mapping[str, tuple[float, float]]
 
 
-@dataclass(frozen=True)
-class Score:
-    """A quantized model compared with the float one on the same text.
+class Score(msgspec.Struct, frozen=True, kw_only=True):
+    """A quantized model compared with the float one on the same text, as ``evaluate`` stores it.
 
     Parameters
     ----------
-    ratio, ratio_error : float
-        Of the perplexities, and its standard error.
+    ratio, ratio_standard_error : float
+        Ratio of the perplexities.
     kl : float
         Mean divergence from the float model in nats per token.
-    agreement : float
+    top1_agreement : float
         Share of tokens for which both find the same id likeliest.
     """
 
     method: str
     scheme: str
     perplexity: float
+    reference_perplexity: float
     ratio: float
-    ratio_error: float
+    ratio_standard_error: float
     kl: float
-    agreement: float
+    top1_agreement: float
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -143,32 +172,13 @@ class Accuracy:
     """Scores of one model, and where they are from."""
 
     model: str
-    reference: float  # perplexity of the float model
     scores: tuple[Score, ...]
     origin: str
 
-
-@dataclass(frozen=True)
-class FrontPoint:
-    """One machine of a front: its figures by the names of :mod:`lightmamba.study.explore`."""
-
-    name: str
-    values: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Front:
-    """Configurations that no other one beats.
-
-    Parameters
-    ----------
-    content : mapping
-        Values of the record that ``explore`` wrote, for the picture.
-    """
-
-    points: tuple[FrontPoint, ...]
-    origin: str
-    content: Mapping[str, Any]
+    @property
+    def reference(self) -> float:
+        """Perplexity of the float model."""
+        return self.scores[0].reference_perplexity
 
 
 @dataclass(frozen=True)
@@ -179,6 +189,8 @@ class Report:
     ----------
     accuracy : tuple of Accuracy
         One for each model that was measured; none: it was not.
+    front : mapping or None
+        Values of the record that ``explore`` wrote.
     """
 
     subject: Subject
@@ -189,7 +201,7 @@ class Report:
     synthesis: Synthesis | None = None
     outliers: Outliers | None = None
     accuracy: tuple[Accuracy, ...] = ()
-    front: Front | None = None
+    front: Mapping[str, Any] | None = None
 
     @property
     def claim(self) -> Platform | None:

@@ -68,7 +68,7 @@ def _drawn(report: Report) -> dict[str, tuple[Figure, str]]:
         )
     if report.front is not None:
         here = {"tokens_per_second": e.tokens_per_second, **report.share}
-        content = {**report.front.content, "base": here}
+        content = {**report.front, "base": here}
         found["front"] = (
             front_figure(content, ("size",), "this page’s"),
             "Tokens per second against the largest share of the device",

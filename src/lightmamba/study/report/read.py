@@ -1,25 +1,22 @@
 """Stored results: what other verbs added to files of records, read back and checked."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+import msgspec
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.common.errors import InputError
 from lightmamba.common.store import Record, read_store
 from lightmamba.device.sim import Simulation
-from lightmamba.hardware.estimate.result import Amount
-from lightmamba.study.report.contents import Accuracy, Front, FrontPoint, Score, Subject, Synthesis
+from lightmamba.study.report.contents import Accuracy, Score, Subject, Synthesis
+from lightmamba.study.report.page import MISSING
 
-__all__ = [
-    "METHODS", "Results", "accuracy_of", "front_of", "read_results", "simulation_of",
-    "synthesis_of",
-]  # fmt: skip
+__all__ = ["accuracy_of", "front_of", "read_results", "simulation_of", "synthesis_of"]
 
 T = TypeVar("T")
-# Methods and models as `bench.accuracy` calls them, for people.
+# Methods and models as `bench.accuracy` calls them, for people; methods in their order on the page.
 METHODS = {
     "ours": "ours",
     "rtn": "RTN, blocks of 128",
@@ -32,27 +29,49 @@ MODELS = {
     "outliers": "The bundled model, rewritten to have heavy outliers",
     "hybrid": "The bundled hybrid",
 }
-# The command that adds a record for a section.
-HOW = {
-    "simulation": "add one with: lightmamba simulate BUILD --results FILE",
-    "synthesis": "add one with: lightmamba synth BUILD --flow xcup --results FILE",
-    "accuracy": "add one with: lightmamba evaluate MODEL --text TEXT --against CKPT --results FILE",
-    "front": "make one with: lightmamba explore SHAPE --target NAME --out DIR",
-}
 
 
-@dataclass(frozen=True)
-class Results:
-    """Results for a page."""
+class Named(msgspec.Struct):
+    """An objective of a search."""
 
-    simulation: Simulation | None = None
-    synthesis: Synthesis | None = None
-    accuracy: tuple[Accuracy, ...] = ()
-    front: Front | None = None
+    name: str
 
 
-def read_results(files: Sequence[Path], subject: Subject) -> Results:
-    """Read results for a page from files of records; of several for one section the last counts.
+class Machine(msgspec.Struct):
+    """Sizes of a machine that the page shows."""
+
+    lanes: int
+    port_bits: int
+
+
+class Tried(msgspec.Struct):
+    """A machine that a search tried; its other figures have the names of the objectives."""
+
+    scheme: str
+    device_share: float
+
+
+class Point(Tried, kw_only=True):
+    """A machine of a front."""
+
+    name: str
+    clock_mhz: float
+    machine: Machine
+
+
+class Searched(msgspec.Struct):
+    """The record of ``explore``."""
+
+    model: str
+    base_target: str
+    objectives: list[Named]
+    points: Annotated[list[Point], msgspec.Meta(min_length=1)]
+    tried: list[Tried]
+    best: dict[str, str]
+
+
+def read_results(files: Sequence[Path], subject: Subject) -> dict[str, Any]:
+    """Sections of a page from files of records; of several for one section the last counts.
 
     Raises
     ------
@@ -60,26 +79,30 @@ def read_results(files: Sequence[Path], subject: Subject) -> Results:
         If a file is something else or holds nothing for a page, or a record is damaged, or is of
         another configuration than ``subject``.
     """
+    readers: dict[str, Callable[[list[Record]], Any]] = {
+        "simulation": lambda records: simulation_of(records[-1], subject),
+        "synthesis": lambda records: synthesis_of(records[-1], subject),
+        "accuracy": accuracy_of,
+        "front": lambda records: front_of(records[-1]),
+    }
     found: dict[str, list[Record]] = {}
     for path in files:
-        records = read_store(path)
-        kinds = {_kind(record) for record in records} & set(HOW)
-        if not kinds:
-            raise InputError(f"{path} holds nothing for a page; {HOW['simulation']}")
-        for record in records:
-            found.setdefault(_kind(record), []).append(record)
-    last = {kind: of_kind[-1] for kind, of_kind in found.items()}
-    return Results(
-        simulation_of(last["simulation"], subject) if "simulation" in last else None,
-        synthesis_of(last["synthesis"], subject) if "synthesis" in last else None,
-        accuracy_of(found.get("accuracy", [])),
-        front_of(last["front"]) if "front" in last else None,
-    )
+        ours = [(_kind(r), r) for r in read_store(path) if _kind(r) in readers]
+        if not ours:
+            raise InputError(f"{path} holds nothing for a page; {_how('simulation')}")
+        for kind, record in ours:
+            found.setdefault(kind, []).append(record)
+    return {kind: readers[kind](records) for kind, records in found.items()}
 
 
 def _kind(record: Record) -> str:
     """The section that a record is for; rows of ``bench.accuracy`` have a method."""
     return str(record.what.get("kind", "accuracy" if "method" in record.what else ""))
+
+
+def _how(kind: str) -> str:
+    """Advice on the command that adds a record."""
+    return f"add one with: {MISSING['resources' if kind == 'synthesis' else kind][1]}"
 
 
 def simulation_of(record: Record, subject: Subject) -> Simulation:
@@ -90,13 +113,14 @@ def simulation_of(record: Record, subject: Subject) -> Simulation:
     InputError
         If it is damaged, or of another configuration than ``subject``.
     """
-    found = _read(record, "simulation", Simulation.from_dict)
+    try:
+        found = Simulation.from_dict(record.values)
+    except ValueError as error:
+        raise InputError(f"the simulation is damaged ({error}); {_how('simulation')}") from error
     for name, mine in subject.machine.items():
         theirs = found.machine.get(name)
-        if name == "arch" and isinstance(
-            theirs, Mapping
-        ):  # of before a parameter was there: its default
-            theirs = {**ArchConfig().to_dict(), **theirs}
+        if name == "arch" and isinstance(theirs, Mapping):
+            theirs = {**ArchConfig().to_dict(), **theirs}  # a parameter of later: its default
         if theirs != mine:
             which = f"; its {name} is {theirs}, not {mine}" if not isinstance(mine, dict) else ""
             raise InputError(
@@ -110,7 +134,7 @@ def simulation_of(record: Record, subject: Subject) -> Simulation:
         )
     if not set(subject.machine["attainable_gb_per_s"]) <= set(found.bytes_per_token):
         raise InputError(
-            f"the simulation lacks channels of {subject.target.name}; {HOW['simulation']}"
+            f"the simulation lacks channels of {subject.target.name}; {_how('simulation')}"
         )
     return found
 
@@ -124,134 +148,79 @@ def synthesis_of(record: Record, subject: Subject) -> Synthesis:
         If it is damaged, or of another target than ``subject``, or of LUTs that its device
         does not have.
     """
-
-    def build(found: Mapping[str, Any]) -> Synthesis:
-        if (target := found["target"]) != subject.target.name:
-            raise ValueError(f"it is of target {target}, not of {subject.target.name}")
-        return _synthesis(found)
-
-    found, device = _read(record, "synthesis", build), subject.target.resources
-    if device is not None and device.lut_scale != 1 and record.values.get("flow") == "xcup":
+    found, target = _read("synthesis", record.values, Synthesis), subject.target
+    if found.target != target.name:
+        raise InputError(f"the synthesis is of target {found.target}, not of {target.name}")
+    if target.resources and target.resources.lut_scale != 1 and found.flow == "xcup":
         raise InputError(
             f"the synthesis is for UltraScale+, whose LUTs are not those of target "
-            f"{subject.target.name}; add one with: lightmamba synth BUILD --flow ecp5 "
+            f"{target.name}; add one with: lightmamba synth BUILD --flow ecp5 "
             f"--results FILE"
         )
     return found
 
 
 def accuracy_of(records: Sequence[Record]) -> tuple[Accuracy, ...]:
-    """Results of ``evaluate --against`` or ``bench.accuracy``, by model.
+    """Results of ``bench.accuracy`` by model, and of each ``evaluate --against``.
 
     Raises
     ------
     InputError
-        If it is damaged.
+        If one is damaged.
     """
-    rows = [r for r in records if "method" in r.what]
-    others = [_read(r, "accuracy", _one) for r in records if "method" not in r.what]
-    models = dict.fromkeys(str(record.what["model"]) for record in rows)
-    tables = (_of_model(name, [r for r in rows if r.what["model"] == name]) for name in models)
-    return (*tables, *others)
+    tables: dict[str, list[Record]] = {}
+    for record in records:
+        if "method" in record.what:
+            tables.setdefault(record.what["model"], []).append(record)
+    measured = [_of_model(model, of) for model, of in tables.items()]
+    return (*measured, *(_evaluated(r) for r in records if "method" not in r.what))
 
 
-def front_of(record: Record) -> Front:
-    """Result of ``explore``.
+def front_of(record: Record) -> Mapping[str, Any]:
+    """Values of the record of ``explore``.
 
     Raises
     ------
     InputError
         If it is damaged, or has no points.
     """
-    return _read(record, "front", _front)
+    found = _read("front", record.values, Searched)
+    figures: Any = msgspec.defstruct("Figures", [(o.name, float) for o in found.objectives])
+    machines = [*record.values["points"], *record.values["tried"]]
+    _read("front", machines, list[figures])
+    if unknown := set(found.best.values()) - {point.name for point in found.points}:
+        raise InputError(f"the front has no point {min(unknown)}; {_how('front')}")
+    return record.values
 
 
-def _read(record: Record, kind: str, build: Callable[[Mapping[str, Any]], T]) -> T:
+def _read(kind: str, values: Any, into: type[T]) -> T:
     try:
-        return build(record.values)
-    except KeyError as error:
-        raise InputError(f"the {kind} lacks the key {error}; {HOW[kind]}") from error
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"the {kind} is damaged ({error}); {HOW[kind]}") from error
-
-
-def _synthesis(found: Mapping[str, Any]) -> Synthesis:
-    """Blocks of which there are several are given once, with their count."""
-    blocks = {}
-    for name, cells in found["blocks"].items():
-        count = int(cells.get("count", 1))
-        blocks[name if count == 1 else f"{name} × {count}"] = _amount(cells).times(count)
-    path, fmax = (
-        None if found.get(name) is None else float(found[name]) for name in ("path_ns", "fmax_mhz")
-    )
-    words = (str(found[name]) for name in ("tool", "flow") if name in found)
-    return Synthesis(", ".join(words), blocks, _amount(found), path, fmax)
-
-
-def _amount(cells: Mapping[str, Any]) -> Amount:
-    bram = cells["bram18"] if "bram18" in cells else cells["bram"]
-    lut, ff, dsp, uram = (float(cells[name]) for name in ("lut", "ff", "dsp", "uram"))
-    return Amount(lut, ff, dsp, float(bram), uram)
+        return msgspec.convert(values, into)
+    except msgspec.ValidationError as error:
+        raise InputError(f"the {kind} is damaged ({error}); {_how(kind)}") from error
 
 
 def _of_model(model: str, records: Sequence[Record]) -> Accuracy:
-    """Rows of ``bench.accuracy`` for one model, ours first."""
-    order = list(METHODS)
-    rows = [
-        (record.what["method"], str(record.what["width"]).upper(), record)
-        for record in sorted(records, key=lambda r: _place(order, r.what["method"]))
-    ]
-    made = records[-1].made
+    """Rows of ``bench.accuracy`` for one model, in the order of :data:`METHODS`."""
+    order, made = list(METHODS), records[-1].made
+    methods = [r.what["method"] for r in records]
+    order += [method for method in methods if method not in METHODS]
+    rows = sorted(records, key=lambda record: order.index(record.what["method"]))
     return Accuracy(
         MODELS.get(model, model),
-        _read(records[0], "accuracy", lambda found: float(found["reference_perplexity"])),
         tuple(
-            _read(record, "accuracy", partial(_score, METHODS.get(method, method), scheme))
-            for method, scheme, record in rows
+            _score(METHODS.get(r.what["method"], r.what["method"]), r.what["width"].upper(), r)
+            for r in rows
         ),
         f"Measured by {made.get('command')} on {made.get('computer')}, {made.get('date')}.",
     )
 
 
-def _place(order: list[str], method: str) -> int:
-    return order.index(method) if method in order else len(order)
+def _evaluated(record: Record) -> Accuracy:
+    score = _score(Path(str(record.values.get("model"))).name, "exact integers", record)
+    origin = f"Measured by lightmamba evaluate on {score.tokens:,} tokens."
+    return Accuracy(score.method, (score,), origin)
 
 
-def _one(found: Mapping[str, Any]) -> Accuracy:
-    origin = f"Measured by lightmamba evaluate on {int(found['tokens']):,} tokens."
-    name = Path(str(found["model"])).name
-    reference = float(found["reference_perplexity"])
-    return Accuracy(name, reference, (_score(name, "exact integers", found),), origin)
-
-
-def _score(method: str, scheme: str, row: Mapping[str, Any]) -> Score:
-    names = ("perplexity", "ratio", "ratio_standard_error", "kl", "top1_agreement")
-    return Score(method, scheme, *(float(row[name]) for name in names))
-
-
-def _front(found: Mapping[str, Any]) -> Front:
-    keys = [str(objective["name"]) for objective in found["objectives"]]
-    points = tuple(
-        FrontPoint(_title(point), {key: float(point[key]) for key in keys})
-        for point in found["points"]
-    )
-    if not points:
-        raise ValueError("its front has no points")
-    for one in (*found["points"], *found["tried"]):  # what the picture takes of each
-        _ = str(one["scheme"]), float(one["device_share"]), [float(one[key]) for key in keys]
-    named = {str(point["name"]) for point in found["points"]}
-    if unknown := set(found["best"].values()) - named:
-        raise ValueError(f"there is no point {min(unknown)}")
-    origin = (
-        f"Found by lightmamba explore for {found['model']}, from target {found['base_target']}."
-    )
-    return Front(points, origin, found)
-
-
-def _title(point: Mapping[str, Any]) -> str:
-    """Name of a machine, with what it is."""
-    machine = point["machine"]
-    return (
-        f"{point['name']}: {machine['lanes']} × {machine['port_bits']} bits, "
-        f"{point['clock_mhz']:g} MHz, {point['scheme'].upper()}"
-    )
+def _score(method: str, scheme: str, record: Record) -> Score:
+    return _read("accuracy", {**record.values, "method": method, "scheme": scheme}, Score)

@@ -1,13 +1,14 @@
 """Tables of a page: text, ready to be set."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lightmamba.hardware.estimate.objectives import OBJECTIVES, Objective
 from lightmamba.hardware.estimate.result import Amount, Energy
 from lightmamba.hardware.machine.counters import CYCLES
-from lightmamba.study.report.contents import Accuracy, Front, Report, Score
+from lightmamba.study.report.contents import Accuracy, Report, Score
 from lightmamba.study.report.figures import (
     THIN,
     bytes_of,
@@ -198,7 +199,7 @@ def resources(report: Report) -> Table:
     blocks, origin = report.estimate.resources, "estimated"
     total = report.estimate.total
     if report.synthesis is not None:
-        blocks, origin, total = report.synthesis.blocks, "synthesized", report.synthesis.total
+        blocks, origin, total = report.synthesis.amounts, "synthesized", report.synthesis.total
     ordered = sorted(blocks.items(), key=lambda item: -item[1].lut)
     rows = [Row((name, *_cells(amount))) for name, amount in ordered]
     rows.append(Row((f"together, {origin}", *_cells(total)), "sum"))
@@ -238,7 +239,7 @@ def _one_scheme(found: Accuracy) -> Table:
     rows = [Row(("float", figure(found.reference, 4), "1", "0", "100"), "sum")]
     rows += [
         Row((s.method, figure(s.perplexity, 4), _ratio(s), f"{s.kl:.4f}",
-             f"{100 * s.agreement:.1f}"))
+             f"{100 * s.top1_agreement:.1f}"))
         for s in found.scores
     ]  # fmt: skip
     scheme = found.scores[0].scheme
@@ -247,7 +248,7 @@ def _one_scheme(found: Accuracy) -> Table:
 
 
 def _ratio(score: Score) -> str:
-    return f"{score.ratio:.4f} ± {score.ratio_error:.4f}"
+    return f"{score.ratio:.4f} ± {score.ratio_standard_error:.4f}"
 
 
 def published_accuracy(report: Report) -> Table:
@@ -261,11 +262,21 @@ def published_accuracy(report: Report) -> Table:
     return Table(("published", "scheme", "zero-shot average, %", "LAMBADA perplexity"), rows)
 
 
-def front(found: Front) -> Table:
-    """Every configuration of the front, with the figures that all of them have."""
-    shown = [o for o in OBJECTIVES.values() if all(o.key in p.values for p in found.points)]
-    rows = [Row((p.name, *(_figure(o, p.values[o.key]) for o in shown))) for p in found.points]
+def front(found: Mapping[str, Any]) -> Table:
+    """Every configuration of a front, with the figures that were searched for."""
+    searched = {objective["name"] for objective in found["objectives"]}
+    shown = [o for o in OBJECTIVES.values() if o.key in searched]
+    rows = [Row((_title(p), *(_figure(o, p[o.key]) for o in shown))) for p in found["points"]]
     return Table(("configuration", *(o.label for o in shown)), rows)
+
+
+def _title(point: Mapping[str, Any]) -> str:
+    """Name of a machine, with its sizes."""
+    machine = point["machine"]
+    return (
+        f"{point['name']}: {machine['lanes']} × {machine['port_bits']} bits, "
+        f"{point['clock_mhz']:g} MHz, {point['scheme'].upper()}"
+    )
 
 
 def _figure(objective: Objective, value: float) -> str:

@@ -4,7 +4,6 @@ import pytest
 
 from lightmamba.common.errors import InputError
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.quantization import Recipe
 from lightmamba.study.explore.scheme import SCHEMES, Scheme
 
 
@@ -15,11 +14,6 @@ def test_names_read_back(name):
     scheme = Scheme.parse(name)
     assert scheme.name == name
     assert scheme.in_hardware == (name in SCHEMES)
-
-
-@pytest.mark.parametrize("name", SCHEMES)
-def test_the_hardware_schemes_are_the_recipes(name):
-    assert Scheme.parse(name).formats == Recipe.load(name).formats
 
 
 def test_worked():

@@ -8,7 +8,6 @@ from lightmamba.arch.target import Target
 from lightmamba.cli import explore_problem
 from lightmamba.common.store import read_store
 from lightmamba.study.explore import accuracy
-from lightmamba.study.explore.accuracy import Measured
 from lightmamba.study.explore.files import to_toml
 from tests.explore import standin
 
@@ -34,7 +33,7 @@ def measured(monkeypatch):
 
     def measure(scheme, checkpoint, *, tokens, threads, progress):
         asked.append((scheme.name, tokens))
-        return Measured(RATIOS[scheme.name], 0.001, 0.01, 10.0, 9.0, tokens)
+        return {"ratio": RATIOS[scheme.name], "standard_error": 0.001, "kl": 0.01}
 
     monkeypatch.setattr(accuracy, "measure", measure)
     return asked

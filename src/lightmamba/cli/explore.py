@@ -3,7 +3,7 @@
 import argparse
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,11 +226,10 @@ def _measure(args: argparse.Namespace, scheme: "Scheme") -> dict[str, Any]:
     from lightmamba.study.explore.accuracy import measure
 
     with progress(f"accuracy of {scheme.name}") as bar:
-        found = measure(
+        return measure(
             scheme, args.checkpoint or demo_checkpoint(), tokens=args.accuracy_tokens,
             threads=args.threads, progress=bar,
         )  # fmt: skip
-    return asdict(found)
 
 
 def _base(problem: "Problem", verdicts: "Mapping[str, Verdict]") -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """Perplexity of a format: quantize a checkpoint, evaluate it in its exact integers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,34 +24,11 @@ from lightmamba.quantization.recipe import (
 )
 from lightmamba.study.explore.scheme import Scheme
 
-__all__ = ["Measured", "measure", "recipe"]
+__all__ = ["measure", "recipe"]
 
 CALIBRATION = Calibration(sequences=24)  # as many as the demo takes
 QUANTIZING = 70  # percent of the time, about
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Perplexity of a scheme over that of the float model, on text that neither has seen.
-
-    Parameters
-    ----------
-    ratio, standard_error : float
-        The error is that of paired differences, over blocks of 128 tokens.
-    kl : float
-        Mean KL(float ‖ model) in nats, which a lucky ratio does not flatter.
-    perplexity, float_perplexity : float
-    tokens : int
-        Scored tokens.
-    """
-
-    ratio: float
-    standard_error: float
-    kl: float
-    perplexity: float
-    float_perplexity: float
-    tokens: int
 
 
 def recipe(scheme: Scheme) -> Recipe:
@@ -78,7 +55,7 @@ def measure(
     calibration: Calibration = CALIBRATION,
     threads: int = 1,
     progress: Progress | None = None,
-) -> Measured:
+) -> dict[str, float]:
     """Quantize a checkpoint by a scheme and compare it with float on the held-out novels.
 
     Parameters
@@ -93,6 +70,13 @@ def measure(
         Of the quantization.
     progress
         Called with (done, total), in percent.
+
+    Returns
+    -------
+    dict
+        ``ratio`` of the perplexities and its ``standard_error``, of paired differences over blocks
+        of 128 tokens; ``kl``, the mean KL(float ‖ model) in nats, which a lucky ratio does not
+        flatter; ``perplexity``, ``float_perplexity``, and the number of scored ``tokens``.
 
     Raises
     ------
@@ -119,11 +103,11 @@ def measure(
         Engine(model, threads=threads), reference, ids, threads=threads,
         progress=partial(tell, QUANTIZING, 100),
     )  # fmt: skip
-    return Measured(
-        ratio=both.ratio,
-        standard_error=both.ratio_standard_error,
-        kl=both.kl,
-        perplexity=both.model.perplexity,
-        float_perplexity=both.reference.perplexity,
-        tokens=both.model.tokens,
-    )
+    return {
+        "ratio": both.ratio,
+        "standard_error": both.ratio_standard_error,
+        "kl": both.kl,
+        "perplexity": both.model.perplexity,
+        "float_perplexity": both.reference.perplexity,
+        "tokens": both.model.tokens,
+    }

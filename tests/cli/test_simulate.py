@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import convert
 
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.store import read_store
@@ -44,7 +45,7 @@ def test_what_is_stored_says_which_unit_worked_when(run, build, tmp_path):
     words = ("simulate", build, "--prompt-ids", "3 5", "--max-tokens", "2", "--json")
     found = run(*words, "--results", file).json
     (record,) = read_store(file)
-    stored = Simulation.from_dict(record.values)
+    stored = convert(record.values, Simulation)
     assert stored.cycles_per_token == found["cycles_per_token"]
     assert sum(stored.stalls_per_token.values()) == pytest.approx(found["cycles_per_token"])
     assert stored.machine["target"] == TARGET.name

@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from msgspec import convert
 
 from lightmamba.device.sim.activity import Activity, Strip, activity, unit_cycles, works
 from lightmamba.device.sim.observe import Record
@@ -66,7 +67,7 @@ def test_the_last_layer_ends_with_the_token():
 
 def test_plain_values_come_back():
     found = activity(seen(), layers=[4, 4], kinds=KINDS)
-    assert Activity.from_dict(asdict(found)) == found
+    assert convert(asdict(found), Activity) == found
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,13 +70,6 @@ class Strip:
         """How long the stretch is."""
         return self.bin_cycles * len(next(iter(self.busy.values())))
 
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> "Strip":
-        """Build from plain values, as :func:`dataclasses.asdict` gives them."""
-        busy = {str(name): tuple(map(float, x)) for name, x in values["busy"].items()}
-        marks = {str(name): int(cycle) for name, cycle in values["marks"].items()}
-        return Strip(int(values["start"]), int(values["bin_cycles"]), busy, marks)
-
 
 @dataclass(frozen=True)
 class Activity:
@@ -93,12 +85,6 @@ class Activity:
     layer: int
     token: Strip
     of_layer: Strip
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> "Activity":
-        """Build from plain values, as :func:`dataclasses.asdict` gives them."""
-        token, of_layer = Strip.from_dict(values["token"]), Strip.from_dict(values["of_layer"])
-        return Activity(int(values["layer"]), token, of_layer)
 
 
 def unit_cycles(seen: Mapping[str, Record], kinds: tuple[str, ...]) -> dict[str, NDArray[np.int64]]:

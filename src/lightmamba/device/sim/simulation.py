@@ -89,40 +89,9 @@ class Simulation:
         return replace(self, cycles_per_token=cycles, stalls_per_token=stalls, chain=tokens)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; :meth:`from_dict` takes them back."""
+        """Plain values; :func:`msgspec.convert` takes them back."""
         values = asdict(self) | {"stalls": self.stalls}
         return {name: value for name, value in values.items() if value is not None}
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> "Simulation":
-        """Build from plain values.
-
-        Raises
-        ------
-        ValueError
-            If something is missing, or not of its type.
-        """
-        try:
-            seen, stalls = values.get("activity"), values["stalls_per_token"]
-            return Simulation(
-                machine=dict(values["machine"]),
-                token_ids=tuple(map(int, values["token_ids"])),
-                matches_engine=bool(values["matches_engine"]),
-                tokens=int(values["tokens"]),
-                cycles=int(values["cycles"]),
-                cycles_per_token=float(values["cycles_per_token"]),
-                stalls_per_token={k: float(stalls[k]) for k in CYCLES if stalls},
-                bytes_per_token={k: float(v) for k, v in values["bytes_per_token"].items()},
-                counters={k: int(v) for k, v in values["counters"].items()},
-                memory_stalls=float(values.get("memory_stalls", 0.0)),
-                chain=int(values.get("chain", 0)),
-                difference=values.get("difference"),
-                activity=None if seen is None else Activity.from_dict(seen),
-            )
-        except KeyError as error:
-            raise ValueError(f"key {error} is missing") from error
-        except (TypeError, AttributeError) as error:
-            raise ValueError(str(error)) from error
 
 
 def machine_of(

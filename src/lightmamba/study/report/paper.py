@@ -1,11 +1,10 @@
 """Claims of the paper, read from ``paper.toml``."""
 
-import tomllib
-from dataclasses import dataclass
 from importlib import resources
 
+import msgspec
+
 from lightmamba.blocks import kind
-from lightmamba.common.plain import build
 from lightmamba.hardware.estimate.result import Amount
 from lightmamba.model.config import SHAPES, ModelConfig
 
@@ -14,8 +13,7 @@ __all__ = ["ClaimedAccuracy", "Paper", "Platform", "paper", "weights"]
 BITS = {"W4A4": 4, "W8A8": 8, "FP16": 16}  # of a weight
 
 
-@dataclass(frozen=True)
-class Platform:
+class Platform(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One row of the paper's table of hardware.
 
     Parameters
@@ -48,8 +46,7 @@ class Platform:
         return Amount(*given) if len(given) == len(cells) else None
 
 
-@dataclass(frozen=True)
-class ClaimedAccuracy:
+class ClaimedAccuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One row of the paper's table of accuracy: percent, and perplexity on LAMBADA or a bound."""
 
     method: str
@@ -59,8 +56,7 @@ class ClaimedAccuracy:
     perplexity_above: float | None = None
 
 
-@dataclass(frozen=True)
-class Paper:
+class Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that is taken from it."""
 
     source: str
@@ -99,10 +95,4 @@ def weights(c: ModelConfig) -> int:
 def paper() -> Paper:
     """Read the shipped file."""
     file = resources.files("lightmamba.study.report") / "paper.toml"
-    values = tomllib.loads(file.read_text(encoding="utf-8"))
-    return Paper(
-        source=values["source"],
-        shape=values["shape"],
-        platforms=tuple(build(Platform, row, "platform") for row in values["platform"]),
-        accuracy=tuple(build(ClaimedAccuracy, row, "accuracy") for row in values["accuracy"]),
-    )
+    return msgspec.toml.decode(file.read_bytes(), type=Paper)

@@ -10,6 +10,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.common.errors import InputError
 from lightmamba.common.store import Record, read_store
 from lightmamba.device.sim import Simulation
+from lightmamba.hardware.machine.counters import CYCLES
 from lightmamba.study.report.contents import Accuracy, Score, Subject, Synthesis
 from lightmamba.study.report.page import MISSING
 
@@ -113,10 +114,9 @@ def simulation_of(record: Record, subject: Subject) -> Simulation:
     InputError
         If it is damaged, or of another configuration than ``subject``.
     """
-    try:
-        found = Simulation.from_dict(record.values)
-    except ValueError as error:
-        raise InputError(f"the simulation is damaged ({error}); {_how('simulation')}") from error
+    found = _read("simulation", record.values, Simulation)
+    if found.stalls_per_token and (lost := set(CYCLES) - set(found.stalls_per_token)):
+        raise InputError(f"the simulation lacks the cycles {min(lost)}; {_how('simulation')}")
     for name, mine in subject.machine.items():
         theirs = found.machine.get(name)
         if name == "arch" and isinstance(theirs, Mapping):

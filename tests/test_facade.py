@@ -98,7 +98,7 @@ def test_a_build_is_simulated(tmp_path):
 
 def test_a_model_without_a_tokenizer_says_so():
     model = Model(random_model(CONFIG), 1)
-    with pytest.raises(InputError, match="no tokenizer; quantize a checkpoint that has one"):
+    with pytest.raises(InputError, match="no tokenizer, so text cannot be read; quantize its"):
         lightmamba.generate(model, "x")
 
 

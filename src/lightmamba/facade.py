@@ -1,132 +1,34 @@
 """The package in five functions: load, quantize, generate, compile, simulate."""
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import check_output
+from lightmamba.model.data import BUNDLED, bundled_checkpoint, bundled_file
+from lightmamba.text.model import Model
+
 if TYPE_CHECKING:
     from lightmamba.arch.config import ArchConfig
-    from lightmamba.common.speed import Speed
+    from lightmamba.arch.target import Target
     from lightmamba.device.sim import Simulation
-    from lightmamba.engine import Engine
     from lightmamba.hardware.machine.artifact import Artifact
-    from lightmamba.model.qmodel import QuantizedModel
-    from lightmamba.model.tokenizer import Tokenizer
+    from lightmamba.quantization import Calibration, FileRun
 
-__all__ = ["Model", "compile", "generate", "load", "quantize", "simulate", "verilog_of"]
-
-BUNDLED = "bundled"
-SAMPLING = (
-    "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "frequency_penalty",
-    "presence_penalty",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Model:
-    """A quantized model that generates text on the CPU, in exact integers.
-
-    Parameters
-    ----------
-    quantized : QuantizedModel
-        Integers and tables, as in its file.
-    threads : int
-        CPU threads of the engine.
-    source : Path or None
-        Its file, if it has one.
-    """
-
-    quantized: "QuantizedModel" = field(repr=False)
-    threads: int
-    source: Path | None = None
-
-    @cached_property
-    def engine(self) -> "Engine":
-        """The integer engine that runs the model."""
-        from lightmamba.engine import Engine
-
-        return Engine(self.quantized, threads=self.threads)
-
-    @cached_property
-    def tokenizer(self) -> "Tokenizer":
-        """The tokenizer of its checkpoint.
-
-        Raises
-        ------
-        InputError
-            If there is none.
-        """
-        from lightmamba.common.errors import InputError
-        from lightmamba.model.tokenizer import Tokenizer
-
-        if self.quantized.tokenizer is None:
-            raise InputError("the model has no tokenizer; quantize a checkpoint that has one")
-        return Tokenizer.from_bytes(self.quantized.tokenizer)
-
-    def stream(
-        self, prompt: str | Sequence[int], *, max_tokens: int = 100, stop: tuple[str, ...] = (),
-        seed: int = 0, **sampling: Any,
-    ) -> Iterator[str]:  # fmt: skip
-        """Pieces of text as they are generated; arguments as of :func:`generate`."""
-        import numpy as np
-
-        from lightmamba.text import generate as steps
-        from lightmamba.text import sampling_options
-
-        if unknown := sorted(set(sampling) - set(SAMPLING)):
-            raise TypeError(f"there is no option {unknown[0]}; sampling has {', '.join(SAMPLING)}")
-        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else np.asarray(prompt)
-        options, _ = sampling_options(self.quantized.generation_config, seed=seed, **sampling)
-        ends = self.quantized.special_ids.get("eos", [])
-        for step in steps(
-            self.engine, ids, max_tokens=max_tokens, sampling=options,
-            stop_ids=ends if isinstance(ends, list) else [ends], stop_strings=list(stop),
-            tokenizer=self.tokenizer,
-        ):  # fmt: skip
-            yield step.text
-
-    def speed(self, *, prompt: int = 512, tokens: int = 128, repeats: int = 5) -> "Speed":
-        """Tokens per second of a prompt and of generation, as ``lightmamba bench`` measures them.
-
-        Parameters
-        ----------
-        prompt, tokens
-            Tokens of the prompt, and tokens to generate.
-        repeats
-            Measurements, after one that does not count.
-
-        Raises
-        ------
-        InputError
-            If one of them is below 1.
-        """
-        from lightmamba.text.greedy import speed_of
-
-        return speed_of(self.engine, prompt=prompt, tokens=tokens, repeats=repeats)
-
-    def save(self, path: str | Path, *, force: bool = False) -> None:
-        """Write the model to a file.
-
-        Raises
-        ------
-        InputError
-            If the file exists and ``force`` is not given, or cannot be written.
-        """
-        from lightmamba.model.qmodel import save
-
-        save(self.quantized, Path(path), force=force)
+__all__ = [
+    "Model", "compile", "generate", "load", "quantization_of", "quantize", "simulate", "verilog_of",
+]  # fmt: skip
 
 
 def load(path: str | Path = BUNDLED, *, threads: int | None = None) -> Model:
-    """Open a quantized file.
+    """Open a quantized file, or the model of a build.
 
     Parameters
     ----------
     path
-        The file; "bundled" is the model that the package ships.
+        The file or the folder; "bundled" is the model that the package ships.
     threads
         CPU threads; by default all cores.
 
@@ -135,24 +37,20 @@ def load(path: str | Path = BUNDLED, *, threads: int | None = None) -> Model:
     InputError
         If there is none, or it is damaged.
     """
-    from lightmamba.common.errors import InputError
-    from lightmamba.model.data import demo_file
-    from lightmamba.model.qmodel import load as read
-
-    file = demo_file() if str(path) == BUNDLED and not Path(path).exists() else Path(path)
+    file = Path(bundled_file(str(path)))
     if str(path).count("/") == 1 and not file.exists():
         raise InputError(
             f"there is no file {path}; if it is a model on the hub, quantize it: "
             f'lightmamba.quantize("{path}", "m.safetensors")'
         )
-    return Model(read(file), threads or os.cpu_count() or 1, file)
+    return Model.read(file, threads=threads or os.cpu_count() or 1)
 
 
 def quantize(
     checkpoint: str | Path = BUNDLED, output: str | Path | None = None, *, recipe: str = "w4a4",
     calibration: str | Path | None = None, sequences: int = 160, seqlen: int = 512, seed: int = 0,
-    revision: str | None = None, threads: int | None = None, force: bool = False,
-    restart: bool = False,
+    revision: str | None = None, tokenizer: str | Path | None = None, threads: int | None = None,
+    force: bool = False, restart: bool = False,
     progress: Callable[[float, float], None] | None = None,
 ) -> Model:  # fmt: skip
     """Quantize a checkpoint.
@@ -172,6 +70,8 @@ def quantize(
         Of the calibration.
     revision
         Branch, tag or commit of a hub id.
+    tokenizer
+        A tokenizer.json, for a checkpoint without one.
     threads
         CPU threads; by default all cores.
     force
@@ -188,30 +88,74 @@ def quantize(
     """
     import torch
 
-    from lightmamba.common.errors import InputError
     from lightmamba.model.checkpoint import open_checkpoint
-    from lightmamba.model.data import demo_checkpoint
-    from lightmamba.quantization import Calibration, FileRun, Recipe, quantize_checkpoint
+    from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
 
-    bundled = str(checkpoint) == BUNDLED and not Path(checkpoint).exists()
-    found = open_checkpoint(demo_checkpoint() if bundled else checkpoint, revision=revision)
     text = None if calibration is None else Path(calibration)
-    chosen, steps = Calibration(text, None, sequences, seqlen), Recipe.load(recipe)
-    cores = threads or os.cpu_count() or 1
-    torch.set_num_threads(cores)
+    chosen, cores = Calibration(text, None, sequences, seqlen), threads or os.cpu_count() or 1
+    words = None if tokenizer is None else Path(tokenizer)
     tell = None if progress is None else lambda _, done, total: progress(done, total)
-    if output is None:
-        made = quantize_checkpoint(found, steps, chosen, seed=seed, threads=cores, progress=tell)
-        return Model(made, cores)
-    ids, kind = chosen.tokens(found, seed)
-    file = Path(output)
-    if not file.absolute().parent.is_dir():
-        raise InputError(f"there is no folder {file.parent} for {file.name}; make it first")
-    if file.exists() and not force:
-        raise InputError(f"{file} exists; give another path, or force=True to replace it")
-    job = FileRun(found, steps, ids, kind, file, seed, cores, restart=restart)
-    job.run(force=force, progress=tell)
-    return load(output, threads=cores)
+    if output is not None:
+        file = Path(output)
+        if file.exists() and not force:
+            raise InputError(f"{file} exists; give another path, or force=True to replace it")
+        check_output(file, force=True)
+        job = quantization_of(
+            checkpoint, file, recipe=recipe, calibration=chosen, seed=seed, revision=revision,
+            tokenizer=words, threads=cores, restart=restart,
+        )  # fmt: skip
+        job.run(force=force, progress=tell)
+        return load(output, threads=cores)
+    torch.set_num_threads(cores)
+    steps = Recipe.load(recipe)
+    place = bundled_checkpoint(str(checkpoint))
+    found = open_checkpoint(place, revision=revision, tokenizer=words)
+    made = quantize_checkpoint(found, steps, chosen, seed=seed, threads=cores, progress=tell)
+    return Model(made, cores)
+
+
+def quantization_of(
+    checkpoint: str | Path,
+    output: Path,
+    *,
+    recipe: str,
+    calibration: "Calibration",
+    seed: int = 0,
+    revision: str | None = None,
+    tokenizer: Path | None = None,
+    threads: int = 1,
+    device: str = "cpu",
+    restart: bool = False,
+) -> "FileRun":
+    """Quantization of a checkpoint to a file, whose plan can be read before it is run.
+
+    Parameters
+    ----------
+    checkpoint, output, recipe, seed, revision, threads, restart
+        As of :func:`quantize`.
+    calibration
+        What ranges are measured on.
+    tokenizer
+        A tokenizer.json, for a checkpoint without one.
+    device
+        Device of torch.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint or the recipe cannot be read.
+    """
+    import torch
+
+    from lightmamba.model.checkpoint import open_checkpoint
+    from lightmamba.quantization import FileRun, Recipe
+
+    torch.set_num_threads(threads)
+    steps = Recipe.load(recipe)
+    place = bundled_checkpoint(str(checkpoint))
+    found = open_checkpoint(place, revision=revision, tokenizer=tokenizer)
+    ids, kind = calibration.tokens(found, seed)
+    return FileRun(found, steps, ids, kind, output, seed, threads, device, restart=restart)
 
 
 def generate(
@@ -251,10 +195,18 @@ def _opened(model: Model | str | Path) -> Model:
 
 
 def compile(
-    model: Model | str | Path, target: str = "tiny", path: str | Path = "build", *,
-    verilog: bool = True, force: bool = False, kinds: Collection[str] = (),
+    model: Model | str | Path,
+    target: "Target | str" = "tiny",
+    path: str | Path = "build",
+    *,
+    verilog: bool = True,
+    force: bool = False,
+    kinds: Collection[str] = (),
     context: int | None = None,
-) -> "Artifact":  # fmt: skip
+    sequences: int | None = None,
+    hardware: "ArchConfig | None" = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> "Artifact":
     """Compile a model for an accelerator: memory images, program, register values, Verilog.
 
     Parameters
@@ -274,6 +226,13 @@ def compile(
     context
         Tokens of a sequence that memory has room for, where layers keep something of every token;
         by default 1,024.
+    sequences
+        Sequences of that many tokens that memory has room for; by default one more than a pass has
+        tokens.
+    hardware
+        Build parameters of hardware that exists, of a model at least as large.
+    progress
+        Called with (done, total).
 
     Raises
     ------
@@ -285,8 +244,9 @@ def compile(
 
     opened = _opened(model)
     return build(
-        opened.quantized, Target.load(target), Path(path), source=opened.source, force=force,
-        kinds=kinds, context=context, verilog=verilog_of if verilog else None,
+        opened.quantized, target if isinstance(target, Target) else Target.load(target), Path(path),
+        source=opened.source, force=force, kinds=kinds, context=context, sequences=sequences,
+        hardware=hardware, verilog=verilog_of if verilog else None, progress=progress,
     )  # fmt: skip
 
 

@@ -107,7 +107,7 @@ def test_refusals(run, build, words, sentence):
 
 def test_a_device_runs_builds(run, tmp_path):
     refused = run("evaluate", "state-spaces/m", "--ids", "x", "--device", "sim").refusal
-    assert "device sim runs a build; make one with: lightmamba compile state-spaces/m" in refused
+    assert "state-spaces/m is not a build directory; make one with: lightmamba compile" in refused
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"lightmamba recording": 9}'])

@@ -163,7 +163,7 @@ def test_a_tokenizer_is_not_saved_over_another(run, world, tmp_path):
 @pytest.mark.parametrize(
     ("model", "folder", "sentence"),
     [
-        ("plain_file", "t", "has no tokenizer, so text cannot be read; quantize again with --tok"),
+        ("plain_file", "t", "has no tokenizer, so text cannot be read; quantize its checkpoint"),
         ("worded", "t", "is for a quantized file or a build; transformers reads the tokenizer"),
         ("worded_file", "none/t", "there is no folder"),
         ("worded_file", "text.txt", "is a file; give the name of a folder"),

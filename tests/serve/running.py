@@ -28,6 +28,7 @@ from lightmamba.text import (
     generate,
     sampling_options,
 )
+from lightmamba.text.model import Model
 from lightmamba.text.pace import MOST
 
 __all__ = ["CHAT", "Running", "expected", "running", "served", "wait_for", "with_chat"]
@@ -78,17 +79,13 @@ def served(
     model: QuantizedModel, *, slots: int | None = None, threads: int = 1, drafter: str = ""
 ) -> Served:
     """A model on the engine, as `open_served` gives it; the drafter is "ngram" or "itself"."""
-    assert model.tokenizer is not None
     engine = Engine(model, threads=threads)
     drafters: dict[str, Any] = {
         "": None, "ngram": lambda: NgramDrafter(4, 2),
         "itself": lambda: ModelDrafter(engine, engine),
     }  # fmt: skip
-    return Served(
-        "demo", EngineBackend(engine, slots, MOST if drafter else 0),
-        Tokenizer.from_bytes(model.tokenizer), "f" * 64, model.chat_template,
-        model.generation_config, model.special_ids, drafters[drafter],
-    )  # fmt: skip
+    backend = EngineBackend(engine, slots, MOST if drafter else 0)
+    return Served("demo", backend, Model(model), "f" * 64, drafters[drafter])
 
 
 @contextmanager
@@ -125,10 +122,9 @@ def expected(model: QuantizedModel, prompt: Any, tokens: int, **options: Any) ->
     seed = options.pop("seed", 0)
     sampling: SamplingOptions = sampling_options(model.generation_config, seed=seed, **options)[0]
     ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
-    eos = model.special_ids.get("eos", [])
     given: dict[str, Any] = {
         "max_tokens": tokens, "sampling": sampling, "stop_strings": stop, "tokenizer": tokenizer,
-        "stop_ids": eos if isinstance(eos, list) else [eos],
+        "stop_ids": Model(model).stop_ids,
     }  # fmt: skip
     engine = Engine(model)
     if not stream:

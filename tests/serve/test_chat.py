@@ -7,7 +7,6 @@ from typing import Any
 import openai
 import pytest
 
-from lightmamba.serve import prepare
 from lightmamba.text import render_chat
 from tests.serve.running import expected, running, served, with_chat
 
@@ -154,7 +153,7 @@ def test_a_template_is_rendered_outside_the_event_loop(model, monkeypatch):
         rendered.append(render_chat(*args, **options))
         return rendered[0]
 
-    monkeypatch.setattr(prepare, "render_chat", watched)
+    monkeypatch.setattr("lightmamba.text.model.render_chat", watched)
     with running(served(model)) as server:
         server.client().chat.completions.create(model="demo", messages=MESSAGES, max_tokens=1)
     assert rendered == [RENDERED]

@@ -140,7 +140,7 @@ def test_names_and_hashes(made, tmp_path):
     first, build_ = open_served(file), open_served(made, name="mine")
     assert (first.name, build_.name) == ("some.model", "mine")
     assert first.fingerprint != build_.fingerprint
-    assert first.eos_ids == (0,)
+    assert first.model.stop_ids == (0,)
     assert open_served(file, slots=3).backend.slots == 3
 
 
@@ -151,7 +151,7 @@ def test_what_cannot_be_served(made, tmp_path):
     cases: tuple[tuple[Path, dict[str, Any], str], ...] = (
         (bare, {}, "has no tokenizer, so text cannot be read"),
         (drawn.path, {}, "it has random weights and no tokenizer"),
-        (tmp_path, {}, "is a folder, neither a quantized file nor a build"),
+        (tmp_path, {}, "is a folder, not a quantized file; make one with"),
         (tmp_path / "none", {}, "does not exist"),
         (demo_file(), {"device": "sim"}, "lightmamba compile"),
         (made, {"device": "abacus"}, "--device must be one of engine, sim, uio, "),

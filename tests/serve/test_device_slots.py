@@ -14,11 +14,11 @@ from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
-from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.serve import Served
 from lightmamba.serve.backend import DeviceBackend, EngineBackend
 from lightmamba.serve.drafts import Drafts
 from lightmamba.text import ModelDrafter, NgramDrafter
+from lightmamba.text.model import Model
 from tests.serve.running import Running, expected, running, wait_for
 from tests.support.builders import shipped
 from tests.support.pretended import Pretended
@@ -62,10 +62,7 @@ def hardware(server: Running) -> Pretended:
 def server(
     model: Any, artifact: Artifact, slots: int | None = None, drafter: Any = None
 ) -> Iterator[Running]:
-    served = Served(
-        "demo", backend(model, artifact, slots), Tokenizer.from_bytes(model.tokenizer), "f" * 64,
-        model.chat_template, model.generation_config, model.special_ids, drafter,
-    )  # fmt: skip
+    served = Served("demo", backend(model, artifact, slots), Model(model), "f" * 64, drafter)
     with running(served) as found:
         yield found
 

@@ -12,12 +12,12 @@ from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine
 from lightmamba.model.data import hybrid_file
 from lightmamba.model.qmodel import QuantizedModel, load
-from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.serve import Served, open_served
 from lightmamba.serve.backend import LARGE, EngineBackend
 from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError
 from lightmamba.text import ModelDrafter, NgramDrafter
+from lightmamba.text.model import Model
 from lightmamba.text.pace import MOST
 from tests.serve.counting import Bench, driven
 from tests.serve.running import expected, running
@@ -94,7 +94,7 @@ def test_a_hybrid_stays_within_its_memory(hybrid):
     """Its keys and values too, which a state that is empty does not show."""
     assert hybrid.tokenizer is not None
     backend: Any = EngineBackend(Engine(hybrid), memory=14 * MIB)
-    one = Served("demo", backend, Tokenizer.from_bytes(hybrid.tokenizer), "f" * 64)
+    one = Served("demo", backend, Model(hybrid), "f" * 64)
     state: Any = backend._state
     largest, run = [], backend.run
 

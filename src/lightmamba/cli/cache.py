@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from platformdirs import user_cache_path
 
-    from lightmamba.cli.show import note, table
+    from lightmamba.cli.show import detail, table
 
     folder = user_cache_path("lightmamba", appauthor=False)
     cleared = set(PARTS) if "all" in (args.clear or ()) else set(args.clear or ())
@@ -46,12 +46,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         parts[name] = {"bytes": size, "last_used": used}
         days = "-" if used is None else _ago(time.time() - used)
         rows.append((name, f"{size / 1e6:,.0f} MB", days, what))
-    if not args.json:
-        table(str(folder), ("part", "size", "last used", "what"), rows)
-        if cleared:
-            note(f"{freed / 1e6:,.0f} MB removed")
-        else:
-            note("--clear all removes all of it; simulators unused for a month go automatically")
+    table(str(folder), ("part", "size", "last used", "what"), rows)
+    if cleared:
+        detail(f"{freed / 1e6:,.0f} MB removed")
+    else:
+        detail("--clear all removes all of it; simulators unused for a month go automatically")
     return {"folder": str(folder), "parts": parts, "freed_bytes": freed}
 
 

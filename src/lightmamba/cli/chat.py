@@ -9,18 +9,11 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lightmamba.cli.decoding import (
-    add_decoding,
-    chat_ids,
-    check_sampling,
-    open_decoder,
-    sampling_of,
-)
+from lightmamba.cli.decoding import add_decoding, check_sampling, open_writer, sampling_of
 
 if TYPE_CHECKING:
-    from lightmamba.cli.models import Opened
-    from lightmamba.model.tokenizer import Tokenizer
     from lightmamba.text import Context, Drafter, Step
+    from lightmamba.text.model import Model
 
 __all__ = ["add_arguments", "run"]
 
@@ -41,8 +34,8 @@ class Chat:
     ----------
     args
         Flags of the verb.
-    opened, tokenizer
-        The model.
+    model, decoder
+        The model, and what runs it.
     drafter
         Makes the drafter of an answer.
     context
@@ -54,8 +47,8 @@ class Chat:
     """
 
     args: argparse.Namespace
-    opened: "Opened"
-    tokenizer: "Tokenizer"
+    model: "Model"
+    decoder: Any
     drafter: "Callable[[], Drafter] | None"
     context: "Context"
     messages: Messages = field(default_factory=list)
@@ -67,16 +60,12 @@ class Chat:
 
     def answer(self, text: str) -> "Generator[Step]":
         """Steps of the answer to a message; what was said until it stops is remembered."""
-        from lightmamba.text import generate
-
         asked: Messages = [*self.messages, {"role": "user", "content": text}]
-        ids = chat_ids(self.opened, self.tokenizer, asked, self.args.file)
-        model, said = self.opened.model, ""
-        sampling, _ = sampling_of(self.args, self.opened.generation_config)
-        steps = generate(
-            model, ids, max_tokens=self.args.max_tokens, sampling=sampling,
-            stop_ids=self.opened.stop_ids,
-            stop_strings=self.args.stop, tokenizer=self.tokenizer,
+        sampling, _ = sampling_of(self.args, self.model.quantized.generation_config)
+        said = ""
+        steps = self.model.steps(
+            self.model.chat_ids(asked), self.decoder, max_tokens=self.args.max_tokens,
+            sampling=sampling, stop_strings=self.args.stop,
             drafter=self.drafter and self.drafter(), context=self.context,
         )  # fmt: skip
         try:
@@ -94,8 +83,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.text import Context
 
     check_sampling(args)
-    opened, tokenizer, drafter = open_decoder(args, chat=_messages(args.system, "Hello"))
-    chat = Chat(args, opened, tokenizer, drafter, Context())
+    chat = Chat(args, *open_writer(args, chat=_messages(args.system, "Hello")), Context())
     chat.clear()
     note(f"{args.file}: {HELP}")
     seconds = 0.0
@@ -108,12 +96,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             continue
         start = time.perf_counter()
         try:
-            last = _show(chat.answer(text), quiet=args.json)
+            last = _show(chat.answer(text))
         except InputError as error:
             note(f"{error}; /clear starts over")
             continue
         if last is not None and last.finish_reason == "context":
-            note(f"the build has memory for {opened.model.context_length:,} tokens of a chat; "
+            note(f"the build has memory for {chat.decoder.context_length:,} tokens of a chat; "
                  f"/clear starts over")  # fmt: skip
         seconds += time.perf_counter() - start
     rate = chat.tokens / seconds if seconds else None
@@ -151,15 +139,15 @@ def _lines() -> Iterator[str]:
             yield text
 
 
-def _show(steps: "Generator[Step]", *, quiet: bool) -> "Step | None":
+def _show(steps: "Generator[Step]") -> "Step | None":
     """Print an answer as it comes, and return its last step; Ctrl+C ends it, not the chat."""
+    from lightmamba.cli.show import say
+
     step = None
     try:
         for step in steps:
-            if not quiet:
-                print(step.text, end="", flush=True)
+            say(step.text, end="")
     except KeyboardInterrupt:
         steps.close()
-    if not quiet:
-        print(flush=True)
+    say()
     return step

@@ -5,11 +5,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightmamba.cli.models import bundled_file
+from lightmamba.model.data import bundled_file
 
 if TYPE_CHECKING:
     from lightmamba.arch.config import ArchConfig
-    from lightmamba.model.qmodel import QuantizedModel
 
 __all__ = ["add_arguments", "run"]
 
@@ -61,25 +60,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.arch.target import Target
-    from lightmamba.cli.show import fields, progress
-    from lightmamba.facade import verilog_of
-    from lightmamba.hardware.compiler import build, fitting, plan
+    from lightmamba.cli.models import open_or_draw
+    from lightmamba.cli.show import fields, progress, say
+    from lightmamba.facade import compile
     from lightmamba.hardware.machine.artifact import ArtifactWriter
 
     start = time.perf_counter()
     ArtifactWriter.check(args.output, force=args.force)
     target = Target.load(args.target)
-    model, source = _open(args)
+    model = open_or_draw(args.model, args.format, args.seed)
     hardware = None if args.rtl is None else _hardware(args)
-    made = {"kinds": args.kinds or (), "context": args.context, "hardware": hardware}
-    needed = plan(model.config, model.formats, target, **made)  # refuse before the slow steps
-    if hardware is not None:
-        fitting(hardware, needed)
     with progress(f"compiling for {target.name}") as bar:
-        artifact = build(
-            model, target, args.output, force=args.force, source=source, **made,
-            sequences=args.sequences,
-            verilog=None if args.no_verilog else verilog_of, progress=bar,
+        artifact = compile(
+            model, target, args.output, verilog=not args.no_verilog, force=args.force,
+            kinds=args.kinds or (), context=args.context, sequences=args.sequences,
+            hardware=hardware, progress=bar,
         )  # fmt: skip
     result = {
         "build": str(args.output),
@@ -90,9 +85,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "verilog_bytes": 0 if artifact.verilog is None else artifact.verilog.stat().st_size,
         "seconds": time.perf_counter() - start,
     }
-    if not args.json:
-        fields("compiled", result, on_stderr=True)
-        print(args.output)
+    fields("compiled", result, on_stderr=True)
+    say(args.output)
     return result
 
 
@@ -105,20 +99,3 @@ def _hardware(args: argparse.Namespace) -> "ArchConfig":
         if getattr(args, name) is not None:
             raise InputError(f"--{name} is for new hardware; leave it out with --rtl {args.rtl}")
     return Artifact.read(args.rtl).arch
-
-
-def _open(args: argparse.Namespace) -> "tuple[QuantizedModel, Path | None]":
-    """Model, and the file that it came from."""
-    from lightmamba.cli.models import open_sizes
-    from lightmamba.common.errors import InputError
-    from lightmamba.model.qmodel import load
-    from lightmamba.model.qmodel.synthetic import random_model
-
-    config, formats, path = open_sizes(args.model, args.format)
-    if path is not None:
-        if args.seed is not None:
-            raise InputError(f"--format and --seed are for shapes, but {path} is a file")
-        return load(path), path
-    if not 0 <= (seed := args.seed or 0) < 1 << 63:
-        raise InputError(f"--seed must be from 0 to 2**63 - 1, not {seed}; try 0")
-    return random_model(config, formats, seed, lazy=True), None

@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     import shtab
 
     from lightmamba.cli.main import VERBS, build_parser
+    from lightmamba.cli.show import say
 
     parser = build_parser(*VERBS)
     names = _names()
@@ -33,8 +34,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         for action in verb._actions:
             _describe(action, names)
     script = shtab.complete(parser, args.shell)
-    if not args.json:
-        print(script)
+    say(script)
     return {"shell": args.shell, "script": script}
 
 
@@ -66,8 +66,8 @@ def _describe(action: argparse.Action, names: Mapping[str, Sequence[str]]) -> No
     """Tell shtab what completes an argument; parsers that only write scripts may have choices."""
     import shtab
 
-    from lightmamba.cli.models import BUNDLED
     from lightmamba.model.config import PUBLISHED
+    from lightmamba.model.data import BUNDLED
 
     metavar = action.metavar if isinstance(action.metavar, str) else ""
     words = set(re.findall(r"\w+", metavar))

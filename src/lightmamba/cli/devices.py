@@ -2,18 +2,16 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightmamba.cli.models import Opened
     from lightmamba.device.host.device import Device
     from lightmamba.hardware.machine.artifact import Artifact
-    from lightmamba.model.qmodel import QuantizedModel
-    from lightmamba.model.tokenizer import Tokenizer
+    from lightmamba.text.model import Model
 
 SIMULATED = ("sim", "ulx3s-sim")  # what is slow about them is to build the simulator
 
-__all__ = ["add_device", "check_device_flags", "open_build", "open_device", "read_build"]
+__all__ = ["add_device", "check_device_flags", "open_decoder", "open_device", "read_model"]
 
 
 def add_device(parser: argparse.ArgumentParser, *, default: str | None = "engine") -> None:
@@ -59,8 +57,8 @@ def open_device(artifact: "Artifact", args: argparse.Namespace) -> "Device":
     InputError
         If there is none of that name, it is not for this build, or the file of ``--record`` exists.
     """
-    from lightmamba.cli.outputs import check_output
     from lightmamba.cli.show import progress, working
+    from lightmamba.common.files import check_output
     from lightmamba.device.host.devices import open_named, parse_options
 
     options = parse_options(args.device_option)
@@ -73,40 +71,29 @@ def open_device(artifact: "Artifact", args: argparse.Namespace) -> "Device":
         return open_named(args.device, artifact, options, record=args.record, progress=bar)
 
 
-def read_build(artifact: "Artifact") -> "tuple[QuantizedModel, Tokenizer]":
-    """The model of a build, and its tokenizer.
+def read_model(args: argparse.Namespace) -> "Model":
+    """The model that the flags name, of a file, a build or the hub, for the device that they name.
 
     Raises
     ------
     InputError
-        If the build has none of them.
+        If there is none, or something is wrong with the flags of :func:`add_device`.
     """
+    from lightmamba.cli.hub import quantized_file
     from lightmamba.common.errors import InputError
-    from lightmamba.hardware.compiler import open_model
-    from lightmamba.model.tokenizer import Tokenizer, check_vocab
+    from lightmamba.text.model import Model
 
-    if artifact.model.get("kind") == "random":
-        raise InputError(
-            f"{artifact.path} was compiled from a shape, so it has random weights and no "
-            f'tokenizer; try: lightmamba simulate {artifact.path} --prompt-ids "1 2 3"'
-        )
-    model = open_model(artifact)
-    if model.tokenizer is None:
-        raise InputError(
-            f"{artifact.path} has no tokenizer, so text cannot be read; quantize its checkpoint "
-            f"again with --tokenizer FILE, a tokenizer.json, and compile that"
-        )
-    tokenizer = Tokenizer.from_bytes(model.tokenizer)
-    check_vocab(tokenizer, model.valid_vocab)
-    return model, tokenizer
+    check_device_flags(args)
+    if not args.file:
+        raise InputError("the name of the model is empty; give a quantized file, or bundled")
+    file = Path(quantized_file(args.file, args.threads, args.device))
+    return Model.read(file, args.device, threads=args.threads, name=args.file)
 
 
-def open_build(artifact: "Artifact", model: "QuantizedModel", args: argparse.Namespace) -> "Opened":
-    """A build and its model, in the engine or on the device that the flags name."""
-    from lightmamba.cli.models import Opened
-    from lightmamba.engine import Engine
+def open_decoder(model: "Model", args: argparse.Namespace) -> Any:
+    """What runs a model: the engine, or the device that the flags name, with its build loaded."""
     from lightmamba.text import DeviceDecoder
 
-    if args.device == "engine":
-        return Opened.of(model, Engine(model, threads=args.threads))
-    return Opened.of(model, DeviceDecoder(open_device(artifact, args), model))
+    if args.device == "engine" or model.artifact is None:
+        return model.engine
+    return DeviceDecoder(open_device(model.artifact, args), model.quantized)

@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightmamba.cli.models import bundled_file
 from lightmamba.common.errors import InputError
+from lightmamba.model.data import bundled_file
 
 if TYPE_CHECKING:
     from lightmamba.arch.target import Target
@@ -56,8 +56,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         from lightmamba.hardware.estimate import estimate
 
         found = estimate(config, formats, target, context=args.context)
-    if not args.json:
-        _show(found, target, f"{Path(args.model).name} on {target.name}")
+    _show(found, target, f"{Path(args.model).name} on {target.name}")
     return _plain(found)
 
 
@@ -129,7 +128,7 @@ def _pass(found: "Estimate") -> dict[str, Any]:
 
 def _show(found: "Estimate", target: "Target", title: str) -> None:
     """Tables: the token, the bottleneck, what the lanes do in each cycle, and the area."""
-    from lightmamba.cli.show import fields, figure, note, shares, table
+    from lightmamba.cli.show import detail, fields, figure, say, shares, table
 
     joule = found.energy and found.energy.tokens_per_joule[1]
     context = {"context": f"{found.context:,} tokens"} if found.context else {}
@@ -141,7 +140,7 @@ def _show(found: "Estimate", target: "Target", title: str) -> None:
         "tokens per joule": joule,
     })  # fmt: skip
     if found.area_unknown:
-        note(found.area_unknown)
+        detail(found.area_unknown)
     else:
         _area(found, target)
     table("cycles per token, by what the lanes do", ("", "cycles", "%"),
@@ -154,7 +153,7 @@ def _show(found: "Estimate", target: "Target", title: str) -> None:
     table("passes", ("", "tokens", "cycles", "tokens/s", "busiest"),
           [(PASSES.get(mode, mode), p.tokens, p.cycles, figure(p.tokens_per_second),
             p.bound.replace("_", " ")) for mode, p in passes])  # fmt: skip
-    print(f"{figure(found.tokens_per_second)} tokens per second")
+    say(f"{figure(found.tokens_per_second)} tokens per second")
 
 
 def _area(found: "Estimate", target: "Target") -> None:

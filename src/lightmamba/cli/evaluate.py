@@ -3,16 +3,19 @@
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightmamba.cli.devices import add_device
-from lightmamba.cli.models import bundled_checkpoint, bundled_file, short_name
+from lightmamba.cli.models import short_name
 from lightmamba.cli.results import add_results, check_results, keep_result
+from lightmamba.model.data import bundled_checkpoint, bundled_file
 
 if TYPE_CHECKING:
-    from lightmamba.cli.models import Opened
     from lightmamba.evaluate import Comparison, Journal
+    from lightmamba.model.tokenizer import Tokenizer
+    from lightmamba.text.model import Model
 
 __all__ = ["add_arguments", "resumes", "run"]
 
@@ -52,55 +55,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_results(parser)
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated.
+
+    Parameters
+    ----------
+    logits
+        Gives them: the integer engine, a device, or the float model of a checkpoint.
+    given
+        What came with it: a quantized model or a checkpoint.
+    model
+        The quantized model, of which ``given`` is a part.
+    """
+
+    logits: Any
+    given: Any
+    model: "Model | None" = None
+
+    def tokenizer(self, name: str) -> "Tokenizer":
+        """The tokenizer of what is called ``name``; one that is missing is refused."""
+        from lightmamba.common.errors import InputError
+        from lightmamba.model.tokenizer import Tokenizer, check_vocab
+
+        if self.model is not None:
+            return self.model.tokenizer
+        if self.given.tokenizer is None:
+            raise InputError(
+                f"{name} has no tokenizer, so text cannot be read; give one with "
+                f"--tokenizer FILE, a tokenizer.json"
+            )
+        tokenizer = Tokenizer.from_bytes(self.given.tokenizer)
+        check_vocab(tokenizer, self.logits.valid_vocab)
+        return tokenizer
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     _check(args)
 
-    from lightmamba.cli.devices import check_device_flags, open_build, read_build
-    from lightmamba.cli.models import is_file, open_engine, open_float
-    from lightmamba.common.errors import InputError
-    from lightmamba.hardware.machine.artifact import MANIFEST, Artifact
-
-    check_device_flags(args)
-    build = Path(args.model).expanduser()
-    if (build / MANIFEST).is_file():
-        artifact = Artifact.read(build)
-        opened = open_build(artifact, read_build(artifact)[0], args)
-        args.batch, quantized = 1 if args.device != "engine" else args.batch, True
-        return _evaluated(args, opened, quantized)
-    if args.device != "engine":
-        raise InputError(
-            f"device {args.device} runs a build; make one with: "
-            f"lightmamba compile {args.model} --target tiny -o build"
-        )
-    quantized = is_file(args.model)
-    if quantized and args.tokenizer and not args.against:
-        raise InputError(
-            f"--tokenizer is for a checkpoint without one, but {args.model} is a quantized file, "
-            f"which carries its own; quantize again with --tokenizer to change it"
-        )
-    if quantized:
-        opened = open_engine(args.model, args.threads)
-    else:
-        opened = open_float(args.model, args.revision, args.tokenizer, args.threads)
-    return _evaluated(args, opened, quantized)
-
-
-def resumes(args: argparse.Namespace) -> str | None:
-    """Where an interrupted run goes on from."""
-    return None if args.journal is None else str(args.journal)
-
-
-def _evaluated(args: argparse.Namespace, opened: "Opened", quantized: bool) -> dict[str, Any]:
     from lightmamba.cli.show import fields, table
 
+    subject = _opened(args)
     result: dict[str, Any] = {"model": args.model}
-    with _journal(args, opened, quantized) as journal:
+    with _journal(args, subject) as journal:
         if args.text or args.ids:
-            result |= _text(args, opened, quantized, journal)
+            result |= _text(args, subject, journal)
         if args.task:
-            result["tasks"] = _tasks(args, opened, journal)
-    if quantized and opened.model.counters is not None:
-        counters = dict(opened.model.counters)
+            result["tasks"] = _tasks(args, subject, journal)
+    if subject.model is not None and subject.logits.counters is not None:
+        counters = dict(subject.logits.counters)
         clipped = counters.pop("clipped", 0)
         result |= {
             "overflows": sum(counters.values()),
@@ -111,15 +114,47 @@ def _evaluated(args: argparse.Namespace, opened: "Opened", quantized: bool) -> d
         names = ("model", "against", "text", "ids", "window")
         of = {name: str(getattr(args, name)) for name in names}
         keep_result(args.results, "accuracy", of, result, "measured")
-    if not args.json:
-        plain = {k: v for k, v in result.items() if not isinstance(v, dict | list)}
-        fields("evaluated", plain | {"model": short_name(args.model)})
-        for task in result.get("tasks", []):
-            errors = task["standard_errors"]
-            rows = [(name, value, errors[name]) for name, value in task["metrics"].items()]
-            table(f"{task['name']} ({task['rows']} rows)", ("metric", "value", "± standard error"),
-                  rows)  # fmt: skip
+    plain = {k: v for k, v in result.items() if not isinstance(v, dict | list)}
+    fields("evaluated", plain | {"model": short_name(args.model)})
+    for task in result.get("tasks", []):
+        errors = task["standard_errors"]
+        rows = [(name, value, errors[name]) for name, value in task["metrics"].items()]
+        table(f"{task['name']} ({task['rows']} rows)", ("metric", "value", "± standard error"),
+              rows)  # fmt: skip
     return result
+
+
+def _opened(args: argparse.Namespace) -> Subject:
+    """The quantized file, build or checkpoint, on what is to run it."""
+    from lightmamba.cli.devices import check_device_flags, open_decoder
+    from lightmamba.cli.models import is_file, open_float
+    from lightmamba.common.errors import InputError
+    from lightmamba.hardware.machine.artifact import MANIFEST
+    from lightmamba.text.model import Model
+
+    check_device_flags(args)
+    path = Path(args.model).expanduser()
+    build = args.device != "engine" or (path / MANIFEST).is_file()
+    if not build and not is_file(args.model):
+        return Subject(*open_float(args.model, args.revision, args.tokenizer, args.threads))
+    if not build and args.tokenizer and not args.against:
+        raise InputError(
+            f"--tokenizer is for a checkpoint without one, but {args.model} is a quantized file, "
+            f"which carries its own; quantize again with --tokenizer to change it"
+        )
+    model = Model.read(path, args.device, threads=args.threads, name=args.model)
+    if args.device != "engine":
+        args.batch = 1
+    elif args.against:
+        from lightmamba.cli.traced import traced
+
+        return Subject(traced(model), model.quantized, model)
+    return Subject(open_decoder(model, args), model.quantized, model)
+
+
+def resumes(args: argparse.Namespace) -> str | None:
+    """Where an interrupted run goes on from."""
+    return None if args.journal is None else str(args.journal)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -144,9 +179,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _journal(
-    args: argparse.Namespace, opened: "Opened", quantized: bool
-) -> Iterator["Journal | None"]:
+def _journal(args: argparse.Namespace, subject: Subject) -> Iterator["Journal | None"]:
     """Open the journal, if one is given; its keys hold what the model is."""
     from hashlib import sha256
 
@@ -156,64 +189,60 @@ def _journal(
     if args.journal is None:
         yield None
         return
-    hashes = dict(opened.hashes)
-    if quantized:
+    if subject.model is None:
+        hashes = dict(subject.given.source.hashes)
+    else:
         path = Path(args.model).expanduser()
-        hashes["file"] = sha256_of(path / "manifest.json" if path.is_dir() else path)
-    hashes["tokenizer"] = sha256(opened.tokenizer or b"").hexdigest()
+        hashes = {"file": sha256_of(path / "manifest.json" if path.is_dir() else path)}
+    hashes["tokenizer"] = sha256(subject.given.tokenizer or b"").hexdigest()
     with Journal(args.journal, {"model": hashes}) as journal:
         yield journal
 
 
-def _text(
-    args: argparse.Namespace, opened: "Opened", quantized: bool, journal: "Journal | None"
-) -> dict[str, Any]:
+def _text(args: argparse.Namespace, subject: Subject, journal: "Journal | None") -> dict[str, Any]:
     from hashlib import sha256
 
-    from lightmamba.cli.models import open_float, tokenizer_of
+    from lightmamba.cli.models import open_float
     from lightmamba.cli.show import progress
     from lightmamba.evaluate import check_overlap, compare, encode_text, perplexity
     from lightmamba.model.data import SHIPPED, heldout
     from lightmamba.model.inputs import read_ids, read_text
 
-    model, size = opened.model, None
+    logits, model, size = subject.logits, subject.model, None
     if args.text:
         ours = str(args.text) == SHIPPED and not args.text.exists()
         text = heldout() if ours else read_text(args.text)
-        tokenizer = tokenizer_of(opened.tokenizer, model.valid_vocab, args.model)
+        tokenizer = subject.tokenizer(args.model)
         with progress(f"encoding {args.text}") as bar:
             ids = encode_text(tokenizer, text, progress=bar)
         size = len(text.encode())
         del text
     else:
-        ids = read_ids(args.ids, model.valid_vocab).astype("int32")
+        ids = read_ids(args.ids, logits.valid_vocab).astype("int32")
     result: dict[str, Any] = {}
-    if quantized:
-        hashes = model.model.calibration_windows
+    if model is not None:
+        hashes = model.quantized.calibration_windows
         result["calibration_overlap"] = check_overlap(ids, hashes, allow=args.allow_overlap)
     reference = None
     if args.against:
-        engine = model if quantized else None
-        reference = open_float(args.against, args.revision, args.tokenizer, args.threads, engine)
+        reference = open_float(args.against, args.revision, args.tokenizer, args.threads, model)
     options = {
         "window": args.window, "text_bytes": size, "batch": args.batch, "threads": args.threads
     }  # fmt: skip
     if journal is not None:
         settings = {
             "ids": sha256(ids.data).hexdigest(), "--window": args.window, "--batch": args.batch,
-            "--against": None if reference is None else reference.hashes,
+            "--against": None if reference is None else dict(reference[1].source.hashes),
         }  # fmt: skip
         options["part"] = journal.part("the text", settings)
     if reference is not None:
         with progress(f"evaluating against {args.against}") as bar:
-            traced = quantized and args.device == "engine"
-            shown = _traced(model) if traced else model
-            both = compare(shown, reference.model, ids, **options, progress=bar)
+            both = compare(logits, reference[0], ids, **options, progress=bar)
         found = both.model
-        result |= _comparison(both, args.json)
+        result |= _comparison(both)
     else:
         with progress(f"evaluating on {args.text or args.ids}") as bar:
-            found = perplexity(model, ids, **options, progress=bar)
+            found = perplexity(logits, ids, **options, progress=bar)
     return {
         "perplexity": found.perplexity,
         "standard_error": found.standard_error,
@@ -223,10 +252,10 @@ def _text(
     }
 
 
-def _comparison(both: "Comparison", quiet: bool) -> dict[str, Any]:
+def _comparison(both: "Comparison") -> dict[str, Any]:
     from lightmamba.cli.show import table
 
-    if both.layers and not quiet:
+    if both.layers:
         rows = [(e.name, e.snr_db) for e in both.layers]
         table("against the float model, by layer", ("tensor", "SNR, dB"), rows)
     return {
@@ -244,37 +273,30 @@ def _comparison(both: "Comparison", quiet: bool) -> dict[str, Any]:
     }
 
 
-def _traced(engine: Any) -> Any:
-    """The engine, showing its layers in the checkpoint's basis if its file tells which that is."""
-    from lightmamba.cli.traced import TracedEngine, knows_its_basis
-
-    return TracedEngine(engine) if knows_its_basis(engine) else engine
-
-
 def _tasks(
-    args: argparse.Namespace, opened: "Opened", journal: "Journal | None"
+    args: argparse.Namespace, subject: Subject, journal: "Journal | None"
 ) -> list[dict[str, Any]]:
-    from lightmamba.cli.models import tokenizer_of
     from lightmamba.cli.show import progress
     from lightmamba.evaluate import evaluate_file, run_tasks
     from lightmamba.model.tokenizer import BareTokenizer
+    from lightmamba.text.chat import special_ids
 
-    model = opened.model
-    tokenizer = BareTokenizer(tokenizer_of(opened.tokenizer, model.valid_vocab, args.model))
+    logits, ends = subject.logits, special_ids(subject.given.special_ids, "eos")
+    tokenizer = BareTokenizer(subject.tokenizer(args.model))
     options = {
-        "limit": args.limit, "eot_id": next(iter(opened.eos_ids), None), "batch": args.batch,
+        "limit": args.limit, "eot_id": next(iter(ends), None), "batch": args.batch,
         "threads": args.threads, "journal": journal,
     }  # fmt: skip
     found, names = [], []
     for task in args.task:
         if task.endswith(".jsonl"):
             with progress(task) as bar:
-                found.append(evaluate_file(model, tokenizer, Path(task), **options, progress=bar))
+                found.append(evaluate_file(logits, tokenizer, Path(task), **options, progress=bar))
         else:
             names.append(task)
     if names:
         with progress(", ".join(names)) as bar:
-            found.extend(run_tasks(model, tokenizer, names, **options, progress=bar))
+            found.extend(run_tasks(logits, tokenizer, names, **options, progress=bar))
     return [
         {
             "name": t.name,

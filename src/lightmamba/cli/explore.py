@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightmamba.cli.models import bundled_file
+from lightmamba.model.data import bundled_file
 
 if TYPE_CHECKING:
     from lightmamba.common.store import Store
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.explore_problem import problem_of
-    from lightmamba.cli.show import note, progress
+    from lightmamba.cli.show import detail, progress, say
     from lightmamba.common.store import Store
     from lightmamba.study.explore.files import FRONT, PICTURE, STUDY, write
     from lightmamba.study.explore.study import Search
@@ -101,9 +101,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     begin = time.perf_counter()
     problem, left_out, of_base = problem.possible()
     each = (time.perf_counter() - begin) / len(of_base)
-    if not args.json:
-        for scheme, reason in left_out.items():
-            note(f"{scheme} is left out: {reason}")
+    for scheme, reason in left_out.items():
+        detail(f"{scheme} is left out: {reason}")
     problem, measured = _separated(args, problem, others)
     base = _base(problem, of_base)
     if args.study is None:
@@ -113,8 +112,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ratios = {name: found["ratio"] for name, found in accuracy.items()}
         problem = replace(problem, ratios=ratios)
         search = Search(problem, study, seed=args.seed)
-        if not args.json:
-            _tell(args, search, each)
+        _tell(args, search, each)
         with progress("searching") as bar:
             search.run(args.trials, bar, threads=args.threads)
         if base is not None and base["scheme"] in ratios:
@@ -128,9 +126,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         f"{content['fitting']} configurations that fit are Pareto-optimal"
     )
     png(front_figure(content, title=title), args.out / PICTURE)
-    if not args.json:
-        _show(content, problem)
-        print(args.out)
+    _show(content, problem)
+    say(args.out)
     return {
         "out": str(args.out),
         **more,
@@ -167,7 +164,7 @@ def _separated(
 ) -> "tuple[Problem, list[Scheme]]":
     """The problem with accuracy as an objective only if it separates; the schemes to measure."""
     from lightmamba.cli.explore_problem import without_accuracy
-    from lightmamba.cli.show import note
+    from lightmamba.cli.show import detail
     from lightmamba.hardware.estimate.objectives import OBJECTIVES
     from lightmamba.study.explore.scheme import Scheme
 
@@ -178,7 +175,7 @@ def _separated(
         return problem, [*searched, *others]
     problem = without_accuracy(problem)
     if not args.json:
-        note(
+        detail(
             f"all configurations are {searched[0].name} and equally accurate, so accuracy is no "
             f"objective; --schemes compares several"
         )
@@ -187,14 +184,14 @@ def _separated(
 
 def _tell(args: argparse.Namespace, search: "Search", each: float) -> None:
     """Say before the search how long it takes, and how to go on with it."""
-    from lightmamba.cli.show import note, span
+    from lightmamba.cli.show import detail, span
     from lightmamba.study.explore.study import BATCH
 
     left = args.trials - len(search.trials)
     if left <= 0:
         return
     seconds = left * (each / min(args.threads, BATCH) + CHOOSING)
-    note(
+    detail(
         f"{left:,} configurations to estimate, about {span(seconds)}; after Ctrl+C, the same "
         f"command resumes from {_study(args)}"
     )
@@ -245,7 +242,7 @@ def _base(problem: "Problem", verdicts: "Mapping[str, Verdict]") -> dict[str, An
 
 
 def _show(content: Mapping[str, Any], problem: "Problem") -> None:
-    from lightmamba.cli.show import note, table
+    from lightmamba.cli.show import detail, table
 
     if accuracy := content["accuracy"]:
         rows: list[tuple[object, ...]] = [
@@ -275,7 +272,7 @@ def _show(content: Mapping[str, Any], problem: "Problem") -> None:
     ]  # fmt: skip
     figures = [SHORT[o.key][0] for o in problem.objectives]
     table("estimated", ("", "scheme", "MHz", "tokens", "lanes", *figures), rows, on_stderr=True)
-    note(
+    detail(
         f"{content['trials']:,} trials: {content['machines']:,} configurations, "
         f"{content['fitting']:,} fit, {len(points):,} are Pareto-optimal"
     )

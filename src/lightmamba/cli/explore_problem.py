@@ -3,19 +3,16 @@
 import argparse
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
-from lightmamba.cli.models import short_name
+from lightmamba.cli.models import open_sizes, short_name
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.estimate import Estimate
 from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.objectives import OBJECTIVES, chosen
 from lightmamba.hardware.estimate.resources import resources
 from lightmamba.hardware.estimate.workload import Workload
-from lightmamba.model.config import PUBLISHED, ModelConfig
-from lightmamba.model.qmodel import load
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.study.explore.problem import Problem
 from lightmamba.study.explore.scheme import SCHEMES, Scheme
@@ -33,11 +30,11 @@ def problem_of(args: argparse.Namespace) -> tuple[Problem, list[Scheme]]:
     """The problem, and the formats that are measured for accuracy only."""
 
     base = Target.load(args.target)
-    config, formats = _model(args.model)
+    config, formats, file = open_sizes(args.model, None)
     if args.schemes is not None:
         names = args.schemes.split(",")
     else:
-        names = list(SCHEMES) if formats is None else [_scheme_of(formats).name]
+        names = list(SCHEMES) if file is None else [_scheme_of(formats).name]
     schemes = [Scheme.parse(name) for name in dict.fromkeys(names)]
     searched = {scheme.name: scheme.formats for scheme in schemes if scheme.in_hardware}
     if not searched:
@@ -45,7 +42,7 @@ def problem_of(args: argparse.Namespace) -> tuple[Problem, list[Scheme]]:
             f"{args.schemes} can be measured for accuracy only, because the hardware has blocks of "
             f"32 and groups of 128; add one that it has, for example --schemes w4a4,{names[0]}"
         )
-    if formats is not None and (own := _scheme_of(formats)).name in searched:
+    if file is not None and (own := _scheme_of(formats)).name in searched:
         searched[own.name] = formats
     problem = Problem(
         name=short_name(args.model), config=config,
@@ -75,20 +72,6 @@ def without_accuracy(problem: Problem) -> Problem:
             f"--schemes w4a4,w4a8"
         )
     return replace(problem, objectives=left)
-
-
-def _model(name: str) -> tuple[ModelConfig, Formats | None]:
-    """Sizes of a shape, or sizes and arithmetic of a file."""
-
-    path = Path(name)
-    if name in PUBLISHED and not path.is_file():
-        return PUBLISHED[name], None
-    if not path.is_file():
-        raise InputError(
-            f"there is no file {path}; give a quantized file, or a shape: {', '.join(PUBLISHED)}"
-        )
-    model = load(path)
-    return model.config, model.formats
 
 
 def _scheme_of(formats: Formats) -> Scheme:

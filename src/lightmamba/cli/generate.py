@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from lightmamba.cli.decoding import (
     add_decoding,
-    chat_ids,
     check_sampling,
     draft_summary,
-    open_decoder,
+    open_writer,
     sampling_of,
 )
 
 if TYPE_CHECKING:
-    from lightmamba.cli.models import Opened
-    from lightmamba.model.tokenizer import Tokenizer
+    from lightmamba.text.model import Model
 
 __all__ = ["add_arguments", "run"]
 
@@ -43,55 +41,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from lightmamba.cli.show import note
+    from lightmamba.cli.show import detail, note, say
     from lightmamba.common.errors import InputError
-    from lightmamba.text import Generation, Speculation, Step, generate
+    from lightmamba.text import Generation, Speculation, Step
 
     if args.system is not None and not args.chat:
         raise InputError("--system is a message of a chat; give --chat too")
     args.prompt = _text(args)
     check_sampling(args)
-    opened, tokenizer, drafter = open_decoder(args)
-    sampling, taken = sampling_of(args, opened.generation_config)
-    engine, prompt = opened.model, _prompt(args, opened, tokenizer)
-    report = Speculation()
-    coming = generate(
-        engine, prompt, max_tokens=args.max_tokens, sampling=sampling,
-        stop_ids=opened.stop_ids, stop_strings=args.stop,
-        tokenizer=tokenizer, drafter=drafter and drafter(), report=report,
+    model, decoder, drafter = open_writer(args)
+    sampling, taken = sampling_of(args, model.quantized.generation_config)
+    prompt, report = _prompt(args, model), Speculation()
+    coming = model.steps(
+        prompt, decoder, max_tokens=args.max_tokens, sampling=sampling, stop_strings=args.stop,
+        drafter=drafter and drafter(), report=report,
     )  # fmt: skip
     steps: list[Step] = []
     start = first = time.perf_counter()
-    if not args.json and not args.chat:
-        print(args.prompt, end="", flush=True)
+    if not args.chat:
+        say(args.prompt, end="")
     for step in coming:
         if not steps:
             first = time.perf_counter()
             log.info("prompt of %d tokens: %.2f s", len(prompt), first - start)
         steps.append(step)
-        if not args.json:
-            print(step.text, end="", flush=True)
+        say(step.text, end="")
     end = time.perf_counter()
     out = Generation.from_steps(steps)
     # The first token is drawn from the prompt's logits, so its time is the prompt's.
     rates = len(prompt) / (first - start), (len(steps) - 1) / (end - first)
-    if not args.json:
-        print(flush=True)
-        why = {
-            "length": "--max-tokens", "stop": "a stop string", "eos": "the end of the text",
-            "context": "the build's memory",
-        }  # fmt: skip
-        ended = why.get(out.finish_reason or "", "")
-        read, made = _speed(len(prompt), rates[0]), _speed(len(steps), rates[1])
-        note(f"prompt: {read}; generated: {made}; ended by {ended}")
-        if args.speculate is not None:
-            note(draft_summary(report))
-        if taken:
-            values = ", ".join(f"{name} {getattr(sampling, name):g}" for name in taken)
-            note(f"from the model's generation config: {values}")
+    say()
+    why = {
+        "length": "--max-tokens", "stop": "a stop string", "eos": "the end of the text",
+        "context": "the build's memory",
+    }  # fmt: skip
+    ended = why.get(out.finish_reason or "", "")
+    read, made = _speed(len(prompt), rates[0]), _speed(len(steps), rates[1])
+    detail(f"prompt: {read}; generated: {made}; ended by {ended}")
+    if args.speculate is not None:
+        detail(draft_summary(report))
+    if taken:
+        values = ", ".join(f"{name} {getattr(sampling, name):g}" for name in taken)
+        detail(f"from the model's generation config: {values}")
     if out.finish_reason == "context":
         note(
-            f"the build has memory for {engine.context_length:,} tokens of a text; for "
+            f"the build has memory for {decoder.context_length:,} tokens of a text; for "
             f"{args.max_tokens} after this prompt, compile with "
             f"--context {len(prompt) + args.max_tokens - 1}"
         )
@@ -108,7 +102,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.speculate is not None:
         result["speculation"] = asdict(report)
     if args.device != "engine":
-        result["cycles_per_token"] = engine.cycles / engine.tokens
+        result["cycles_per_token"] = decoder.cycles / decoder.tokens
     return result
 
 
@@ -130,10 +124,9 @@ def _text(args: argparse.Namespace) -> str:
     return str(args.prompt)
 
 
-def _prompt(args: argparse.Namespace, opened: "Opened", tokenizer: "Tokenizer") -> Any:
+def _prompt(args: argparse.Namespace, model: "Model") -> Any:
     """Ids of the prompt, or of the chat that it begins."""
     if not args.chat:
-        return tokenizer.encode(args.prompt)
+        return model.tokenizer.encode(args.prompt)
     messages = [] if args.system is None else [{"role": "system", "content": args.system}]
-    messages.append({"role": "user", "content": args.prompt})
-    return chat_ids(opened, tokenizer, messages, args.file)
+    return model.chat_ids([*messages, {"role": "user", "content": args.prompt}])

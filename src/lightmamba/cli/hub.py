@@ -3,7 +3,8 @@
 from importlib import metadata
 from pathlib import Path
 
-from lightmamba.cli.models import SUFFIXES, bundled_file
+from lightmamba.cli.models import SUFFIXES
+from lightmamba.model.data import bundled_file
 
 __all__ = ["CACHE", "RECIPE", "quantized_file"]
 

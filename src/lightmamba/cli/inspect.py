@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from lightmamba.cli.models import bundled_checkpoint, bundled_file
+from lightmamba.model.data import bundled_checkpoint, bundled_file
 
 __all__ = ["add_arguments", "run"]
 
@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.models import is_file
-    from lightmamba.cli.outputs import check_output
     from lightmamba.common.errors import InputError
+    from lightmamba.common.files import check_output
     from lightmamba.hardware.machine.artifact import MANIFEST
 
     if args.layer is not None and not args.plot:
@@ -68,28 +68,25 @@ def _save_tokenizer(args: argparse.Namespace) -> None:
     """Write tokenizer.json and tokenizer_config.json of a quantized file or build."""
     import json
 
-    from lightmamba.cli.models import is_file, tokenizer_of
-    from lightmamba.cli.outputs import check_output
+    from lightmamba.cli.models import is_file
+    from lightmamba.cli.show import say
     from lightmamba.common.errors import InputError
-    from lightmamba.hardware.compiler import open_model
-    from lightmamba.hardware.machine.artifact import MANIFEST, Artifact
-    from lightmamba.model.qmodel import load
+    from lightmamba.common.files import check_output
+    from lightmamba.hardware.machine.artifact import MANIFEST
     from lightmamba.text.chat import tokenizer_config
+    from lightmamba.text.model import Model
 
     path, folder = Path(args.model), args.save_tokenizer
-    if (path / MANIFEST).is_file():
-        model = open_model(Artifact.read(path))
-    elif is_file(args.model):
-        model = load(path)
-    else:
+    if not ((path / MANIFEST).is_file() or is_file(args.model)):
         raise InputError(
             f"--save-tokenizer is for a quantized file or a build; transformers reads the "
             f"tokenizer of the checkpoint {args.model} where it is"
         )
-    tokenizer = tokenizer_of(model.tokenizer, model.valid_vocab, args.model)
-    config = tokenizer_config(model.special_ids, model.chat_template, tokenizer)
+    model = Model.read(path)
+    quantized = model.quantized
+    config = tokenizer_config(quantized.special_ids, quantized.chat_template, model.tokenizer)
     contents = {
-        "tokenizer.json": model.tokenizer or b"",
+        "tokenizer.json": quantized.tokenizer or b"",
         "tokenizer_config.json": f"{json.dumps(config, indent=2)}\n".encode(),
     }
     if folder.exists() and not folder.is_dir():
@@ -101,8 +98,7 @@ def _save_tokenizer(args: argparse.Namespace) -> None:
         check_output(folder / name, force=args.force)
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    if not args.json:
-        print(folder)
+    say(folder)
 
 
 def _build(args: argparse.Namespace) -> dict[str, Any]:
@@ -122,17 +118,16 @@ def _build(args: argparse.Namespace) -> dict[str, Any]:
         "model": dict(artifact.model),
         "files": {name: asdict(stored) for name, stored in artifact.files.items()},
     }
-    if not args.json:
-        fields(f"build parameters, target {artifact.target.name}", result["arch"])
-        rows = [(r.name, r.channel, f"{r.address:#x}", r.bytes) for r in artifact.regions]
-        table("memory", ("region", "channel", "address", "bytes"), rows)
-        console_line = f"{len(artifact.files)} files, all hashes verified"
-        fields("program and files", {"instructions": result["instructions"], "": console_line})
+    fields(f"build parameters, target {artifact.target.name}", result["arch"])
+    rows = [(r.name, r.channel, f"{r.address:#x}", r.bytes) for r in artifact.regions]
+    table("memory", ("region", "channel", "address", "bytes"), rows)
+    console_line = f"{len(artifact.files)} files, all hashes verified"
+    fields("program and files", {"instructions": result["instructions"], "": console_line})
     return result
 
 
 def _file(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.show import fields, table
+    from lightmamba.cli.show import fields, say, table
     from lightmamba.model.qmodel import fingerprint, load
 
     sha256 = fingerprint(Path(args.model), again=True)
@@ -150,26 +145,25 @@ def _file(args: argparse.Namespace) -> dict[str, Any]:
         "layers": [asdict(cast(Any, layer.mixer).exponents) for layer in model.layers],
         "origin": model.origin,
     }
-    if not args.json:
-        fields("hash of all contents, verified", {"sha256": sha256})
-        _shape(result["config"])
-        exceptions = result["formats"].get("exceptions", ())
-        fields("formats", {k: v for k, v in result["formats"].items() if k != "exceptions"})
-        if exceptions:
-            table("exceptions", tuple(exceptions[0]), [tuple(e.values()) for e in exceptions])
-        parts = model.bytes_per_token()
-        fields("bytes read and written per token", {**parts, "total": sum(parts.values())})
-        for kind in model.config.kinds:
-            same = [
-                values for values, sizes in zip(result["layers"], model.config.layers, strict=True)
-                if sizes.kind == kind
-            ]  # fmt: skip
-            rows = [(name, " ".join(str(layer[name]) for layer in same)) for name in same[0]]
-            title = f"static exponents of {kind} layers (value = q * 2**exponent)"
-            table(title, ("", "layer by layer"), rows)
-        errors = sorted(model.origin.get("errors", {}).items(), key=lambda item: -item[1])
-        table("relative squared error of the outputs", ("tensor", "error"), errors)
-        print(model.origin.get("recipe", ""), end="")
+    fields("hash of all contents, verified", {"sha256": sha256})
+    _shape(result["config"])
+    exceptions = result["formats"].get("exceptions", ())
+    fields("formats", {k: v for k, v in result["formats"].items() if k != "exceptions"})
+    if exceptions:
+        table("exceptions", tuple(exceptions[0]), [tuple(e.values()) for e in exceptions])
+    parts = model.bytes_per_token()
+    fields("bytes read and written per token", {**parts, "total": sum(parts.values())})
+    for kind in model.config.kinds:
+        same = [
+            values for values, sizes in zip(result["layers"], model.config.layers, strict=True)
+            if sizes.kind == kind
+        ]  # fmt: skip
+        rows = [(name, " ".join(str(layer[name]) for layer in same)) for name in same[0]]
+        title = f"static exponents of {kind} layers (value = q * 2**exponent)"
+        table(title, ("", "layer by layer"), rows)
+    errors = sorted(model.origin.get("errors", {}).items(), key=lambda item: -item[1])
+    table("relative squared error of the outputs", ("tensor", "error"), errors)
+    say(model.origin.get("recipe", ""), end="")
     return result
 
 
@@ -190,7 +184,7 @@ def _shape(config: dict[str, Any]) -> None:
 def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from lightmamba.cli.show import fields
+    from lightmamba.cli.show import fields, say
     from lightmamba.common.errors import InputError
     from lightmamba.model.checkpoint import load_checkpoint
 
@@ -209,14 +203,13 @@ def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"--layer must be 0 to {layers - 1}, not {args.layer}")
     if args.plot:
         result |= _plot(args, checkpoint)
-    if not args.json:
-        _shape(result["config"])
-        flat = {k: v for k, v in result.items() if not isinstance(v, dict | list)}
-        fields("checkpoint", {**flat, **checkpoint.source.hashes})
-        if args.plot:
-            title = "largest activation over the rms of the channels' maxima, worst layer"
-            fields(title, result["peaks"])
-            print(args.plot)
+    _shape(result["config"])
+    flat = {k: v for k, v in result.items() if not isinstance(v, dict | list)}
+    fields("checkpoint", {**flat, **checkpoint.source.hashes})
+    if args.plot:
+        title = "largest activation over the rms of the channels' maxima, worst layer"
+        fields(title, result["peaks"])
+        say(args.plot)
     return result
 
 

@@ -194,7 +194,7 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
     """Run the verb, as loudly as it was asked to."""
     from lightmamba.cli.show import verbosity
 
-    with verbosity(quiet=args.quiet, verbose=args.verbose):
+    with verbosity(quiet=args.quiet, verbose=args.verbose, json=args.json):
         result: dict[str, Any] = _module(args.verb).run(args)
     return result
 

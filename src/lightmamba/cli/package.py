@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.show import fields, working
+    from lightmamba.cli.show import fields, say, working
     from lightmamba.device.package import Board, check_output, write_package
     from lightmamba.hardware.machine.artifact import Artifact
 
@@ -37,10 +37,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "seconds": time.perf_counter() - start,
         "exit_status": 0 if passed else 1,
     }
-    if not args.json:
-        shown = {"board": board.about, "files": len(found.files), "seconds": result["seconds"]}
-        fields("packaged", shown, on_stderr=True)
-        checks = {name: "passed" if ok else "FAILED" for name, ok in found.checks.items()}
-        fields("checks", checks, on_stderr=True)
-        print(args.output)
+    shown = {"board": board.about, "files": len(found.files), "seconds": result["seconds"]}
+    fields("packaged", shown, on_stderr=True)
+    checks = {name: "passed" if ok else "FAILED" for name, ok in found.checks.items()}
+    fields("checks", checks, on_stderr=True)
+    say(args.output)
     return result

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.show import fields, working
+    from lightmamba.cli.show import fields, say, working
     from lightmamba.device.package import program
 
     start = time.perf_counter()
@@ -28,8 +28,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "flash": args.flash,
         "seconds": time.perf_counter() - start,
     }
-    if not args.json:
-        shown = {name: result[name] for name in ("bytes", "flash", "seconds")}
-        fields("programmed", shown, on_stderr=True)
-        print(file)
+    shown = {name: result[name] for name in ("bytes", "flash", "seconds")}
+    fields("programmed", shown, on_stderr=True)
+    say(file)
     return result

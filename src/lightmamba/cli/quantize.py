@@ -3,12 +3,11 @@
 import argparse
 import os
 import resource
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from lightmamba.cli.models import bundled_checkpoint
+from lightmamba.model.data import bundled_checkpoint
 
 __all__ = ["add_arguments", "resumes", "run"]
 
@@ -54,40 +53,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    _check(args)
+    from lightmamba.common.errors import InputError
+    from lightmamba.common.files import check_output
 
+    check_output(args.output, force=args.force)
+    if not 0 <= args.seed < 1 << 63:
+        raise InputError(f"--seed must be from 0 to 2**63 - 1, not {args.seed}; try 0")
     # Threads that wait in a loop slow each other down twentyfold where others use the cores too.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    import torch
 
-    from lightmamba.cli.show import fields, note, progress, span
-    from lightmamba.model.checkpoint import open_checkpoint
-    from lightmamba.quantization import Calibration, FileRun, Recipe
+    from lightmamba.cli.show import detail, fields, progress, say, span
+    from lightmamba.facade import quantization_of
+    from lightmamba.quantization import Calibration
     from lightmamba.quantization.plan import choose_device, flops_per_second
 
     start = time.perf_counter()
-    torch.set_num_threads(args.threads)
     device = choose_device(args.torch_device)
-    recipe = Recipe.load(args.recipe)
-    calibration = Calibration(args.calibration, args.calibration_ids, args.sequences, args.seqlen)
-    checkpoint = open_checkpoint(args.checkpoint, revision=args.revision, tokenizer=args.tokenizer)
-    ids, kind = calibration.tokens(checkpoint, args.seed)
-    job = FileRun(checkpoint, recipe, ids, kind, args.output, args.seed, args.threads, str(device))
+    job = quantization_of(
+        args.checkpoint, args.output, recipe=args.recipe, seed=args.seed, revision=args.revision,
+        calibration=Calibration(
+            args.calibration, args.calibration_ids, args.sequences, args.seqlen
+        ),
+        tokenizer=args.tokenizer, threads=args.threads, device=str(device),
+    )  # fmt: skip
+    recipe, kind = job.recipe, job.kind
     plan, resumed = job.plan, job.resumed
     plan.check(args.output.parent)
     expected = plan.seconds(flops_per_second(device))
-    if not args.json:
-        fields(f"plan: {recipe.name}", {
-            "layers": checkpoint.config.n_layer,
-            "calibration": f"{plan.tokens:,} tokens ({plan.sequences} x {plan.seqlen}), {kind}",
-            "float device": str(device),
-            "memory": f"about {plan.memory / 1e9:.1f} GB",
-            "journal": f"{job.folder}, about {sum(plan.disk.values()) / 1e9:.1f} GB"
-            + (", resuming" if resumed else ""),
-            "time": f"about {span(expected)}" + (" in total" if resumed else ""),
-        }, on_stderr=True)  # fmt: skip
-        for warning in plan.warnings():
-            note(f"warning: {warning}")
+    fields(f"plan: {recipe.name}", {
+        "layers": job.checkpoint.config.n_layer,
+        "calibration": f"{plan.tokens:,} tokens ({plan.sequences} x {plan.seqlen}), {kind}",
+        "float device": str(device),
+        "memory": f"about {plan.memory / 1e9:.1f} GB",
+        "journal": f"{job.folder}, about {sum(plan.disk.values()) / 1e9:.1f} GB"
+        + (", resuming" if resumed else ""),
+        "time": f"about {span(expected)}" + (" in total" if resumed else ""),
+    }, on_stderr=True)  # fmt: skip
+    for warning in plan.warnings():
+        detail(f"warning: {warning}")
     with progress(f"quantizing by {recipe.name}") as bar:
         origin = job.run(force=args.force, progress=lambda _, done, total: bar(done, total))
     errors = origin["errors"]
@@ -102,40 +105,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "warnings": plan.warnings(),
         "plan": {"memory_bytes": plan.memory, "seconds": expected, "tokens": plan.tokens},
     }
-    if not args.json:
-        worst = max(errors, key=errors.get)
-        shown = {k: v for k, v in result.items() if k not in ("plan", "warnings", "resumed")}
-        shown |= {"least exact tensor": f"{worst} ({errors[worst]:.3g})"}
-        fields("quantized", shown, on_stderr=True)
-        print(args.output)
+    worst = max(errors, key=errors.get)
+    shown = {k: v for k, v in result.items() if k not in ("plan", "warnings", "resumed")}
+    shown |= {"least exact tensor": f"{worst} ({errors[worst]:.3g})"}
+    fields("quantized", shown, on_stderr=True)
+    say(args.output)
     return result
 
 
 def resumes(args: argparse.Namespace) -> str | None:
     """Where an interrupted run goes on from."""
     return f"{args.output}.journal"
-
-
-def _check(args: argparse.Namespace) -> None:
-    """Refuse bad arguments before the work, not after it."""
-    from lightmamba.common.errors import InputError
-
-    output: Path = args.output
-    if output.is_dir():
-        example = output / "m.safetensors"
-        raise InputError(f"{output} is a folder; give the name of a file, such as {example}")
-    if output.exists() and not args.force:
-        raise InputError(f"{output} exists; give another name, or --force to replace it")
-    if not output.parent.is_dir():
-        raise InputError(
-            f"there is no folder {output.parent} to write {output.name} into; "
-            f"make it, or give another place"
-        )
-    try:
-        tempfile.TemporaryFile(dir=output.parent).close()
-    except OSError as error:
-        raise InputError(
-            f"cannot write into {output.parent}: {error.strerror}; give another place"
-        ) from error
-    if not 0 <= args.seed < 1 << 63:
-        raise InputError(f"--seed must be from 0 to 2**63 - 1, not {args.seed}; try 0")

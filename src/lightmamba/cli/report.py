@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightmamba.cli.models import bundled_file
+from lightmamba.model.data import bundled_file
 
 if TYPE_CHECKING:
     from lightmamba.device.sim import Simulation
@@ -45,9 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import replace
 
-    from lightmamba.cli.outputs import check_output
-    from lightmamba.cli.show import fields, working
+    from lightmamba.cli.show import fields, say, working
     from lightmamba.common.errors import InputError
+    from lightmamba.common.files import check_output
     from lightmamba.hardware.estimate import estimate
     from lightmamba.study.report import Report, missing, paper, render
     from lightmamba.study.report.read import read_results
@@ -77,10 +77,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "tokens_per_second": report.estimate.tokens_per_second,
         "simulated_tokens_per_second": simulation and simulation.tokens_per_second,
     }
-    if not args.json:
-        shown = {**result, "missing": ", ".join(lacking) or "nothing"}
-        fields("report", shown, on_stderr=True)
-        print(args.output)
+    shown = {**result, "missing": ", ".join(lacking) or "nothing"}
+    fields("report", shown, on_stderr=True)
+    say(args.output)
     if simulation is not None and not simulation.matches_engine:
         print(f"hardware and engine differ: {simulation.difference}", file=sys.stderr)
         result["exit_status"] = 1
@@ -117,30 +116,21 @@ def _subject(args: argparse.Namespace) -> "Subject":
 
 def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
     """Simulate some tokens on a build, or on one made for them."""
-    from lightmamba.cli.models import open_sizes
-    from lightmamba.cli.show import progress, working
-    from lightmamba.device.sim import open_twin, simulate
-    from lightmamba.hardware.compiler import build
+    from lightmamba.cli.models import open_or_draw
+    from lightmamba.cli.show import working
+    from lightmamba.cli.simulate import simulated
+    from lightmamba.device.sim import open_twin
+    from lightmamba.facade import compile
     from lightmamba.hardware.machine.artifact import MANIFEST
-    from lightmamba.model.qmodel import load
-    from lightmamba.model.qmodel.synthetic import random_model
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(args.model)
         with working("building the accelerator and its simulator (minutes, the first time)"):
             if not (path / MANIFEST).is_file():
-                config, formats, source = open_sizes(args.model, args.format)
-                model = load(source) if source else random_model(config, formats, 0, lazy=True)
-                path = Path(folder) / "build"
-                build(model, subject.target, path, order=subject.order, source=source)
+                model, path = open_or_draw(args.model, args.format), Path(folder) / "build"
+                compile(model, subject.target, path, verilog=False)
             opened = open_twin(path, cache=args.cache)
-        with progress("simulating tokens") as bar:
-            found = simulate(opened, [0], args.simulate, watch=True, progress=bar)
-        if found.matches_engine:
-            with working("simulating chained tokens"):
-                found = found.with_chain(opened.device, args.simulate)
-        opened.device.simulator.close()
-    return found
+        return simulated(opened, [0], args.simulate, chain=args.simulate, watch=True)[0]
 
 
 def _outliers(args: argparse.Namespace) -> "Outliers":
@@ -149,13 +139,12 @@ def _outliers(args: argparse.Namespace) -> "Outliers":
 
     from lightmamba.cli.show import working
     from lightmamba.model.checkpoint import load_checkpoint
-    from lightmamba.model.data import demo_checkpoint
+    from lightmamba.model.data import bundled_checkpoint
     from lightmamba.study.report.measure import measure_outliers
 
     torch.set_num_threads(args.threads)
-    bundled = args.checkpoint == "bundled" and not Path(args.checkpoint).exists()
-    source = str(demo_checkpoint()) if bundled else args.checkpoint
-    name = "the bundled checkpoint" if bundled else Path(args.checkpoint).name
+    source = bundled_checkpoint(args.checkpoint)
+    name = Path(source).name if source == args.checkpoint else "the bundled checkpoint"
     with working("ranges of the checkpoint before and after rotation"):
         return measure_outliers(load_checkpoint(source), name)
 

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.devices import open_device
-    from lightmamba.cli.show import note, working
+    from lightmamba.cli.show import detail, say, working
     from lightmamba.device.boards.selftest import expected, self_test, steps_of
     from lightmamba.hardware.machine.artifact import Artifact
 
@@ -33,8 +33,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with working("testing"):
         for step in self_test(device, artifact, wanted):
             steps.append(step)
-            if not args.json:
-                note(f"{step.name}: {'passed' if step.passed else step.problem}")
+            detail(f"{step.name}: {'passed' if step.passed else step.problem}")
     passed = len(steps) == len(names) and all(step.passed for step in steps)
     result: dict[str, Any] = {
         "device": args.device,
@@ -44,10 +43,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
     if not passed:
         result["exit_status"] = 1
-    if not args.json:
-        for name in names[len(steps) :]:
-            note(f"{name}: not run")
-        print(f"self-test on {args.device}: {'passed' if passed else 'failed'}")
+    for name in names[len(steps) :]:
+        detail(f"{name}: not run")
+    say(f"self-test on {args.device}: {'passed' if passed else 'failed'}")
     return result
 
 

@@ -56,8 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.devices import check_device_flags
     from lightmamba.cli.hub import quantized_file
-    from lightmamba.cli.models import bundled_file
-    from lightmamba.cli.show import access_log, note, working
+    from lightmamba.cli.show import access_log, note, say, working
     from lightmamba.common.errors import InputError
     from lightmamba.device.host.devices import parse_options
     from lightmamba.serve.settings import Settings, read_key
@@ -86,8 +85,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     def ready(url: str) -> None:
         found["url"], found["model"] = url, served.name
         note(f"{served.name} on {args.device} at {url}; stop with Ctrl+C")
-        if not args.json:
-            print(url, flush=True)
+        say(url)
 
     with bound(settings) as sock:
         path = Path(quantized_file(args.file, args.threads, args.device))
@@ -96,8 +94,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             served = open_served(
                 path, device=args.device, options=parse_options(args.device_option),
                 threads=args.threads, slots=args.slots, name=name,
-                memory=args.memory_mb << 20,
-                speculate=None if args.speculate is None else bundled_file(args.speculate),
+                memory=args.memory_mb << 20, speculate=args.speculate,
             )  # fmt: skip
         start = time.monotonic()
         with access_log():

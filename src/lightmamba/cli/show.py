@@ -25,10 +25,13 @@ from rich.text import Text
 
 __all__ = [
     "access_log",
+    "detail",
     "fields",
     "figure",
     "note",
     "progress",
+    "say",
+    "shares",
     "span",
     "speed",
     "table",
@@ -72,14 +75,15 @@ def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 @contextmanager
-def verbosity(*, quiet: bool, verbose: bool) -> Iterator[None]:
+def verbosity(*, quiet: bool, verbose: bool, json: bool = False) -> Iterator[None]:
     """While the block runs, leave out notes and progress, or print the program's log too.
 
-    Warnings become notes of one line.
+    Warnings become notes of one line. With ``json`` a program reads the result, so that tables,
+    :func:`say` and :func:`detail` print nothing.
     """
     handler, ours = _Log(), logging.getLogger("lightmamba")
     level = ours.level
-    _notes.quiet = quiet
+    _notes.quiet, _results.quiet = quiet, json
     if verbose:
         ours.addHandler(handler)
         ours.setLevel(logging.INFO)
@@ -92,7 +96,7 @@ def verbosity(*, quiet: bool, verbose: bool) -> Iterator[None]:
             warnings.showwarning = _warn
             yield
     finally:
-        _notes.quiet = False
+        _notes.quiet = _results.quiet = False
         ours.removeHandler(handler)
         ours.setLevel(level)
 
@@ -121,6 +125,18 @@ def access_log() -> Iterator[None]:
 def note(text: str) -> None:
     """Print a sentence on stderr, next to the result; only a terminal breaks its lines."""
     _notes.print(text, markup=False, soft_wrap=True)
+
+
+def detail(text: str) -> None:
+    """Print a note that is also in the result as JSON."""
+    if not _results.quiet:
+        note(text)
+
+
+def say(text: object = "", end: str = "\n") -> None:
+    """Print a part of the result on stdout at once."""
+    if not _results.quiet:
+        print(text, end=end, flush=True)
 
 
 @contextmanager
@@ -205,6 +221,8 @@ def table(
     on_stderr
         Print it on stderr, as a table that is not the verb's result.
     """
+    if _results.quiet:
+        return
     out = (_notes if on_stderr else _results).fitted()
     lines = [list(header), *([figure(cell) for cell in row] for row in rows)]
     columns = list(zip(*lines, strict=True))

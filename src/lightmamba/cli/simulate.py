@@ -4,11 +4,14 @@ import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightmamba.cli.results import add_results, check_results, keep_result
 
-__all__ = ["add_arguments", "run"]
+if TYPE_CHECKING:
+    from lightmamba.device.sim import Opened, Simulation
+
+__all__ = ["add_arguments", "run", "simulated"]
 
 MOST_CHAINED = 1 << 31  # two chains are run, the longer one of twice as many tokens, in 32 bits
 
@@ -43,10 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.models import prompt_ids
-    from lightmamba.cli.outputs import check_output
-    from lightmamba.cli.show import fields, progress, shares, table, working
+    from lightmamba.cli.show import fields, say, shares, table, working
     from lightmamba.common.errors import InputError
-    from lightmamba.device.sim import check_room, open_twin, simulate
+    from lightmamba.common.files import check_output
+    from lightmamba.device.sim import check_room, open_twin
     from lightmamba.hardware.machine.artifact import Artifact
     from lightmamba.model.tokenizer import Tokenizer
 
@@ -78,14 +81,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     ids = prompt_ids(args.prompt, args.prompt_ids, tokenizer, opened.twin.engine.valid_vocab)
     total = len(ids) + args.max_tokens - 1
     check_room(artifact, total, args.chain)
-    start = time.perf_counter()
-    with progress("simulating tokens") as bar:
-        found = simulate(opened, ids, total, watch=args.results is not None, progress=bar)
-    seconds = time.perf_counter() - start
-    if args.chain and found.matches_engine:
-        with working("simulating chained tokens"):
-            found = found.with_chain(opened.device, args.chain)
-    opened.device.simulator.close()
+    watch = args.results is not None
+    found, seconds = simulated(opened, ids, total, chain=args.chain, watch=watch)
     found = replace(found, memory_stalls=args.stalls)
     result: dict[str, Any] = found.to_dict() | {
         "simulated_cycles_per_second": found.cycles / seconds,
@@ -98,20 +95,40 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         result["memory_trace"] = {channel: str(file) for channel, file in traces.items()}
     if not found.matches_engine:
         result["exit_status"] = 1
-    if not args.json:
-        if found.stalls:
-            table(f"{found.cycles:,} cycles of {found.tokens} tokens", ("", "cycles", "%"),
-                  shares(found.stalls, found.cycles))  # fmt: skip
-        shown = {k: result[k] for k in ("cycles_per_token", "simulated_cycles_per_second")}
-        fields("simulated", shown)
-        if tokenizer is not None:
-            print(tokenizer.decode(found.token_ids))
-        else:
-            print(*found.token_ids)
-        verdict = "every intermediate value of every token equals the engine's"
-        failed = found.difference
-        print(verdict if failed is None else f"hardware and engine differ: {failed}")
+    if found.stalls:
+        table(f"{found.cycles:,} cycles of {found.tokens} tokens", ("", "cycles", "%"),
+              shares(found.stalls, found.cycles))  # fmt: skip
+    shown = {k: result[k] for k in ("cycles_per_token", "simulated_cycles_per_second")}
+    fields("simulated", shown)
+    made = found.token_ids
+    say(" ".join(map(str, made)) if tokenizer is None else tokenizer.decode(made))
+    verdict = "every intermediate value of every token equals the engine's"
+    failed = found.difference
+    say(verdict if failed is None else f"hardware and engine differ: {failed}")
     return result
+
+
+def simulated(
+    opened: "Opened", ids: list[int], total: int, *, chain: int = 0, watch: bool = False
+) -> "tuple[Simulation, float]":
+    """Simulate tokens, then a chain of others if they match, and close the simulator.
+
+    Returns
+    -------
+    The result, and the seconds that the first ones took.
+    """
+    from lightmamba.cli.show import progress, working
+    from lightmamba.device.sim import simulate
+
+    start = time.perf_counter()
+    with progress("simulating tokens") as bar:
+        found = simulate(opened, ids, total, watch=watch, progress=bar)
+    seconds = time.perf_counter() - start
+    if chain and found.matches_engine:
+        with working("simulating chained tokens"):
+            found = found.with_chain(opened.device, chain)
+    opened.device.simulator.close()
+    return found, seconds
 
 
 def _traces(file: Path, build: Path) -> dict[str, Path]:

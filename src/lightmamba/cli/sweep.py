@@ -62,7 +62,7 @@ def resumes(args: argparse.Namespace) -> str | None:
 
 
 def _sweep(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.show import note, progress
+    from lightmamba.cli.show import detail, progress
     from lightmamba.common.errors import InputError
     from lightmamba.study.sweep import sweep
 
@@ -72,8 +72,7 @@ def _sweep(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError("give a folder for the results, such as -o sweep")
 
     def tell(record: "Record") -> None:
-        if not args.json:
-            note(_line(record))
+        detail(_line(record))
 
     with progress("sweeping") as bar:
         found = sweep(
@@ -121,7 +120,7 @@ def _line(record: "Record") -> str:
 def _shown(args: argparse.Namespace, folder: Path, records: "Sequence[Record]") -> dict[str, Any]:
     import msgspec
 
-    from lightmamba.cli.show import note, table
+    from lightmamba.cli.show import detail, say, table
     from lightmamba.study.sweep import is_done, markdown, table_of
     from lightmamba.study.sweep.table import by_measure, sentence
 
@@ -130,15 +129,14 @@ def _shown(args: argparse.Namespace, folder: Path, records: "Sequence[Record]") 
     without = [record for record in records if {"error", "refused"} & set(record.values)]
     codes = {record.made["code"] for record in records}
     (folder / "table.md").write_text(markdown(found, without), encoding="utf-8")
-    if not args.json:
-        for name, part in by_measure(records).items():
-            header = ("model", "recipe", *part.columns)
-            table(name, header, part.lines(), on_stderr=args.output is not None)
-        for record in without:
-            note(sentence(record))
-        if len(codes) > 1:
-            note(f"these results come from {len(codes)} versions of the code")
-        print(folder / "table.md")
+    for name, part in by_measure(records).items():
+        header = ("model", "recipe", *part.columns)
+        table(name, header, part.lines(), on_stderr=args.output is not None)
+    for record in without:
+        detail(sentence(record))
+    if len(codes) > 1:
+        detail(f"these results come from {len(codes)} versions of the code")
+    say(folder / "table.md")
     return {
         "output": str(folder),
         "table": str(folder / "table.md"),
@@ -161,16 +159,15 @@ def _compare(
     found = compared(before, after)
     if not found:
         raise InputError(f"{args.plan} and {args.compare} have no figure in common")
-    if not args.json:
-        rows = [
-            (f"{d.model}, {d.recipe}, {d.column}", d.before, d.after, d.after - d.before, d.error,
-             "same" if d.same_inputs else "other")
-            for d in found
-        ]  # fmt: skip
-        table(
-            f"{args.plan} and {args.compare}",
-            ("", "before", "after", "change", "±", "inputs"),
-            rows,
-        )
+    rows = [
+        (f"{d.model}, {d.recipe}, {d.column}", d.before, d.after, d.after - d.before, d.error,
+         "same" if d.same_inputs else "other")
+        for d in found
+    ]  # fmt: skip
+    table(
+        f"{args.plan} and {args.compare}",
+        ("", "before", "after", "change", "±", "inputs"),
+        rows,
+    )
     return {"before": str(args.plan), "after": str(args.compare),
             "differences": [asdict(d) for d in found]}  # fmt: skip

@@ -63,10 +63,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     digest = sha256(verilog.encode()).hexdigest()
     of = {"target": artifact.target.name, "flow": args.flow, "Verilog": digest}
     keep_result(args.results, "synthesis", of, result, "synthesized")
-    if not args.json:
-        device = artifact.target.resources if args.flow == "xcup" else None
-        # Shares are of a device whose LUTs are those that were counted.
-        _show(result, device if device is None or device.lut_scale == 1 else None)
+    device = artifact.target.resources if args.flow == "xcup" else None
+    # Shares are of a device whose LUTs are those that were counted.
+    _show(result, device if device is None or device.lut_scale == 1 else None)
     return result
 
 
@@ -95,7 +94,7 @@ def _placed(args: argparse.Namespace, verilog: str) -> dict[str, Any]:
 def _show(result: dict[str, Any], device: "Resources | None") -> None:
     from dataclasses import asdict
 
-    from lightmamba.cli.show import fields, table
+    from lightmamba.cli.show import fields, say, table
 
     rows = [
         (f"{name} x {block['count']}" if block["count"] > 1 else name,
@@ -119,4 +118,4 @@ def _show(result: dict[str, Any], device: "Resources | None") -> None:
          for cell in CELLS],
     )  # fmt: skip
     fields("speed", {key: result[key] for key in ("path_ns", "lut_levels", "fmax_mhz")})
-    print("\n".join(["longest path:", *(f"  {step}" for step in result["path"])]))
+    say("\n".join(["longest path:", *(f"  {step}" for step in result["path"])]))

@@ -21,8 +21,8 @@ from lightmamba.common.errors import InputError
 from lightmamba.common.tools import cache_folder
 
 __all__ = [
-    "SHA256", "Written", "code_hash", "intact", "interrupted", "refuse_gguf", "replace_folder",
-    "sha256_of", "sha256_of_arrays",
+    "SHA256", "Written", "check_output", "code_hash", "intact", "interrupted", "refuse_gguf",
+    "replace_folder", "sha256_of", "sha256_of_arrays",
 ]  # fmt: skip
 
 SHA256 = re.compile(r"[0-9a-f]{64}")  # a hash as it is written
@@ -31,6 +31,31 @@ REMEMBERED = 30 * 24 * 3600  # seconds after which a file is hashed again
 SETTLED = 1.0  # seconds without a change, before which a file's times say too little
 OLD = "old"  # name of a folder that is being replaced, in a hidden folder next to it
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Make sure before the work that a file can be written, and that nothing is lost by it.
+
+    Raises
+    ------
+    InputError
+        If it exists and ``force`` is not given, is a folder, or its folder is missing or closed.
+    """
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError(
+            f"there is no folder {path.parent} for {path.name}; make it, or give another"
+        )
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file, such as {path / 'out'}")
+    if path.exists() and not force:
+        raise InputError(f"{path} exists; give another name, or --force to replace it")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(
+            f"cannot write into {folder}: {error.strerror}; give another place"
+        ) from error
 
 
 def sha256_of(path: Path) -> str:

@@ -164,7 +164,7 @@ def _add_views(app: FastAPI, served: Served, scheduler: Scheduler, metrics: Metr
         status = "ok" if good else "failed" if scheduler.broken else "stopping"
         said = {
             "status": status, "model": served.name, "device": served.backend.device,
-            "chat": served.chat_template is not None, "slots": served.backend.slots,
+            "chat": served.model.quantized.chat_template is not None, "slots": served.backend.slots,
             "running": scheduler.running, "waiting": scheduler.waiting,
         }  # fmt: skip
         return JsonResponse(said, 200 if good else 503)

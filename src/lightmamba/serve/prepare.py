@@ -16,7 +16,6 @@ from lightmamba.serve.jobs import Job, Session
 from lightmamba.serve.opened import Served
 from lightmamba.serve.schema import ChatRequest, CompletionRequest, Message, Request
 from lightmamba.serve.settings import Settings
-from lightmamba.text.chat import render_chat, special_words
 from lightmamba.text.continuation import Continuation
 from lightmamba.text.defaults import sampling_options
 
@@ -111,16 +110,14 @@ async def rendered(messages: Sequence[Message], served: Served) -> str:
     ApiError, InputError
         If there is no template, or it refuses the messages.
     """
-    if served.chat_template is None:
+    if served.model.quantized.chat_template is None:
         raise ApiError(
             400, f"{served.name} has no chat template, so it is not a chat model; "
             f"use /v1/completions with a prompt", param="messages", code="no_chat_template",
         )  # fmt: skip
-    words = special_words(served.special_ids, served.tokenizer)
-    return await asyncio.to_thread(  # a stranger's code, which may take a second
-        render_chat, served.chat_template, [message.plain for message in messages],
-        special_tokens=words,
-    )  # fmt: skip
+    plain = [message.plain for message in messages]
+    # The template is a stranger's code, which may take a second.
+    return await asyncio.to_thread(served.model.chat_text, plain)
 
 
 def check_model(name: str | None, served: Served) -> None:
@@ -183,7 +180,7 @@ def _asked(
             )  # fmt: skip
     seed = secrets.randbits(32) if request.seed is None else request.seed
     sampling, _ = sampling_options(
-        served.generation_config, seed=seed, temperature=request.temperature,
+        served.model.quantized.generation_config, seed=seed, temperature=request.temperature,
         top_k=request.top_k, top_p=request.top_p, min_p=request.min_p,
         repetition_penalty=request.repetition_penalty,
         frequency_penalty=request.frequency_penalty, presence_penalty=request.presence_penalty,
@@ -217,7 +214,7 @@ def _continuation(
     try:
         return Continuation(
             served.backend, ids, max_tokens=max(1, tokens), sampling=sampling,
-            stop_ids=served.eos_ids, stop_strings=stop, tokenizer=served.tokenizer,
+            stop_ids=served.model.stop_ids, stop_strings=stop, tokenizer=served.tokenizer,
             stream=stream, top=top,
         )  # fmt: skip
     except InputError as error:

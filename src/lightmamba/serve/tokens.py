@@ -76,9 +76,8 @@ async def detokenize(request: DetokenizeRequest, served: Served) -> Response:
 
 def info(served: Served) -> Response:
     """Special tokens and chat template, which a client of the tokenizer needs."""
-    return JsonResponse(
-        tokenizer_config(served.special_ids, served.chat_template, served.tokenizer)
-    )
+    model = served.model.quantized
+    return JsonResponse(tokenizer_config(model.special_ids, model.chat_template, served.tokenizer))
 
 
 def _pieces(ids: list[int], served: Served) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 from lightmamba.common.errors import InputError
 from lightmamba.model.tokenizer import Tokenizer
 
-__all__ = ["render_chat", "special_words", "tokenizer_config"]
+__all__ = ["render_chat", "special_ids", "special_words", "tokenizer_config"]
 
 STEPS = 1_000_000  # of loops and macros: about a second
 CALL = 20  # steps that a call of a macro takes
@@ -64,35 +64,38 @@ def render_chat(
         raise InputError(f"the model's chat template fails: {_line(error)}") from error
 
 
-def special_words(
-    special_ids: Mapping[str, int | list[int]], tokenizer: Tokenizer
-) -> dict[str, str]:
+def special_ids(known: Mapping[str, int | list[int]], name: str) -> tuple[int, ...]:
+    """Ids called "bos", "eos" or "pad"; a text may end in several ways, and a name be unknown."""
+    found = known.get(name, [])
+    return tuple(found) if isinstance(found, list) else (found,)
+
+
+def special_words(known: Mapping[str, int | list[int]], tokenizer: Tokenizer) -> dict[str, str]:
     """Text of ``bos_token``, ``eos_token`` and ``pad_token``, where a model has them.
 
     Parameters
     ----------
-    special_ids
-        By "bos", "eos" and "pad"; of several ids the first counts.
+    known
+        Ids by "bos", "eos" and "pad"; of several ids the first counts.
     tokenizer
         The model's.
     """
     words = {}
     for name in ("bos", "eos", "pad"):
-        found = special_ids.get(name, [])
-        ids = found if isinstance(found, list) else [found]
+        ids = special_ids(known, name)
         if ids and (word := tokenizer.token(ids[0])) is not None:
             words[f"{name}_token"] = word
     return words
 
 
 def tokenizer_config(
-    special_ids: Mapping[str, int | list[int]], chat_template: str | None, tokenizer: Tokenizer
+    known: Mapping[str, int | list[int]], chat_template: str | None, tokenizer: Tokenizer
 ) -> dict[str, Any]:
     """Content of a tokenizer_config.json, which transformers reads next to the tokenizer.json.
 
     Parameters
     ----------
-    special_ids, tokenizer
+    known, tokenizer
         As for :func:`special_words`.
     chat_template
         The checkpoint's, if it has one.
@@ -100,7 +103,7 @@ def tokenizer_config(
     words: dict[str, str | None] = dict.fromkeys(("bos_token", "eos_token", "pad_token"))
     found: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False,
-        **words, **special_words(special_ids, tokenizer),
+        **words, **special_words(known, tokenizer),
     }  # fmt: skip
     return found if chat_template is None else found | {"chat_template": chat_template}
 

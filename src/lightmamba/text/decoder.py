@@ -1,6 +1,5 @@
 """A device as a decoder: what computes logits for :func:`lightmamba.text.generate`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,8 +74,6 @@ class DeviceDecoder:
         With a build loaded.
     model : QuantizedModel
         Sizes and the exponent of the logits.
-    progress
-        Called after every pass with how many tokens were run.
 
     Attributes
     ----------
@@ -88,15 +85,10 @@ class DeviceDecoder:
         Tokens that the build has room for in a sequence; None if it sets no limit.
     """
 
-    def __init__(
-        self,
-        device: Device,
-        model: QuantizedModel,
-        progress: Callable[[int], None] | None = None,
-    ) -> None:
+    def __init__(self, device: Device, model: QuantizedModel) -> None:
         if device.artifact is None:
             raise DeviceError("load a build first")
-        self.device, self.progress, self.model = device, progress, model
+        self.device, self.model = device, model
         self.vocab_size, self.valid_vocab = model.config.vocab_size, model.valid_vocab
         self.logit_exponent = model.logit_exp
         self.undecided = device.artifact.arch.undecided
@@ -183,8 +175,6 @@ class DeviceDecoder:
             self.device.reset()
             raise
         self.tokens += sum(slot.replay + slot.committed for slot in work.slots)
-        if self.progress is not None:
-            self.progress(self.tokens)
         return self.device.wanted_logits()
 
     def _now(self) -> DeviceSequence:

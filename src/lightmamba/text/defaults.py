@@ -6,8 +6,12 @@ from typing import Any
 from lightmamba.common.errors import InputError
 from lightmamba.numerics.sampling_options import SamplingOptions
 
-__all__ = ["sampling_options"]
+__all__ = ["OPTIONS", "sampling_options"]
 
+OPTIONS = (
+    "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "frequency_penalty",
+    "presence_penalty",
+)  # fmt: skip
 KEYS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # of transformers
 GREEDY: Mapping[str, Any] = {"temperature": 0.0}
 

@@ -1,17 +1,19 @@
 """Data that the project ships: six novels, two small trained models, and their quantized files."""
 
 import lzma
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 
 from lightmamba.common.errors import InputError
 
 __all__ = [
-    "SHIPPED", "austen", "demo_checkpoint", "demo_file", "heldout", "hybrid_checkpoint",
-    "hybrid_file", "split_heldout",
+    "BUNDLED", "SHIPPED", "austen", "bundled_checkpoint", "bundled_file", "demo_checkpoint",
+    "demo_file", "heldout", "hybrid_checkpoint", "hybrid_file", "split_heldout",
 ]  # fmt: skip
 
 SHIPPED = "shipped"  # name of the held-out text where a user names a text
+BUNDLED, HYBRID = "bundled", "bundled-hybrid"  # names of the models, where no file has them
 HELDOUT = 0.03  # the last part of a text, by characters, that training may not see
 VALIDATION = 0.005  # the part before it, to watch a run by
 
@@ -52,6 +54,20 @@ def hybrid_checkpoint() -> Path:
 def hybrid_file() -> Path:
     """The bundled hybrid, quantized by the recipe w4a4."""
     return _shipped("hybrid-w4a4.safetensors", "lightmamba quantize")
+
+
+def bundled_file(name: str) -> str:
+    """Path of a quantized file that the package ships, if ``name`` asks for it; else ``name``."""
+    return _own(name, {BUNDLED: demo_file, HYBRID: hybrid_file})
+
+
+def bundled_checkpoint(name: str) -> str:
+    """Folder of a checkpoint that the package ships, if ``name`` asks for it; else ``name``."""
+    return _own(name, {BUNDLED: demo_checkpoint, HYBRID: hybrid_checkpoint})
+
+
+def _own(name: str, shipped: Mapping[str, Callable[[], Path]]) -> str:
+    return str(shipped[name]()) if name in shipped and not Path(name).exists() else name
 
 
 def _shipped(name: str, maker: str) -> Path:

@@ -94,7 +94,6 @@ def test_the_rtl_is_asked_for(run, tmp_path, monkeypatch):
         (("{worded_file}", *IMAGES, "--seed", "1"), "--format and --seed are for shapes"),
         (("demo", *IMAGES, "--format", "w2"), "--format must be one of w4a4, w4a8, w8a8, not w2"),
         (("demo", *IMAGES, "--seed", "-1"), "--seed must be from 0 to 2**63 - 1, not -1; try 0"),
-        (("demo", "--target", "huge"), "there is no target huge; shipped are"),
     ],
 )
 def test_refusals(run, world, tmp_path, words, sentence):

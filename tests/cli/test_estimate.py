@@ -129,11 +129,8 @@ def test_cells_are_those_of_the_device(run):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("none.st",), "there is no file none.st; give a quantized file, or a shape: "),
-        (("{root}",), "is a folder, not a quantized file; make one with: lightmamba"),
         (("{plain_file}",), "activations of 8 bits do not fit multiplier_bits 4; set"),
         (("{worded_file}", "--format", "w8a8"), "--format is for shapes"),
-        (("demo", "--format", "w2"), "--format must be one of w4a4, w4a8, w8a8, not w2"),
         (("demo", "--tokens", "3"), "--tokens 3 on target tiny: tokens must be one of 1, 2, 4, 8"),
     ],
 )

@@ -2,12 +2,8 @@
 
 import json
 import math
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from lightmamba.model.qmodel import load, save
@@ -69,12 +65,6 @@ def test_a_float_model_against_itself(run, world):
     assert found["layers"][0] == {"name": "layer.0.residual", "relative_error": 0, "snr_db": None}
 
 
-def test_bits_per_byte_of_text(run, world):
-    found = run("evaluate", world.worded_file, "--text", world.text, "--json").json
-    bits = found["tokens"] * math.log2(found["perplexity"])
-    assert found["bits_per_byte"] == pytest.approx(bits / world.text.stat().st_size)
-
-
 def test_the_reference_may_lack_the_tokenizer_that_the_file_has(run, world, tmp_path):
     """Then the file knows which ids are padding."""
     write_state_spaces(tmp_path / "bare", WORDED)
@@ -96,15 +86,6 @@ def test_calibration_text_is_refused_or_marked(run, world):
     assert "--allow-overlap" in said.refusal
     allowed = ("--ids", world.calibration, "--allow-overlap", "--json")
     assert run("evaluate", world.plain_file, *allowed).json["calibration_overlap"] > 0.4
-
-
-def test_threads_and_batch_change_no_number(run, world):
-    options = (("--threads", 1, "--batch", 16), ("--threads", 2, "--batch", 3))
-    one, two = (
-        run("evaluate", world.plain_file, "--ids", world.ids, "--window", 64, *o, "--json").json
-        for o in options
-    )
-    assert one == two
 
 
 def test_tasks_from_local_files(run, world, tmp_path):
@@ -143,26 +124,6 @@ def test_the_shipped_text_has_a_name(run, world, tmp_path, monkeypatch):
     assert run(*words, "shipped").json["tokens"] < 20  # a file of this name comes first
 
 
-KILLED = """
-import os, signal, sys
-from lightmamba.cli import main
-from lightmamba.evaluate.journal import Journal
-
-left, write = [int(sys.argv[1])], Journal.add
-
-def killed(journal, record):
-    left[0] -= 1
-    if left[0] == 0:
-        with journal.path.open("ab") as file:
-            file.write(b'{"key":"1a')
-        os.kill(os.getpid(), signal.SIGKILL)
-    write(journal, record)
-
-Journal.add = killed
-main(sys.argv[2:])
-"""
-
-
 @pytest.fixture
 def tasks(tmp_path):
     """Two task files."""
@@ -173,30 +134,6 @@ def tasks(tmp_path):
     (tmp_path / "choices.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "words.jsonl").write_text('{"text": "The cat sat."}\n{"text": "It was night."}\n')
     return ("--task", tmp_path / "choices.jsonl", "--task", tmp_path / "words.jsonl")
-
-
-@pytest.mark.parametrize("against", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_killed_and_gone_on(run, world, tasks, tmp_path, against):
-    """Killed while it writes, three times on the way: the same JSON as of one run."""
-    given = ["evaluate", world.worded_file, "--text", world.text, *tasks, "--window", 128]
-    given += ["--batch", 2, "--threads", 1, "--json"]
-    given += ["--against", world.worded] if against else []
-    whole = run(*given)
-    journal = tmp_path / "j.jsonl"
-    given += ["--journal", journal]
-    sizes = [0]
-    for records in (1, 8, 7):  # seven units of the text, then its last five and one of a task
-        words = [sys.executable, "-c", KILLED, str(records), *map(str, given)]
-        done = subprocess.run(words, capture_output=True, check=False)
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        assert done.stdout == b""
-        sizes.append(len(journal.read_bytes()))
-    assert sizes == sorted(set(sizes))
-    assert "the task choices" in journal.read_text()
-    assert run(*given).out == whole.out
-    finished = journal.read_bytes()
-    assert run(*given).out == whole.out
-    assert journal.read_bytes() == finished
 
 
 def test_a_journal_holds_what_was_found_under_all_that_it_depends_on(run, world, tasks, tmp_path):
@@ -227,14 +164,6 @@ def test_people_get_tables(run, world, tmp_path):
     assert said.err == ""
     for word in ("perplexity", "ratio", "SNR", "layer.1.residual", "words (1 rows)", "acc"):
         assert word in said.out
-
-
-def test_a_handmade_model_from_integers(run, tmp_path):
-    save(random_model(TINY), tmp_path / "m.safetensors")
-    ids = write_ids(tmp_path / "ids.txt", 0, 50, vocab=58)
-    found = run("evaluate", tmp_path / "m.safetensors", "--ids", ids, "--json").json
-    assert np.isfinite(found["perplexity"])
-    assert found["tokens"] == 49
 
 
 def test_what_saturated_is_in_one_order_and_kept_by_a_journal(run, tmp_path):

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from lightmamba.engine import Digests, Engine, first_difference
 from lightmamba.model.data import demo_checkpoint
 from lightmamba.model.qmodel import load
 from tests.serve.running import expected, running, served
@@ -103,20 +102,3 @@ def test_serve(file):
     for n, text in enumerate(found):
         wanted = expected(model, prompt + " fortune" * (n % 3), tokens=24, seed=n, temperature=1.0)
         assert text == wanted.text, n
-
-
-@pytest.mark.parametrize("tokens", [pytest.param(2000, marks=pytest.mark.slow), 50])
-def test_kernels_and_numpy_agree_in_every_digest(file, tokens):
-    model = load(file)
-    ours, theirs = Engine(model, threads=2), Engine(model, compiled=False)
-    a, b, token = ours.empty_state(1), theirs.empty_state(1), 7
-    rng = np.random.default_rng(0)
-    for n in range(tokens):
-        here, there = Digests(keep=True, first=n), Digests(keep=True, first=n)
-        if n % 16 == 0:
-            token = int(rng.integers(model.valid_vocab))
-        logits, a = ours.forward(np.array([[token]]), a, observe=here)
-        _, b = theirs.forward(np.array([[token]]), b, observe=there)
-        assert first_difference(here, there) is None
-        token = int(logits[0, -1].argmax())
-    assert ours.counters == theirs.counters

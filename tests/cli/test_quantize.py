@@ -55,15 +55,6 @@ def test_options_reach_the_quantizer(run, world, tmp_path):
     assert model.origin["calibration"] == {"kind": "text", "sequences": 4, "seqlen": 64}
 
 
-def test_the_same_input_gives_the_same_bytes_and_another_seed_others(run, world, tmp_path):
-    made = []
-    for number, seed in enumerate((0, 0, 1)):
-        file = tmp_path / f"{number}.safetensors"
-        assert run("quantize", world.worded, "-o", file, *FEW, "--seed", seed, "--json").json
-        made.append(file.read_bytes())
-    assert made[0] == made[1] != made[2]
-
-
 def test_an_existing_file_is_kept_unless_forced(run, world, tmp_path):
     file = tmp_path / "m.safetensors"
     file.write_bytes(b"old")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightmamba.common.errors import InputError
+from lightmamba.text.continuation import LanguageModel, Logits
 
 __all__ = [
     "SEQUENCES",
@@ -24,7 +25,6 @@ __all__ = [
     "together",
 ]
 
-Logits = NDArray[np.integer[Any]] | NDArray[np.floating[Any]]
 Progress = Callable[[int, int], None]  # called with (done, total), in tokens
 
 VECTORS = 256  # tokens of one call of a model, those of all its sequences together
@@ -38,47 +38,6 @@ class State(Protocol):
 
     def take(self, rows: NDArray[np.int64], /) -> Any:
         """Copy the state of the sequences ``rows``, in this order; one may come several times."""
-        ...
-
-
-class LanguageModel(Protocol):
-    """A model that reads ids in pieces and keeps its state outside.
-
-    Attributes
-    ----------
-    vocab_size : int
-        Columns of the logits.
-    valid_vocab : int
-        Ids from here on are padding of the vocabulary: never read, never predicted.
-    logit_exponent : int
-        Logits are in units of ``2**logit_exponent`` nats; 0 for a float model.
-    """
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    @property
-    def valid_vocab(self) -> int: ...
-
-    @property
-    def logit_exponent(self) -> int: ...
-
-    def empty_state(self, batch: int) -> Any:
-        """Make the ``State`` before the first token of ``batch`` sequences."""
-        ...
-
-    def forward(
-        self, ids: NDArray[np.int64], state: Any, *, last_only: bool = ...
-    ) -> tuple[Logits, Any]:
-        """Read (batch, seqlen) ids.
-
-        Returns
-        -------
-        logits : (batch, seqlen, vocab_size), or (batch, 1, vocab_size) with ``last_only``
-            Integers or floats.
-        state
-            That after the last token.
-        """
         ...
 
 

@@ -18,8 +18,11 @@ from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.text.scores import Score, scores
 from lightmamba.text.stopping import StopMatcher
 
-__all__ = ["Continuation", "Decoder", "FinishReason", "Step", "Vocabulary"]
+__all__ = [
+    "Continuation", "Decoder", "FinishReason", "LanguageModel", "Logits", "Step", "Vocabulary",
+]  # fmt: skip
 
+Logits = NDArray[np.integer[Any]] | NDArray[np.floating[Any]]
 FinishReason = Literal["length", "context", "stop", "eos"]
 
 
@@ -37,17 +40,12 @@ class Vocabulary(Protocol):
         ...
 
 
-class Decoder(Vocabulary, Protocol):
-    """Decoder: computes logits from ids and holds the states of the sequences."""
+class LanguageModel(Vocabulary, Protocol):
+    """A model that reads ids in pieces and keeps the states of the sequences outside."""
 
     @property
     def vocab_size(self) -> int:
         """Logits per token, padding included."""
-        ...
-
-    @property
-    def context_length(self) -> int | None:
-        """Tokens that a sequence may have; None if memory sets no limit."""
         ...
 
     def empty_state(self, batch: int) -> Any:
@@ -56,8 +54,23 @@ class Decoder(Vocabulary, Protocol):
 
     def forward(
         self, ids: NDArray[np.int64], state: Any, *, last_only: bool = True
-    ) -> tuple[NDArray[np.int32], Any]:
+    ) -> tuple[Logits, Any]:
         """Take ids (batch, seqlen) to logits (batch, 1 or seqlen, vocab) and the new state."""
+        ...
+
+
+class Decoder(LanguageModel, Protocol):
+    """A language model that text is written with, whose logits are integers."""
+
+    @property
+    def context_length(self) -> int | None:
+        """Tokens that a sequence may have; None if memory sets no limit."""
+        ...
+
+    def forward(
+        self, ids: NDArray[np.int64], state: Any, *, last_only: bool = True
+    ) -> tuple[NDArray[np.int32], Any]:
+        """As of any language model."""
         ...
 
 

@@ -67,8 +67,9 @@ def test_the_installed_script(world):
     assert json.loads(done.stdout)["kind"] == "quantized model"
 
 
-def test_a_reader_that_goes_away_is_no_error(world):
-    command = [sys.executable, "-m", "lightmamba", "inspect", str(world.plain_file), "--json"]
+@pytest.mark.parametrize("more", [["--json"], []])
+def test_a_reader_that_goes_away_is_no_error(world, more):
+    command = [sys.executable, "-m", "lightmamba", "inspect", str(world.plain_file), *more]
     child = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered()
     )

@@ -173,16 +173,6 @@ def test_no_color_leaves_colors_out():
     assert not [code for code in codes if re.search(r"\b([349]|10)\d\b", code)]
 
 
-def test_a_reader_of_a_table_that_goes_away_is_no_error(world):
-    command = [sys.executable, "-m", "lightmamba", "inspect", str(world.worded_file)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert child.stdout is not None
-    assert child.stderr is not None
-    child.stdout.close()
-    assert (child.stderr.read(), child.wait()) == (b"", 0)
-    child.stderr.close()
-
-
 cells = st.one_of(
     st.integers(-(10**12), 10**12), st.floats(allow_nan=False), st.booleans(), st.none(),
     st.text("ab ⅓é", max_size=90),

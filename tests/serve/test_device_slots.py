@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.common.errors import DeviceError
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import build
@@ -19,7 +18,7 @@ from lightmamba.serve.backend import DeviceBackend, EngineBackend
 from lightmamba.serve.drafts import Drafts
 from lightmamba.text import ModelDrafter, NgramDrafter
 from lightmamba.text.model import Model
-from tests.serve.running import Running, expected, running, wait_for
+from tests.serve.running import Running, expected, running
 from tests.support.builders import shipped
 from tests.support.pretended import Pretended
 
@@ -235,16 +234,3 @@ def test_a_state_is_saved_and_restored_by_slot(model, builds):
             draft.pop(slot, None)
     assert len(kept) > 5
     assert ours.saved_bytes(9) == sum(map(len, kept[0][0].memory.values()))
-
-
-def test_a_device_that_fails_is_reset(model, builds, wanted, monkeypatch):
-    def broken() -> None:
-        raise DeviceError("memory answered with an error")
-
-    with server(model, builds[4]) as found:
-        monkeypatch.setattr(hardware(found), "wait_interrupt", broken)
-        refused = found.http().post("/v1/completions", json={"prompt": "It was"})
-        assert refused.status_code == 500
-        monkeypatch.undo()
-        wait_for(lambda: found.scheduler.running == 0)
-        assert ask(found.client(timeout=120), 1) == wanted(1)

@@ -65,25 +65,6 @@ def test_an_existing_file_is_kept_unless_forced(run, world, tmp_path):
     assert load(file).config.d_model == 64
 
 
-def test_a_full_disk_leaves_the_old_file(run, world, tmp_path, monkeypatch):
-    file = tmp_path / "m.safetensors"
-    file.write_bytes(b"old")
-
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr("lightmamba.model.qmodel.file.os.fsync", full)
-    words = ("quantize", world.worded, "-o", file, *FEW, "--force", "--json")
-    said = run(*words)
-    assert said.status == 2
-    assert said.err.count("\n") == 1
-    assert "the disk is full; make room, then start again" in said.err
-    assert file.read_bytes() == b"old"
-    monkeypatch.undo()
-    assert run(*words).json["resumed"] is False
-    assert list(tmp_path.iterdir()) == [file]
-
-
 def test_a_full_disk_at_the_last_write(run, world, tmp_path, monkeypatch):
     """The journal stays, and the next start only writes the file."""
     file = tmp_path / "m.safetensors"
@@ -120,14 +101,6 @@ def test_few_tokens_are_warned_of(run, world, tmp_path):
     assert "64 calibration tokens say nothing" in found["warnings"][0]
     assert "--sequences" in found["warnings"][0]
     assert not run(*words, "--sequences", "16", "--force").json["warnings"]
-
-
-def test_too_little_memory_is_refused_before_the_work(run, world, tmp_path, monkeypatch):
-    monkeypatch.setattr("lightmamba.quantization.plan.available_memory", lambda: 10**8)
-    said = run("quantize", world.worded, "-o", tmp_path / "m.safetensors", *FEW)
-    assert "this needs about " in said.refusal
-    assert "0.1 GB are free; " in said.refusal
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ COMMAND = (sys.executable, "-m", "lightmamba")
     ],
 )  # fmt: skip
 def test_flags_are_checked_first(run, monkeypatch, words, sentence):
-    monkeypatch.setattr("lightmamba.model.qmodel.load", None)
+    monkeypatch.setattr("lightmamba.text.model.load", None)
     assert sentence in run(*words).refusal
 
 

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lightmamba.cli.options import at_least
+
 __all__ = ["add_arguments", "run"]
 
 RECIPES = ("w8a8", "w4a8", "w4a4")
@@ -37,7 +39,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from lightmamba.cli.show import detail, progress, say, table
-    from lightmamba.common.errors import InputError
     from lightmamba.engine import Engine
     from lightmamba.evaluate import compare, perplexity
     from lightmamba.model.checkpoint import load_checkpoint
@@ -48,12 +49,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
     from lightmamba.text import generate
 
-    for flag, value, least in (
-        ("--max-tokens", args.max_tokens, 1),
-        ("--rtl-tokens", args.rtl_tokens, 0),
-    ):
-        if value < least:
-            raise InputError(f"{flag} must be at least {least}, not {value}")
+    at_least(args, max_tokens=(1, 120), rtl_tokens=(0, 8))
     start = time.perf_counter()
     torch.set_num_threads(args.threads)
     checkpoint = load_checkpoint(demo_checkpoint())

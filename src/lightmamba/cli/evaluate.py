@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightmamba.cli.devices import add_device
 from lightmamba.cli.models import short_name
+from lightmamba.cli.options import at_least
 from lightmamba.cli.results import add_results, check_results, keep_result
 from lightmamba.model.data import bundled_checkpoint, bundled_file
 
@@ -172,10 +173,7 @@ def _check(args: argparse.Namespace) -> None:
     check_results(args.results)
     if args.against and not (args.text or args.ids):
         raise InputError("--against compares on a text; give --text FILE or --ids FILE too")
-    for name, least, right in (("window", 2, 1024), ("batch", 1, 16), ("limit", 1, 100)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise InputError(f"--{name} must be at least {least}, not {value}; try {right}")
+    at_least(args, window=(2, 1024), batch=(1, 16), limit=(1, 100))
 
 
 @contextmanager

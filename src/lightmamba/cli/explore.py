@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightmamba.cli.options import at_least
 from lightmamba.model.data import bundled_file
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.study.plots.style import png
 
     start = time.perf_counter()
-    _check(args)
+    at_least(args, trials=(1, 300), seed=(0, 0), accuracy_tokens=(256, 8208))
     check_folder(args.out, (FRONT, STUDY), "front", "--out")
     problem, others = problem_of(args)
     begin = time.perf_counter()
@@ -147,16 +148,6 @@ def _study(args: argparse.Namespace) -> Path:
     from lightmamba.study.explore.files import STUDY
 
     return Path(args.out / STUDY if args.study is None else args.study)
-
-
-def _check(args: argparse.Namespace) -> None:
-    """Refuse wrong arguments before anything is read."""
-    from lightmamba.common.errors import InputError
-
-    for name, least, right in (("trials", 1, 300), ("seed", 0, 0), ("accuracy_tokens", 256, 8208)):
-        if (value := getattr(args, name)) < least:
-            flag = name.replace("_", "-")
-            raise InputError(f"--{flag} must be at least {least}, not {value}; try {right}")
 
 
 def _separated(

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from importlib import import_module, metadata
 from typing import Any
 
-from lightmamba.cli.options import add_common
+from lightmamba.cli.options import add_common, at_least
 from lightmamba.common.errors import DeviceError, InputError, installing
 
 __all__ = ["build_parser", "main"]
@@ -99,8 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     if args.verb != "serve" and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        if args.threads < 1:
-            raise InputError(f"--threads must be at least 1, not {args.threads}")
+        at_least(args, threads=(1, os.cpu_count() or 1))
         result = _run(args)
         status: int = result.pop("exit_status", 0)
         if args.json:

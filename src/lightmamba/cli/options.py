@@ -3,7 +3,17 @@
 import argparse
 import os
 
-__all__ = ["add_common"]
+from lightmamba.common.errors import InputError
+
+__all__ = ["add_common", "at_least"]
+
+
+def at_least(args: argparse.Namespace, **limits: tuple[int, int]) -> None:
+    """Refuse numbers that are too small; ``limits`` has the least one, and one that is right."""
+    for name, (least, right) in limits.items():
+        if (value := getattr(args, name)) is not None and value < least:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} must be at least {least}, not {value}; try {right}")
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightmamba.cli.options import at_least
 from lightmamba.model.data import bundled_file
 
 if TYPE_CHECKING:
@@ -46,15 +47,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import replace
 
     from lightmamba.cli.show import fields, say, working
-    from lightmamba.common.errors import InputError
     from lightmamba.common.files import check_output
     from lightmamba.hardware.estimate import estimate
     from lightmamba.study.report import Report, missing, paper, render
     from lightmamba.study.report.read import read_results
 
     check_output(args.output, force=args.force)
-    if args.simulate is not None and args.simulate < 1:
-        raise InputError(f"--simulate must be at least 1, not {args.simulate}; try 4")
+    at_least(args, simulate=(1, 4))
     subject = _subject(args)
     stored = read_results(args.results, subject)
     if args.simulate:

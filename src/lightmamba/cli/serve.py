@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.cli.devices import add_device
+from lightmamba.cli.options import at_least
 
 __all__ = ["add_arguments", "run"]
 
@@ -66,10 +67,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     check_device_flags(args)
     if args.name == "":
         raise InputError("--name must not be empty; leave it out for the name of the file")
-    if args.slots is not None and args.slots < 1:
-        raise InputError(f"--slots must be at least 1, not {args.slots}")
-    if args.memory_mb < 1:
-        raise InputError(f"--memory-mb must be at least 1, not {args.memory_mb}; try 1024")
+    at_least(args, slots=(1, 8), memory_mb=(1, 1024))
     settings = Settings(
         host=args.host, port=args.port, api_key=read_key(args.api_key_file), queue=args.queue,
         max_tokens=args.max_tokens, max_prompt=args.max_prompt, max_body=args.max_body,

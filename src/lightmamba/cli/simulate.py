@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightmamba.cli.options import at_least
 from lightmamba.cli.results import add_results, check_results, keep_result
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.hardware.machine.artifact import Artifact
     from lightmamba.model.tokenizer import Tokenizer
 
-    if args.max_tokens < 1:
-        raise InputError(f"--max-tokens must be at least 1, not {args.max_tokens}; try 8")
+    at_least(args, max_tokens=(1, 8))
     if not 0 <= args.chain < MOST_CHAINED:
         raise InputError(f"--chain must be 0 to {MOST_CHAINED - 1}, not {args.chain}; try 4")
     traces = {} if args.memory_trace is None else _traces(args.memory_trace, Path(args.build))

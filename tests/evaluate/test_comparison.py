@@ -61,18 +61,6 @@ def test_what_both_find_hard_cancels_in_the_paired_error():
     assert 0 < result.ratio_standard_error < unpaired / 10
 
 
-def test_the_first_divergence_is_a_position_in_the_text():
-    """The models differ only after 5, 6, which is read at positions 46 and 47: third window."""
-    reference = TableModel.random(0)
-    model = TableModel.random(0)
-    model.table[5, 6] = -model.table[5, 6]
-    ids = random_ids(1, 60, 5)
-    ids[46:48] = 5, 6
-    result = compare(model, reference, ids, window=20, batch=2)
-    assert result.first_divergence == 48
-    assert math.isclose(result.top1_agreement, 56 / 57)
-
-
 @pytest.mark.parametrize("batch", [1, 2, 9])
 def test_the_first_divergence_of_many(batch):
     model, reference, ids = TableModel.random(0), TableModel.random(0), random_ids(1, 190)

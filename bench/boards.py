@@ -7,6 +7,7 @@ No machine of that target is faster; how near it comes, `lightmamba estimate` an
 from functools import cache
 from typing import NamedTuple
 
+from lightmamba.arch.clients import LAYER, STATIC
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.compiler.memory import Memory
@@ -30,12 +31,12 @@ def port_bytes(memory: Memory) -> dict[str, int]:
     arch, wide = memory.arch, memory.aux_beat
     lane = (memory.layers_beats + memory.head_beats) * arch.port_bits // 8
     state = memory.state_beats * memory.state_beat
-    once = [sum(memory.words[client.name]) for client in clients(arch, "static")]
-    small = sum(-(-8 * n // wide) * wide for n in (*once, memory.embedding_words))
+    once = [sum(memory.words[client.name]) for client in clients(arch, STATIC)]
+    small = sum(-(-8 * n // wide) * wide for n in (*once, memory.each("embedding")))
     small += memory.logits_stride
     found = {f"lane{n}": lane for n in range(arch.lanes)}
     found |= {"state_read": state, "state_write": state}
-    kept = [memory.layers_of(c.name) * memory.stride(c.name) for c in clients(arch, "layer")]
+    kept = [memory.layers_of(c.name) * memory.stride(c.name) for c in clients(arch, LAYER)]
     found["aux"] = small + 2 * sum(kept)
     return {"memory": sum(found.values())} if arch.shared_port else found
 

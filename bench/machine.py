@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Iterator
 
 from bench.diagrams import DOCS
+from lightmamba.arch.clients import MEMORY
 from lightmamba.arch.graph import Graph
-from lightmamba.arch.hardware import MEMORY
 from lightmamba.blocks import kind
 from lightmamba.common.tools import run
 from lightmamba.hardware.machine.kinds import machine
@@ -23,9 +23,9 @@ PAPER, INK, SOFT = "#ffffff", "#1c2733", "#5b6b7b"
 FILLS = ("#dcebfb", "#dff3e3", "#fde3cf", "#ece1f4")  # of the spine, then of each kind
 STORED = "#fff4d6"
 SHAPES = {
-    "weights": "once a pass", "row": "a row of each token", "static": "once a pass",
+    "weights": "once a pass", "table": "a row of each token", "static": "once a pass",
     "head": "of a sequence, by head", "layer": "of a sequence, by layer",
-    "growing": "of a sequence, by token", "record": "of a pass, by layer",
+    "logits": "a row of each token", "record": "of a pass, by layer",
     "spread": "of a sequence, by token, over the lanes",
 }  # fmt: skip
 
@@ -63,7 +63,8 @@ def _lines(graph: Graph, kinds: tuple[str, ...]) -> Iterator[str]:
     for client in graph.clients:
         yield (
             f'  "{MEMORY}.{client.name}" [shape=cylinder, style=filled, fillcolor="{STORED}", '
-            f'fontsize=14, label="{client.name}\\n{SHAPES[client.shape]}", tooltip="{client.doc}"];'
+            f'fontsize=14, label="{client.name}\\n{SHAPES[client.shape.name]}", '
+            f'tooltip="{client.doc}"];'
         )
     for stream in graph.streams:
         dash = ', style="dashed"' if stream.there is not None else ""

@@ -7,7 +7,7 @@ import pytest
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import Field
 from lightmamba.arch.graph import Graph
-from lightmamba.arch.hardware import Client, Counter, Row, Shown, Stream, Unit
+from lightmamba.arch.hardware import Counter, Row, Shown, Stream, Unit
 from tests.docs.pages import ROOT
 from tests.support.machine import COMMANDS, MACHINE
 
@@ -40,7 +40,6 @@ TWO = STREAM, replace(STREAM, name="t", source="a.p")  # to one port
         (lambda: replace(GRAPH, counters=(Counter("lost", "loss", ("c.lost",)),)),
          "there is no unit c for c.lost"),
         (lambda: replace(GRAPH, wires=(("a.o", "c.i"),)), "there is no unit c for c.i"),
-        (lambda: Client("k", "tree", ""), "k: shape must be one of weights, row, static, head"),
         (lambda: replace(GRAPH, units=tuple(
             replace(u, shows=(Shown("seen", "o", ()),)) for u in GRAPH.units)),
          "there are two entries seen"),

@@ -39,7 +39,7 @@ def test_worked_sizes():
     assert (found.heads, found.state_beats) == (6 * 8, 6 * 8 * 264)
     assert found.head_words == 64 * 2
     assert found.each("conv_state") == 384  # 512 + 2 · 128 channels, two to a word
-    assert found.embedding_stride == 272  # 2 groups of 17 words, whole beats of 16 bytes
+    assert found.stride("embedding") == 272  # 2 groups of 17 words, whole beats of 16 bytes
     registers = found.registers(found.regions())
     assert registers["conv_params_words"] == 6 * (768 + 96)
     assert registers["head_params_words"] == 6 * 8

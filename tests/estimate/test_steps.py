@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightmamba.arch.hardware import MEMORY
+from lightmamba.arch.clients import MEMORY
 from lightmamba.arch.steps import EMPTY, HELD, KEPT, NONE, SINGLY, Table, column, encode, joined
 from lightmamba.arch.target import Target
 from lightmamba.hardware.estimate.units import Run, Walkers, base
@@ -77,7 +77,7 @@ def test_words_of_memory_are_those_of_the_compiler(work):
     sizes = work.sizes(work.config.layers[0])
     for client in ("conv_params", "head_params", "gate_params"):
         assert work.graph.client(client).count(sizes) == work.words(client)
-    assert work.graph.client("embedding").count(sizes) == work.memory.embedding_words
+    assert work.graph.client("embedding").count(sizes) == work.memory.each("embedding")
 
 
 def test_elements_gather_to_words():

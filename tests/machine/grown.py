@@ -1,10 +1,11 @@
-"""A pretended kind of layers, whose sequences grow: rows p and q, a history, and no state."""
+"""A pretended kind of layers, rows p and q, and a history of each layer."""
 
 from types import SimpleNamespace
 from typing import Any
 
+from lightmamba.arch.clients import LAYER, Client
 from lightmamba.arch.fields import Field
-from lightmamba.arch.hardware import Client, Counter, Hardware, Row, Stream, Unit
+from lightmamba.arch.hardware import Counter, Hardware, Row, Stream, Unit
 from lightmamba.blocks import kind
 
 __all__ = ["BOTH", "GROWN", "known", "pretended"]
@@ -22,7 +23,7 @@ GROWN = Hardware(
     counters=(Counter("mix", "loss", ("mix.lost",)),),
     commands={"mix": (Field("count", 7, "", signed=True),)},
     rows=(Row("p", "p", "rows of p"), Row("q", "q", "rows of q")),
-    clients=(Client("history", "growing", ""),),
+    clients=(Client("history", LAYER, ""),),
 )
 
 

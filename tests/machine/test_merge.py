@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from lightmamba.arch.clients import STATIC, Client
 from lightmamba.arch.fields import KIND, Field
-from lightmamba.arch.hardware import Client, Counter, Hardware, Link, Row, Stream, Unit
+from lightmamba.arch.hardware import Counter, Hardware, Link, Row, Stream, Unit
 from lightmamba.arch.merge import merge
 
 OF = ("size",)
@@ -50,11 +51,11 @@ def test_a_command_chooses_of_the_sources_of_several_kinds():
 
 
 def test_what_two_kinds_declare_alike_is_there_once():
-    again = replace(V, units=(*V.units, *U.units), clients=(Client("c", "static", ""),))
-    mine = replace(U, clients=(Client("c", "static", ""),))
+    again = replace(V, units=(*V.units, *U.units), clients=(Client("c", STATIC, ""),))
+    mine = replace(U, clients=(Client("c", STATIC, ""),))
     graph = merge(FRONT, {"u": mine, "v": again}, BACK)
     assert [unit.name for unit in graph.units] == ["first", "u", "v", "last"]
-    assert graph.clients == (Client("c", "static", ""),)
+    assert graph.clients == (Client("c", STATIC, ""),)
 
 
 @pytest.mark.parametrize(

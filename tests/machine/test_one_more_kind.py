@@ -13,8 +13,8 @@ from tests.docs.pages import ROOT, blocks
 from tests.rtl.test_top import PRINT
 
 pytestmark = pytest.mark.slow  # a simulator of its own
-CASES = Path(__file__).with_name("of_average.py")
-FILES, PAGE = ROOT / "docs/howto/average", ROOT / "docs/howto/add-a-block.md"
+CASES = Path(__file__).with_name("of_lookup.py")
+FILES, PAGE = ROOT / "docs/howto/lookup", ROOT / "docs/howto/add-a-block.md"
 NAMES = re.findall(r"^def (test_\w+)", CASES.read_text(encoding="utf-8"), re.MULTILINE)
 SLOW = "test_passes_of_several_tokens"
 
@@ -26,8 +26,8 @@ def copy(tmp_path_factory):
     package = folder / "lightmamba"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "src/lightmamba", package, ignore=ignored)
-    shutil.copytree(FILES, package / "blocks/average", ignore=shutil.ignore_patterns("unit.py"))
-    shutil.copy(FILES / "unit.py", package / "hardware/rtl/average.py")
+    shutil.copytree(FILES, package / "blocks/lookup", ignore=shutil.ignore_patterns("unit.py"))
+    shutil.copy(FILES / "unit.py", package / "hardware/rtl/lookup.py")
     return folder
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from lightmamba.arch.clients import LAYER, RECORD
 from lightmamba.arch.config import ArchConfig
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.machine.ports import (
@@ -22,10 +23,10 @@ def names(config, *shapes):
 
 def test_clients_are_those_of_the_kinds_and_of_the_machine(both):
     alone = ArchConfig()
-    assert names(alone, "record") == []
-    assert names(both, "record") == ["record"]
+    assert names(alone, RECORD) == []
+    assert names(both, RECORD) == ["record"]
     assert set(names(both)) - set(names(alone)) == {"history", "record"}
-    assert names(both, "layer", "growing") == ["history", "conv_state"]
+    assert names(both, LAYER) == ["history", "conv_state"]
 
 
 def test_slots_have_clients_of_their_own(both):
@@ -34,11 +35,11 @@ def test_slots_have_clients_of_their_own(both):
     )  # fmt: skip
     assert aux_writers(ArchConfig()) == ("conv_state", "logits")
     assert aux_readers(both) == (
-        "embedding", "conv_params", "head_params", "gate_params", "conv_state", "history",
-        "embedding1", "conv_state1", "history1", "record",
+        "embedding", "conv_params", "head_params", "gate_params", "history", "conv_state",
+        "embedding1", "history1", "conv_state1", "record",
     )  # fmt: skip
     assert aux_writers(both) == (
-        "conv_state", "history", "logits", "conv_state1", "history1", "logits1", "record",
+        "history", "conv_state", "logits", "history1", "conv_state1", "logits1", "record",
     )  # fmt: skip
 
 

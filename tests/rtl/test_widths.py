@@ -18,6 +18,7 @@ from amaranth._unused import MustUse
 from amaranth.hdl import Const, Fragment, Signal
 from amaranth.hdl._ast import Assign, Concat, Operator, Slice, Switch, SwitchValue
 
+from lightmamba.arch.clients import SPREAD
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD
 from lightmamba.arch.fields import width
@@ -103,7 +104,7 @@ def ranges(config: ArchConfig) -> dict[str, int]:
         "b_channels": (config.groups * config.padded_state).bit_length(),
         "d_state": config.padded_state.bit_length(),
     }  # fmt: skip
-    for client in clients(config, "spread"):
+    for client in clients(config, SPREAD):
         words = 2 * config.head_dim // WORD
         largest = {
             "before": POSITIONS, "runs": config.kv_heads, "words": words, "layers": (1 << 16) - 1,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.arch.clients import SPREAD
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import PAGE, WORD
 from lightmamba.arch.fields import decode
@@ -251,7 +252,7 @@ class Pretended(Device):
 
     def _attend(self, slot: int, turn: int, known: tuple[int, ...], new: list[int]) -> None:
         """Check that memory has the tokens that a slot attends to, and write the new ones."""
-        for client in clients(self._made.arch, "spread"):
+        for client in clients(self._made.arch, SPREAD):
             name, marks = client.name, np.array([*known, *new], "<u8") + 1
             assert self._get(f"slot_{name}_positions", slot) + turn == len(known)
             assert self._get(f"slot_{name}_more", slot) == len(new)

@@ -3,19 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lightmamba.arch.clients import MEMORY
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import Field, width
-from lightmamba.arch.hardware import (
-    MEMORY,
-    OTHERS,
-    Hardware,
-    Inner,
-    Link,
-    Shown,
-    Stream,
-    Unit,
-    cycles,
-)
+from lightmamba.arch.hardware import OTHERS, Hardware, Inner, Link, Shown, Stream, Unit, cycles
 
 __all__ = ["Graph"]
 

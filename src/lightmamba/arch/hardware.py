@@ -10,18 +10,17 @@ docs.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from lightmamba.arch.clients import Client
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import Field
 
 __all__ = [
-    "MEMORY", "OTHERS", "Client", "Counter", "Cycles", "Element", "Hardware", "Inner", "Link",
+    "OTHERS", "Counter", "Cycles", "Element", "Hardware", "Inner", "Link",
     "Register", "Row", "Shown", "Stream", "Unit", "cycles",
 ]  # fmt: skip
 
 Cycles = int | Callable[[ArchConfig], int]
-MEMORY = "memory"  # source and target of the streams that readers and writers carry
 OTHERS = ("out", "logit")  # kinds of rows behind those of in_proj
-SHAPES = ("weights", "row", "static", "head", "layer", "growing", "spread", "record")  # of clients
 
 
 def cycles(value: Cycles, config: ArchConfig) -> int:
@@ -262,37 +261,6 @@ class Row:
     name: str
     stream: str
     work: str
-
-
-@dataclass(frozen=True)
-class Client:
-    """A reader or writer of memory, or both, for the units: the ``memory`` end of its streams.
-
-    Parameters
-    ----------
-    name : str
-        Of its region, too.
-    shape : str
-        "weights": of every lane. "row": for each vector of a pass. "static": the same words for
-        every token, read ahead. Of a sequence: "head", a state that lies head by head and has
-        ports of its own; "layer", words for each layer; "growing", words for each position in each
-        layer, of which a pass reads all and adds its own; "spread", as much of it, in runs of
-        units (``hardware/rtl/spread_walk.py``) over the channels of the lanes. "record": of a pass,
-        for each layer.
-    doc : str
-        What it holds.
-    there : function of ArchConfig, optional
-        Whether a machine has it.
-    """
-
-    name: str
-    shape: str
-    doc: str
-    there: Callable[[ArchConfig], bool] | None = None
-
-    def __post_init__(self) -> None:
-        if self.shape not in SHAPES:
-            raise ValueError(f"{self.name}: shape must be one of {', '.join(SHAPES)}")
 
 
 @dataclass(frozen=True)

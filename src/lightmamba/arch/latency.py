@@ -7,7 +7,8 @@ __all__ = [
     "ADDRESS", "ANSWER", "ARBITER", "BEGIN", "COMMANDS", "DRAIN", "HEADS", "LATER", "OPEN_BURSTS",
     "OUTSTANDING", "QUEUE", "READER", "READER_DATA", "SPREAD_WALK", "STATE_HEADS", "STATE_LEAVE",
     "STATE_PACKED", "STATE_READ_BURSTS", "STATE_SEEN", "STATE_TAKEN", "STATE_UNPACKED",
-    "STATE_WALK", "STATE_WRITE_BURSTS", "TAKEN", "WORD_READER_DATA", "WRITER", "Y_HEADS",
+    "STATE_WALK", "STATE_WRITE_BURSTS", "TABLE_WALK", "TAKEN", "WORD_READER_DATA", "WRITER",
+    "Y_HEADS",
 ]  # fmt: skip
 
 QUEUE = 2  # cycles of a StreamQueue
@@ -23,6 +24,7 @@ TAKEN = 1  # from a command to a unit that works
 DRAIN = 4  # from the last result to the end of a pass
 STATE_WALK = 3  # cycles by which commands for heads come later than those for a layer
 SPREAD_WALK = 11  # the same of commands for what is spread over the lanes
+TABLE_WALK = 5  # from an index of a table to the command of its row
 # Commands are for heads. Cycles from the last word that leaves the unpacker to the next beat, to
 # the next reader's command; that the packer needs between heads; from a word that leaves the queue
 # behind to a reader that sees it.

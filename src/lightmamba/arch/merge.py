@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from lightmamba.arch.clients import MEMORY
 from lightmamba.arch.fields import KIND, Field
 from lightmamba.arch.graph import Graph
-from lightmamba.arch.hardware import MEMORY, OTHERS, Hardware, Stream
+from lightmamba.arch.hardware import OTHERS, Hardware, Stream
 
 __all__ = ["merge"]
 

@@ -78,6 +78,9 @@ class InHardware(ABC):
     steps : {unit: function}
         Steps of units where they do not follow from the graph: a function of the work, the layer's
         sizes and those of the graph.
+    jobs : tuple of str
+        Instructions of a layer, each by the matrix that the lanes multiply with it; the first one
+        starts the kind's units.
     history : type of History or None
         Makes records whole where probes show less of a token in a pass of several than of one
         alone.
@@ -87,6 +90,7 @@ class InHardware(ABC):
     groups: ClassVar[tuple[Group, ...]] = ()
     searched: ClassVar[Mapping[str, tuple[int, ...]]] = NONE
     steps: ClassVar[Mapping[str, Callable[[Any, Any, Counts], Table]]] = NONE
+    jobs: ClassVar[tuple[str, ...]] = ("in_proj", "out_proj")
     history: ClassVar[type[History] | None] = None
 
     # The compiler: what a layer needs, and its commands.

@@ -9,6 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,8 +20,8 @@ from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
 __all__ = [
-    "UNIT_EXPONENT", "Arithmetic", "Limit", "Mixer", "Observe", "Rms", "Sizes", "hadamard_shift",
-    "out_channels", "unit_rms",
+    "UNIT_EXPONENT", "Arithmetic", "Limit", "Matrix", "Mixer", "Observe", "Rms", "Sizes",
+    "hadamard_shift", "out_channels", "unit_rms",
 ]  # fmt: skip
 
 
@@ -28,6 +29,18 @@ Observe = Callable[[str, NDArray[Any]], None]
 Limit = tuple[str, Any, int, int]  # what a number is, its values, the lowest and highest allowed
 Rms = tuple[Ints, Ints]  # mantissa and j, each (vectors, norm groups)
 UNIT_EXPONENT = -1  # of the values whose 1/rms is one
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix of a layer, by its name in :class:`~lightmamba.numerics.model_formats.Formats`.
+
+    ``columns`` are padded to whole groups of weights.
+    """
+
+    name: str
+    rows: int
+    columns: int
 
 
 class Sizes(ABC):
@@ -58,6 +71,17 @@ class Sizes(ABC):
     @abstractmethod
     def sections(self) -> Mapping[str, slice]:
         """Rows of in_proj by name, in order."""
+
+    def matrices(self, d_model: int, formats: Formats) -> tuple[Matrix, ...]:
+        """Matrices in the order in which a token meets them: a projection to the mixer, and back.
+
+        A kind that has others names them; its instructions in hardware are
+        :attr:`~lightmamba.blocks.in_hardware.InHardware.jobs`.
+        """
+        return (
+            Matrix("in_proj", self.in_rows, formats.in_channels(d_model)),
+            Matrix("out_proj", d_model, out_channels(self, formats)),
+        )
 
 
 class Mixer(ABC):

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.cells import Group, Memory, one, tokens
+from lightmamba.arch.clients import SPREAD, Client
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, BLOCKS_HELD, WORD, WORD_BITS
 from lightmamba.arch.fields import Field
 from lightmamba.arch.hardware import (
-    Client,
     Counter,
     Element,
     Hardware,
@@ -151,7 +151,7 @@ GRAPH = Hardware(
         Row("k", "qkv_rows", "rows of k and v"),
         Row("v", "qkv_rows", "rows of k and v"),
     ),
-    clients=(Client("kv", "spread", "keys and values of every position, head by head"),),
+    clients=(Client("kv", SPREAD, "keys and values of every position, head by head"),),
 )  # fmt: skip
 
 EXPONENT, VALUE, SCORE = 4, 8, 32  # bits of a block's exponent, of a channel, of a score

@@ -2,11 +2,11 @@
 
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.cells import EXPONENT_BITS, Group, one, tokens
+from lightmamba.arch.clients import HEAD, LAYER, RECORD, STATIC, Client
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, BLOCKS_HELD, GATE_WEIGHTS, RECORD_BITS, exponents
 from lightmamba.arch.fields import Field
 from lightmamba.arch.hardware import (
-    Client,
     Counter,
     Element,
     Hardware,
@@ -273,12 +273,12 @@ GRAPH = Hardware(
     ),
     turns=(("x", "z"),),
     clients=(
-        Client("conv_params", "static", "taps, bias and shifts of the convolution"),
-        Client("head_params", "static", "A, D and the bias of dt"),
-        Client("gate_params", "static", "weights of the gated norm"),
-        Client("state", "head", "state of the SSM"),
-        Client("conv_state", "layer", "last inputs of the convolution"),
-        Client("record", "record", "x, B, dt and decay of undecided tokens",
+        Client("conv_params", STATIC, "taps, bias and shifts of the convolution"),
+        Client("head_params", STATIC, "A, D and the bias of dt"),
+        Client("gate_params", STATIC, "weights of the gated norm"),
+        Client("state", HEAD, "state of the SSM"),
+        Client("conv_state", LAYER, "last inputs of the convolution"),
+        Client("record", RECORD, "x, B, dt and decay of undecided tokens",
                there=_records),
     ),
     registers=(

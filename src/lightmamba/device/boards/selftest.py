@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.contract import WORD
+from lightmamba.arch.clients import SPREAD
 from lightmamba.arch.spread import lanes_of, rows
 from lightmamba.common.errors import DeviceError
 from lightmamba.common.files import SHA256
@@ -266,9 +266,7 @@ class _Test:
         d.start(TOKEN, fresh=True, head=False)
         d.wait()
         sizes = {region.name: region.bytes for region in regions}
-        for client in clients(alone.arch, "growing"):  # of which a token uses a row in each layer
-            sizes[client.name] = alone.layers_of(client.name) * alone.each(client.name) * WORD
-        for client in clients(alone.arch, "spread"):
+        for client in clients(alone.arch, SPREAD):  # of which a token uses some rows in each run
             beats = rows(alone.arch, alone.each(client.name), 1)
             runs = alone.layers_of(client.name) * alone.runs(client.name)
             sizes |= dict.fromkeys(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.contract import WORD
+from lightmamba.arch.clients import LAYER, RECORD, SPREAD
 from lightmamba.arch.place import Region, copies
 from lightmamba.arch.spread import lanes_of
 from lightmamba.common.errors import InputError
@@ -14,40 +14,12 @@ from lightmamba.device.host.segments import Pool, Segments
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.ports import clients, state_clients
 
-__all__ = ["Growth", "Resident", "fit", "reach", "residents"]
+__all__ = ["Resident", "fit", "reach", "residents"]
 
 Bytes = NDArray[np.uint8]
 
 MOST = 4096  # sequences
 STEP = 1 << 16  # states of further sequences begin at multiples of this
-
-
-@dataclass(frozen=True)
-class Growth:
-    """Layout of a region of which a sequence uses more with every token.
-
-    Parameters
-    ----------
-    layers : int
-        That have a part in it.
-    stride, row : int
-        Bytes of a layer's part, and of a position in it.
-    context : int
-        Positions that it has room for.
-    """
-
-    layers: int
-    stride: int
-    row: int
-    context: int
-
-    def used(self, region: Region, positions: int) -> tuple[Region, ...]:
-        """Rows of each layer that hold the first ``positions`` tokens."""
-        size = positions * self.row
-        return tuple(
-            replace(region, address=region.address + n * self.stride, bytes=size)
-            for n in range(self.layers)
-        )
 
 
 @dataclass
@@ -61,10 +33,8 @@ class Resident:
         two of which a token reads one and writes the other.
     others : {client: Region}
         What it keeps layer by layer.
-    growth : {client: Growth}
-        Of those that grow.
     segments : {client: Segments}
-        Of those that grow over the channels of the lanes.
+        Of those that grow.
 
     Attributes
     ----------
@@ -87,7 +57,6 @@ class Resident:
 
     states: tuple[tuple[Region, ...], ...]
     others: Mapping[str, Region]
-    growth: Mapping[str, Growth] = field(default_factory=dict)
     segments: Mapping[str, Segments] = field(default_factory=dict)
     position: int = 0
     due: int = 0
@@ -141,14 +110,12 @@ class Resident:
     def parts(self, positions: int) -> dict[str, tuple[Region, ...]]:
         """Everything that the next token reads behind ``positions`` others, by the build's names.
 
-        A state is one region; what grows has one in each layer or run, of the rows that are used.
+        A state is one region; what grows has one in each run, of the rows that are used.
         """
         states = {copies[0].name.partition("#")[0]: (self.copy(n),)
                   for n, copies in enumerate(self.states)}  # fmt: skip
-        others = {
-            name: self.growth[name].used(region, positions) if name in self.growth else (region,)
-            for name, region in self.others.items()
-        }
+        others: dict[str, tuple[Region, ...]]
+        others = {name: (region,) for name, region in self.others.items()}
         for each in self.segments.values():
             others |= each.used(positions)
         return states | others
@@ -156,10 +123,7 @@ class Resident:
     def sizes(self, positions: int) -> dict[str, int]:
         """Bytes of :meth:`parts` by the build's names, whatever segments the sequence has now."""
         found = {copies[0].name.partition("#")[0]: copies[0].bytes for copies in self.states}
-        for name, region in self.others.items():
-            grown = self.growth.get(name)
-            parts = grown.used(region, positions) if grown else (region,)
-            found[name] = sum(part.bytes for part in parts)
+        found |= {name: region.bytes for name, region in self.others.items()}
         for each in self.segments.values():
             found |= each.sizes(positions)
         return found
@@ -207,22 +171,21 @@ def residents(artifact: Artifact, count: int) -> tuple[list[Resident], list[Regi
     arch = artifact.arch
     there = [[n for n in copies(name) if artifact.has_region(n)] for name in state_clients(arch)]
     states = tuple(tuple(map(artifact.region, names)) for names in there)
-    kept = {c.name: artifact.region(c.name) for c in clients(arch, "layer", "growing")}
-    growth = {c.name: _growth(artifact, c.name) for c in clients(arch, "growing")}
-    pools = {c.name: _pool(artifact, c.name) for c in clients(arch, "spread")}
+    kept = {c.name: artifact.region(c.name) for c in clients(arch, LAYER)}
+    pools = {c.name: _pool(artifact, c.name) for c in clients(arch, SPREAD)}
 
     def segments() -> dict[str, Segments]:
         return {name: Segments(pool) for name, pool in pools.items()}
 
-    own = Resident(states, kept, growth, segments())
+    own = Resident(states, kept, segments())
     free = {name: size for name, (size, _) in artifact.extents().items()}
     found = [own]
     for n in range(1, count):
         moved = tuple(tuple(_moved(region, n, free) for region in copies) for copies in own.states)
         others = {name: _moved(region, n, free) for name, region in kept.items()}
-        found.append(Resident(moved, others, growth, segments()))
+        found.append(Resident(moved, others, segments()))
     records = []
-    for client in clients(arch, "record"):
+    for client in clients(arch, RECORD):
         first = artifact.region(client.name)
         records = [first, *(_moved(first, n + 1, free) for n in range(count))]
     for channel in artifact.target.channels:
@@ -233,11 +196,6 @@ def residents(artifact: Artifact, count: int) -> tuple[list[Resident], list[Regi
                 f"{channel.capacity_mib} MiB; ask for fewer"
             )
     return found, records
-
-
-def _growth(artifact: Artifact, client: str) -> Growth:
-    layers, stride, row = _numbers(artifact, client, "layers", "stride", "row")
-    return Growth(layers, stride, row * WORD, artifact.arch.context)
 
 
 def _pool(artifact: Artifact, client: str) -> Pool:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lightmamba.arch.clients import RECORD
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import WORD
 from lightmamba.arch.fields import encode
 from lightmamba.arch.passes import SLOT, STEP, VECTOR, Share, slots, steps, vectors
 from lightmamba.arch.place import Region
@@ -67,7 +67,7 @@ class Staging:
     ) -> None:
         self.arch, self.sequences, self.records = arch, sequences, records
         self._there = {each.name for each in registers(arch.kinds) if each.counted(arch)}
-        self._records = [client.name for client in clients(arch, "record")]
+        self._records = [client.name for client in clients(arch, RECORD)]
         self._written = dict[tuple[str, int], list[int]]()  # segments of slots that hardware knows
 
     def stage(self, work: Pass) -> Staged:
@@ -155,11 +155,6 @@ class Staging:
             values[f"slot_{name}_positions"] = seen
             values[f"slot_{name}_more"] = [len(slot.tokens) for slot in work.slots]
             self._segments(name, [each.segments[name].places for each in mine], write)
-        for name, growth in mine[0].growth.items():
-            words = growth.row // WORD
-            values[f"slot_{name}_words"] = [words * count for count in seen]
-            values[f"slot_{name}_more"] = [words * len(slot.tokens) for slot in work.slots]
-            values[f"slot_{name}_positions"] = seen
         for port in range(len(mine[0].states)):
             for way, later in (("slot_read", 0), ("slot_write", 1)):
                 copies = [
@@ -242,7 +237,7 @@ class Staging:
                 f"undecided, not {left}"
             )
         end, more, context = self._end(slot, chain), len(slot.tokens) + chain, self.arch.context
-        if (mine.growth or mine.segments) and end > context:
+        if mine.segments and end > context:
             raise InputError(
                 f"sequence {slot.sequence} has {end - more:,} tokens and this pass adds {more:,}, "
                 f"but the build has memory for {context:,}; compile with --context {end}"

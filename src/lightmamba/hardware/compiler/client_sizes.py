@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
+from lightmamba.arch.clients import MEMORY, SPREAD, STATIC, Client
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import WORD
-from lightmamba.arch.hardware import MEMORY, Client
+from lightmamba.arch.contract import GROUP, WORD
 from lightmamba.arch.place import Region
 from lightmamba.arch.spread import rows, segment_bytes
 from lightmamba.arch.target import Target
@@ -44,11 +44,12 @@ class ClientSizes:
 
     @cached_property
     def words(self) -> Mapping[str, tuple[int, ...]]:
-        """64-bit words of each client in each layer that has it; of what grows, per position.
+        """64-bit words of each client in each layer that has it; of a table, of each row.
 
-        Of one that is spread over the lanes, in each run of positions.
+        Of what grows with its sequences, of a position in each run.
         """
         found: dict[str, list[int]] = {client.name: [] for client in clients(self.arch)}
+        found["embedding"].append(self.arch.in_channels // GROUP * (1 + GROUP // WORD))
         for layer in self.config.layers:
             for name, count in kind(layer.kind).hardware.words(layer, self.arch).items():
                 if name in found:
@@ -56,6 +57,13 @@ class ClientSizes:
                     self._same(layer, name, runs.get(name, 1) * count)
                     found[name].append(count)
         return {name: tuple(counts) for name, counts in found.items()}
+
+    def rows(self, client: str) -> int:
+        """Rows of a table, of all layers."""
+        if client == "embedding":
+            return self.config.vocab_size
+        of_layers = (kind(layer.kind).hardware.runs(layer) for layer in self.config.layers)
+        return sum(runs.get(client, 0) for runs in of_layers)
 
     def runs(self, client: str) -> int:
         """Runs of positions of a client in each layer that has it.
@@ -85,8 +93,8 @@ class ClientSizes:
         ValueError
             If they differ, of a static client or of what a token adds to one that grows.
         """
-        ends = {"static": "source", "growing": "target", "spread": "target"}
-        if (end := ends.get(self._shape(client), "")) == "":
+        ends = {STATIC: "source", SPREAD: "target"}
+        if (end := ends.get(self._of_name(client).shape, "")) == "":
             return
         streams = machine(self.arch.kinds).streams
         stream = next(s for s in streams if getattr(s, end) == f"{MEMORY}.{client}")
@@ -103,7 +111,7 @@ class ClientSizes:
         Raises
         ------
         InputError
-            If they are not, or a position of what grows is not of whole beats.
+            If they are not.
         """
         counts = set(self.words[client])
         if len(counts) > 1:
@@ -112,24 +120,17 @@ class ClientSizes:
                 f"{max(counts)} words of 64 bits, but the hardware takes equal ones; run the model "
                 f"on the engine"
             )
-        count = counts.pop() if counts else 0
-        if self._shape(client) == "growing" and count * WORD % self.aux_beat:
-            raise InputError(
-                f"a position of {client} takes {count} words of 64 bits, but memory is written in "
-                f"beats of {self.aux_beat // WORD}; pad it in the layout of its kind"
-            )
-        return count
+        return counts.pop() if counts else 0
 
     def stride(self, client: str) -> int:
-        """Bytes of a layer's part of a client.
+        """Bytes of a layer's part of a client, or of a row of a table.
 
-        Of one that is spread those of a run, in a segment on each channel.
+        Of what grows those of a run, in a segment on each channel.
         """
-        if self._shape(client) == "spread":
+        if self._of_name(client).shape.grows:
             positions = min(self.arch.segment, self.arch.context)
             return rows(self.arch, self.each(client), positions) * self.lane_beat
-        positions = self.arch.context if self._shape(client) == "growing" else 1
-        return whole(self.each(client) * positions * WORD, self.aux_beat)
+        return whole(self.each(client) * WORD, self.aux_beat)
 
     def segment_bytes(self, client: str) -> int:
         """Bytes of a segment on each channel."""
@@ -138,7 +139,7 @@ class ClientSizes:
     def like(self, regions: Iterable[Region]) -> Self:
         """Sizes for as many sequences as some regions have room for."""
         sizes = {region.name: region.bytes for region in regions}
-        for client in clients(self.arch, "spread"):
+        for client in clients(self.arch, SPREAD):
             each = self.arch.segments * self.segment_bytes(client.name)
             if each and client.name in sizes:
                 return replace(self, sequences=sizes[client.name] // each)
@@ -152,9 +153,6 @@ class ClientSizes:
     def layers_of(self, client: str) -> int:
         """Layers that have a client."""
         return len(self.words[client])
-
-    def _shape(self, client: str) -> str:
-        return self._of_name(client).shape
 
     def _named(self, client: str) -> str:
         """Name of a client, and what it is."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightmamba.arch.clients import SPREAD
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.blocks import kind
@@ -106,7 +107,7 @@ def _sequences(wanted: int | None, arch: ArchConfig) -> int:
     """Sequences of the full context that memory has room for."""
     if wanted is None:
         return arch.tokens + 1
-    if not clients(arch, "spread"):
+    if not clients(arch, SPREAD):
         raise InputError(
             "no layer of this hardware keeps keys and values, so a device takes memory for "
             "sequences when it is opened; leave --sequences out"
@@ -146,7 +147,10 @@ class _Images:
         self._linear(formats.of(index, "in_proj"), layer.in_proj, rows)
         self._linear(formats.of(index, "out_proj"), layer.out_proj)
         for name, words in own.parameters(layer.mixer, rows).items():
-            self.writer.append(image(name), words.astype("<u8").view(np.uint8))
+            content = words.astype("<u8").view(np.uint8)
+            if words.ndim > 1:  # rows of a table, each of whole beats
+                content = np.pad(content, [(0, 0), (0, -content.shape[1] % self.memory.aux_beat)])
+            self.writer.append(image(name), content.ravel())
 
     def rest(self, model: QuantizedModel) -> None:
         """Write head and embedding, and fill the streams up to whole beats."""
@@ -154,7 +158,7 @@ class _Images:
         table = model.embedding
         for at in range(0, len(table.q), ROWS):
             rows = slice(at, at + ROWS)
-            part = embedding_rows(table.q[rows], table.code[rows], self.memory.embedding_stride)
+            part = embedding_rows(table.q[rows], table.code[rows], self.memory.stride("embedding"))
             self.writer.append(image("embedding"), part)
         for region in self.memory.regions():
             if region.file is not None:

@@ -7,24 +7,34 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from lightmamba.arch.contract import EXPONENT_RUN, GROUP, PAGE, WORD
-from lightmamba.arch.hardware import Client
+from lightmamba.arch.clients import (
+    HEAD,
+    LOGITS,
+    SHAPES,
+    SPREAD,
+    STATIC,
+    TABLE,
+    WEIGHTS,
+    Bus,
+    Client,
+    Owner,
+)
+from lightmamba.arch.contract import EXPONENT_RUN, PAGE, WORD
 from lightmamba.arch.place import Place, Region, Setting, copies
 from lightmamba.arch.ports import ADDRESS_BITS, of_token
-from lightmamba.arch.spread import lanes_of
 from lightmamba.arch.target import Channel
 from lightmamba.blocks import kind
-from lightmamba.blocks.layer import out_channels
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.compiler.client_sizes import ClientSizes, whole
 from lightmamba.hardware.compiler.layout import beats
 from lightmamba.hardware.compiler.plan import LEAST_CONTEXT
-from lightmamba.hardware.machine.ports import clients
+from lightmamba.hardware.machine.ports import clients, count
 from lightmamba.hardware.machine.registers import registers
 
 __all__ = ["Memory", "image"]
 
 MIB = 1 << 20
+ADDRESSES = {"address": 0, "last": -1}  # of the copies of a region
 
 
 def image(name: str) -> str:
@@ -43,11 +53,9 @@ class Memory(ClientSizes):
 
     def layer_beats(self, index: int) -> int:
         """Beats of a layer in each lane."""
-        arch, layer, f = self.arch, self.config.layers[index], self.formats
-        enter, leave = f.of(index, "in_proj"), f.of(index, "out_proj")
-        return beats(arch, layer.in_rows, arch.in_channels, enter) + beats(
-            arch, self.config.d_model, out_channels(layer, f), leave
-        )
+        matrices = self.config.layers[index].matrices(self.config.d_model, self.formats)
+        formats = ((m, self.formats.of(index, m.name)) for m in matrices)
+        return sum(beats(self.arch, m.rows, m.columns, op) for m, op in formats)
 
     @cached_property
     def layers_beats(self) -> int:
@@ -58,16 +66,6 @@ class Memory(ClientSizes):
     def head_beats(self) -> int:
         """Beats of the head in each lane."""
         return beats(self.arch, self.config.vocab_size, self.arch.in_channels, self.formats.head)
-
-    @property
-    def embedding_words(self) -> int:
-        """64-bit words of a row of the embedding."""
-        return self.arch.in_channels // GROUP * (1 + GROUP // WORD)
-
-    @property
-    def embedding_stride(self) -> int:
-        """Bytes from one row of the embedding to the next."""
-        return whole(self.embedding_words * WORD, self.aux_beat)
 
     @property
     def logits_words(self) -> int:
@@ -125,7 +123,7 @@ class Memory(ClientSizes):
     @property
     def states(self) -> tuple[str, ...]:
         """Regions of the state on the first port: one, or two that a token reads and writes."""
-        return next((self._copies(client, 0) for client in clients(self.arch, "head")), ("",))
+        return next((self._copies(client, 0) for client in clients(self.arch, HEAD)), ("",))
 
     def _copies(self, client: Client, port: int) -> tuple[str, ...]:
         """Regions of what goes through one port of the state."""
@@ -137,28 +135,39 @@ class Memory(ClientSizes):
 
     def _wanted(self) -> Iterator[tuple[str, str, int, int, bool]]:
         """Regions: name, port, which of its channels, bytes, whether it comes from a file."""
-        a = self.arch
-        lane = (self.layers_beats + self.head_beats) * self.lane_beat
-        yield from ((f"lane{n}", f"lane{n}", 0, lane, True) for n in range(a.lanes))
-        for client in clients(a, "spread"):
-            for n, name in enumerate(lanes_of(a, client.name)):
-                yield name, f"lane{n}", 0, self.segments * self.segment_bytes(client.name), False
-        for client in clients(a, "head"):
-            for port in range(a.state_ports):
-                for n, name in enumerate(self._copies(client, port)):
-                    size = self.state_beats * self.state_beat
-                    yield name, of_token("state_read", port), n, size, False
-        for client in clients(a, "static"):
-            size = whole(sum(self.words[client.name]) * WORD, self.aux_beat)
-            yield client.name, "aux", 0, size, True
-        yield "embedding", "aux", 0, self.config.vocab_size * self.embedding_stride, True
-        for client in clients(a, "layer", "growing"):
-            size = self.layers_of(client.name) * self.stride(client.name)
-            yield client.name, "aux", 0, size, False
-        yield "logits", "aux", 0, a.tokens * self.logits_stride, False
-        for client in clients(a, "record"):
-            size = self.layers_of(client.name) * self.stride(client.name)
-            yield client.name, "aux", 0, size, False
+        for shape in sorted(SHAPES, key=lambda shape: list(Bus).index(shape.bus)):
+            for client in clients(self.arch, shape):
+                size, kept = self.bytes_of(client), shape.owner == Owner.MODEL
+                for n, names in enumerate(self._regions(client)):
+                    for nth, name in enumerate(names):
+                        yield name, shape.bus.port(n), nth, size, kept
+
+    def _regions(self, client: Client) -> list[tuple[str, ...]]:
+        """Regions of a client: copies on each lane or port of the state, or one."""
+        name, ports = client.name, range(count(self.arch, client))
+        if client.shape.bus == Bus.STATE:
+            return [self._copies(client, port) for port in ports]
+        if client.shape == WEIGHTS:
+            return [(f"{name}{n}",) for n in ports]
+        if client.shape.bus == Bus.LANE:
+            return [(of_token(name, n),) for n in ports]
+        return [(name,)]
+
+    def bytes_of(self, client: Client) -> int:
+        """Bytes of each of a client's regions."""
+        name = client.name
+        if client.shape == WEIGHTS:
+            return (self.layers_beats + self.head_beats) * self.lane_beat
+        if client.shape == SPREAD:
+            return self.segments * self.segment_bytes(name)
+        if client.shape == HEAD:
+            return self.state_beats * self.state_beat
+        if client.shape == STATIC:
+            return whole(sum(self.words[name]) * WORD, self.aux_beat)
+        if client.shape == LOGITS:
+            return self.arch.tokens * self.logits_stride
+        rows = self.rows(name) if client.shape == TABLE else self.layers_of(name)
+        return rows * self.stride(name)
 
     def regions(self) -> tuple[Region, ...]:
         """Place everything: on each channel one after the other, from its beginning.
@@ -204,11 +213,11 @@ class Memory(ClientSizes):
     def _smaller(self) -> str:
         """Advice: the longest sequences that memory has room for, and the most of this length."""
         advice = []
-        if clients(self.arch, "growing", "spread"):
+        if clients(self.arch, SPREAD):
             shorter = range(LEAST_CONTEXT, self.arch.context)
             fits = _most(shorter, lambda n: self._fits(arch=replace(self.arch, context=n)))
             advice += [f"--context {fits}"] if fits else []
-        if clients(self.arch, "spread"):
+        if clients(self.arch, SPREAD):
             fewer = range(1, self.segments // self.arch.segments)
             fits = _most(fewer, lambda n: self._fits(sequences=n))
             advice += [f"--sequences {fits}"] if fits else []
@@ -236,9 +245,6 @@ class Memory(ClientSizes):
             "lane_base": [base[f"lane{n}"] for n in range(self.arch.lanes)],
             "layers_beats": self.layers_beats,
             "head_beats": self.head_beats,
-            "embedding_base": base["embedding"],
-            "embedding_words": self.embedding_words,
-            "embedding_stride": self.embedding_stride,
             "logits_base": base["logits"],
             "logits_words": self.logits_words,
             "logits_stride": self.logits_stride,
@@ -274,39 +280,49 @@ class Memory(ClientSizes):
         return found
 
     def _of_client(self, client: Client, base: Mapping[str, Place]) -> dict[str, Setting]:
-        """Registers of one client."""
+        """Registers of one client that are written once."""
+        found: dict[str, Setting] = {}
+        regions = [[base[name] for name in copies] for copies in self._regions(client)]
+        for each in client.shape.registers:
+            name = each.name.format(client=client.name)
+            if each.value not in ADDRESSES:
+                if each.value:
+                    found[name] = self.number(client, each.value)
+                continue
+            places = [copies[ADDRESSES[each.value]] for copies in regions]
+            if each.per == "port":
+                found |= {of_token(name, n): [place] for n, place in enumerate(places)}
+            elif each.per:
+                found[name] = [*places]
+            else:
+                found[name] = places[0]
+        return found
+
+    def number(self, client: Client, what: str) -> int:
+        """Number of a client, by its name in the registers of a shape."""
         name = client.name
-        if client.shape == "static":
-            return {f"{name}_base": base[name], f"{name}_words": sum(self.words[name])}
-        if client.shape == "head":
-            found: dict[str, Setting] = {
-                "state_heads": self.heads,
-                "head_stride": self.state_head_beats * self.state_beat,
-                "state_head_beats": self.state_head_beats,
-                "head_words": self.head_words,
-            }
-            for port in range(self.arch.state_ports):
-                there = self._copies(client, port)
-                found[of_token("slot_read", port)] = [base[there[0]]]
-                found[of_token("slot_write", port)] = [base[there[-1]]]
-            return found
-        if client.shape == "spread":
-            return {
-                f"{name}_base": [base[each] for each in lanes_of(self.arch, name)],
-                f"{name}_layers": self.layers_of(name),
-                f"{name}_runs": self.runs(name),
-                f"{name}_stride": self.stride(name),
-                f"{name}_words": max(0, self.each(name) - 1),
-            }
-        if client.shape in ("layer", "growing", "record"):
-            count = {"record": "count", "growing": "row"}.get(client.shape, "words")
-            return {
-                f"slot_{name}": [base[name]],
-                f"{name}_layers": self.layers_of(name),
-                f"{name}_stride": self.stride(name),
-                f"{name}_{count}": self.each(name),
-            }
-        return {}
+        match what:
+            case "layers":
+                return self.layers_of(name)
+            case "runs":
+                return self.runs(name)
+            case "stride":
+                return self.stride(name)
+            case "words":
+                return self.each(name)
+            case "rest":
+                return max(0, self.each(name) - 1)
+            case "total":
+                return sum(self.words[name])
+            case "heads":
+                return self.heads
+            case "head_stride":
+                return self.state_head_beats * self.state_beat
+            case "head_beats":
+                return self.state_head_beats
+            case "head_words":
+                return self.head_words
+        raise ValueError(f"{name}: memory has no number {what}")
 
 
 def _most(values: range, fits: Callable[[int], bool]) -> int | None:

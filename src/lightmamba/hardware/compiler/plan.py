@@ -17,7 +17,7 @@ from lightmamba.hardware.machine.manifest import ORDERS
 from lightmamba.hardware.machine.ports import ports
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.attention import POSITIONS
-from lightmamba.numerics.model_formats import PROJECTIONS, Formats
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["CAPACITIES", "ORDERS", "fitting", "instructions", "plan"]
 
@@ -140,7 +140,7 @@ def _kinds(config: ModelConfig, wanted: Collection[str]) -> tuple[str, ...]:
 
 def _context(wanted: int | None, graph: Graph) -> int:
     """Tokens of a sequence that memory has room for; 0 where nothing grows with them."""
-    if not any(client.shape in ("growing", "spread") for client in graph.clients):
+    if not any(client.shape.grows for client in graph.clients):
         if wanted is not None:
             raise InputError(
                 "no layer of this hardware keeps anything of every token, so sequences may be of "
@@ -158,7 +158,11 @@ def _context(wanted: int | None, graph: Graph) -> int:
 
 def _widest(config: ModelConfig, formats: Formats, hardware: ArchConfig | None) -> dict[str, int]:
     """Most bits of weights and of activations of a projection, of the model or the hardware."""
-    found = [formats.of(i, name) for i in range(config.n_layer) for name in PROJECTIONS]
+    found = [
+        formats.of(i, name)
+        for i, layer in enumerate(config.layers)
+        for name in kind(layer.kind).hardware.jobs
+    ]
     most = {
         "wide_weight_bits": max(op.bits for op in found),
         "wide_act_bits": max(op.act.bits for op in found),
@@ -271,8 +275,8 @@ def fitting(hardware: ArchConfig, needed: ArchConfig) -> ArchConfig:
 
 
 def instructions(config: ModelConfig) -> int:
-    """Length of the program: two per layer, a third for the last one, embedding, head, end."""
-    return 2 * config.n_layer + 4
+    """Length of the program: those of each layer, one more of the last, embedding, head, end."""
+    return sum(len(kind(layer.kind).hardware.jobs) for layer in config.layers) + 4
 
 
 def _formats(f: Formats) -> Iterator[str]:

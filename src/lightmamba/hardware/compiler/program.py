@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from lightmamba.arch.clients import TABLE
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.graph import Graph
 from lightmamba.blocks import kind
@@ -11,6 +12,7 @@ from lightmamba.common.errors import InputError
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.machine.program import Condition, Instruction, Op, instructions
 from lightmamba.hardware.machine.spine import ROWS, SECTIONS
+from lightmamba.model.config import ModelConfig
 from lightmamba.model.qmodel import QuantizedLinear, QuantizedModel
 from lightmamba.numerics.linear import Projection
 
@@ -54,11 +56,12 @@ class LayerNumbers:
         """Numbers of one layer."""
         layer, f = model.layers[index], model.formats
         sizes, shifts = layer.mixer.sizes, model.in_shift(layer)
+        commands = kind(sizes.kind).hardware.commands(layer.mixer, model.formats, arch)
         return LayerNumbers(
             sizes,
             LinearNumbers.of(layer.in_proj, f.of(index, "in_proj"), arch),
             LinearNumbers.of(layer.out_proj, f.of(index, "out_proj"), arch),
-            kind(sizes.kind).hardware.commands(layer.mixer, model.formats, arch),
+            _placed(commands, model.config, index),
             {name: int(shifts[rows.start]) for name, rows in sizes.sections().items()},
             model.out_shift(layer),
         )
@@ -226,6 +229,18 @@ class _Writer:
             **_sections(self.graph, [(kind, rows)]),
             **{f"shift_{n}": shift for n in range(ROWS)},
         }
+
+
+def _placed(commands: Commands, config: ModelConfig, index: int) -> Commands:
+    """Commands with the first row of the layer's part of each table: ``CLIENT_first``."""
+    graph, found = kind(config.layers[index].kind).hardware.graph, dict(commands)
+    for client in (each.name for each in graph.clients if each.shape == TABLE):
+        before = (kind(layer.kind).hardware.runs(layer) for layer in config.layers[:index])
+        first = {f"{client}_first": sum(rows.get(client, 0) for rows in before)}
+        for unit, fields in graph.commands.items():
+            if first.keys() & {each.name for each in fields}:
+                found[unit] = found[unit] | first
+    return found
 
 
 def _sections(graph: Graph, sections: Sequence[tuple[str, int]]) -> dict[str, int]:

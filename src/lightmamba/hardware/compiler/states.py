@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.arch.clients import LAYER
 from lightmamba.blocks import kind
 from lightmamba.engine import State
 from lightmamba.hardware.compiler.memory import Memory
@@ -29,8 +30,6 @@ def memory_of(artifact: Artifact) -> Memory:
 def state_bytes(artifact: Artifact, state: State) -> Mapping[str, Bytes]:
     """Content of the regions that a sequence changes, on their first copies.
 
-    Of one that grows, the rows that are used, layer by layer.
-
     Parameters
     ----------
     artifact : Artifact
@@ -39,15 +38,15 @@ def state_bytes(artifact: Artifact, state: State) -> Mapping[str, Bytes]:
         The engine's, of one sequence, in all layers or the first ones.
     """
     memory = memory_of(artifact)
-    shapes = {client.name: client.shape for client in clients(memory.arch, "layer", "growing")}
+    by_layer = [client.name for client in clients(memory.arch, LAYER)]
     nothing = np.zeros(0, np.uint8)
-    names = (*state_clients(memory.arch), *shapes, *of_lanes(memory.arch))
+    names = (*state_clients(memory.arch), *by_layer, *of_lanes(memory.arch))
     found = {name: [nothing] for name in names}
     for n in range(len(state.layout.layers)):
         sizes_ = memory.config.layers[n]
         own, used = kind(sizes_.kind).hardware, _used(state, n)
         for name, content in own.state_bytes(sizes_, artifact.order, used, memory.arch).items():
-            stride = memory.stride(name) if shapes.get(name) == "layer" else 1
+            stride = memory.stride(name) if name in by_layer else 1
             found[name].append(np.pad(content, (0, -len(content) % stride)))
     return {name: np.concatenate(each) for name, each in found.items()}
 

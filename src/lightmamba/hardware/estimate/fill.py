@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch import latency
-from lightmamba.arch.hardware import MEMORY, cycles
+from lightmamba.arch.clients import HEAD, MEMORY
+from lightmamba.arch.hardware import cycles
 from lightmamba.arch.steps import EMPTY, HELD, NONE, SINGLY, Column, Table, encode
 from lightmamba.hardware.estimate.memory import Entry, MemorySide
 from lightmamba.hardware.estimate.units import HELD_BEATS, LEAVE, Run, Walker, Walkers, base
@@ -46,7 +47,7 @@ class _Filler:
         self.memory, self.each = MemorySide(self.walkers), self.walkers.each()
         self.unit = {walker.name: 1 + n for n, walker in enumerate(self.each)}
         self.streams = {stream.name: stream for stream in self.walkers.streams}
-        self.by_head = [client.name for client in clients(work.arch, "head")]
+        self.by_head = [client.name for client in clients(work.arch, HEAD)]
         self.ahead = {work.graph.client(name).name for name in self.by_head}
         self.held: set[str] = set()  # streams whose items leave in blocks
         self.lists: dict[str, list[Entry]] = {name: [] for name in LISTS}
@@ -90,7 +91,7 @@ class _Filler:
         for name, queue in self.queue.items():
             unit, _, what = name.partition(".")
             own = [unit in self.work.graph.starts[layer.kind] for layer in self.walkers.layers]
-            jobs = [2 * n for n, mine in enumerate(own) if mine]
+            jobs = [self.work.first_job(n) for n, mine in enumerate(own) if mine]
             for job in (jobs or range(self.walkers.pass_jobs)) if what == COMMAND else ():
                 yield {"queue": queue, "job": job, "behind": latency.COMMANDS * bool(jobs)}
 
@@ -193,7 +194,8 @@ class _Filler:
             first, wide = self.memory.adjacent("target" if kind == MEMORY else "source", client)
             found = {"first": first, "wide": wide, "count": count}
             if kind == LEAVE:
-                return found | {"mode": Mode.LEAVE, "release": latency.STATE_TAKEN}
+                late = latency.STATE_TAKEN if client in self.by_head else latency.TABLE_WALK
+                return found | {"mode": Mode.LEAVE, "release": late}
             return found | {"mode": Mode.STORE}
         found = {"first": self.queue[name], "count": count, "mode": Mode.LET}
         if count == EMPTY:

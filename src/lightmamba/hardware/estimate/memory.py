@@ -9,15 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch import latency
+from lightmamba.arch.clients import (
+    HEAD,
+    LAYER,
+    LOGITS,
+    MEMORY,
+    SPREAD,
+    STATIC,
+    TABLE,
+    WEIGHTS,
+    Bus,
+    Client,
+    Owner,
+)
 from lightmamba.arch.contract import PAGE, WORD_BITS
-from lightmamba.arch.hardware import MEMORY, Client
 from lightmamba.arch.pace import paces
 from lightmamba.arch.ports import gear, of_token
 from lightmamba.arch.spread import rows
 from lightmamba.arch.target import Channel
 from lightmamba.hardware.compiler.memory import Memory
 from lightmamba.hardware.estimate.units import Walkers
-from lightmamba.hardware.machine.ports import Port, clients, ports
+from lightmamba.hardware.machine.ports import Port, chosen, clients, count, ports
 from lightmamba.native.events import When
 
 __all__ = ["Entry", "MemorySide"]
@@ -26,8 +38,6 @@ Entry = dict[str, int]
 Ints = NDArray[np.int64]
 NEVER = 1 << 60  # commands that a reader may always carry out
 FINE = 1024  # parts of a cycle in which a port keeps time
-BY_SLOT = ("layer", "growing")  # shapes of what each slot of a pass has for each layer
-WAITS = ("head", "spread", *BY_SLOT)  # shapes of what a pass reads that the one before has written
 
 
 @dataclass(frozen=True)
@@ -58,17 +68,18 @@ class MemorySide:
         for client in clients(arch):
             if f"{MEMORY}.{client.name}" not in ends:
                 continue
-            if client.shape == "weights":
-                found |= {f"{client.name}{n}": (client, n) for n in self.walkers.run.lanes}
-                continue
-            if client.shape == "spread":  # writes are few: one lane's stand for those of all
-                lanes = [n for n in self.walkers.run.lanes if n < arch.row_lanes]
-                lanes = lanes if end == "source" else lanes[:1]
-                found |= {of_token(client.name, n): (client, n) for n in lanes}
-                continue
-            alone = client.shape in ("static", "record")
-            count = arch.state_ports if client.shape == "head" else 1 if alone else arch.tokens
-            found |= {of_token(client.name, n): (client, n) for n in range(count)}
+            if client.shape == TABLE and end == "target":
+                continue  # indices, of which nothing is written
+            there = [*range(count(arch, client))]
+            if client.shape.bus == Bus.LANE:
+                lanes = [n for n in self.walkers.run.lanes if n in there]
+                # Writes of what is spread are few: one lane's stand for those of all.
+                there = lanes if end == "source" else lanes[:1]
+            numbered = client.shape == WEIGHTS
+            found |= {
+                f"{client.name}{n}" if numbered else of_token(client.name, n): (client, n)
+                for n in there
+            }
         return found
 
     def adjacent(self, end: str, name: str) -> tuple[int, int]:
@@ -76,11 +87,10 @@ class MemorySide:
         work, all_ = self.walkers.work, self.readers if end == "source" else self.writers
         mine = [n for n, (client, _) in enumerate(all_.values()) if client.name == name]
         client = list(all_.values())[mine[0]][0]
-        if client.shape in BY_SLOT:
+        if client.shape == LAYER:
             return mine[0], len(work.slots)
         # Rows of vectors that hold no token are read, but their logits are not written.
-        written = client.shape == "row" and end == "target"
-        return mine[0], work.tokens if written else len(mine)
+        return mine[0], work.tokens if client.shape == LOGITS else len(mine)
 
     @cached_property
     def ports(self) -> tuple[Port, ...]:
@@ -126,27 +136,25 @@ class MemorySide:
     def commands(self, name: str, *, read: bool) -> int:
         """Commands of a pass for what it reads or writes layer by layer, or head by head."""
         work, (client, n) = self.walkers.work, (self.readers if read else self.writers)[name]
-        if client.shape == "head":
+        if client.shape == HEAD:
             return self.memory.heads * (len(work.slots) if read else work.stores)
         layers = self.memory.layers_of(client.name)
-        if client.shape == "spread":
+        if client.shape == SPREAD:
             return layers * self.memory.runs(client.name) * len(work.slots)
-        if client.shape == "record":
+        if client.shape.owner == Owner.PASS:
             return layers * (work.replays if read else work.records)
-        return layers * (client.shape in BY_SLOT and n < len(work.slots))
+        if client.shape == TABLE and chosen(work.arch, client):
+            return layers * work.tokens
+        return layers * (client.shape == LAYER and n < len(work.slots))
 
     def words(self, name: str, *, read: bool) -> int:
         """64-bit words of a command."""
-        work, (client, n) = self.walkers.work, (self.readers if read else self.writers)[name]
-        if client.shape == "row":
-            return self.memory.embedding_words if read else -(-self.walkers.run.vocab // 2)
-        if client.shape == "static":
+        work, client = self.walkers.work, (self.readers if read else self.writers)[name][0]
+        if client.shape == LOGITS:
+            return -(-self.walkers.run.vocab // 2)
+        if client.shape == STATIC:
             return sum(self.memory.words[client.name])
-        if client.shape == "spread":
-            return work.words(client.name) * work.slots[0].tokens
-        grows = client.shape == "growing" and n < len(work.slots)
-        tokens = (work.positions if read else work.slots[n].tokens) if grows else 1
-        return work.words(client.name) * tokens
+        return work.words(client.name) * (work.slots[0].tokens if client.shape == SPREAD else 1)
 
     def _port_of(self, name: str, which: str) -> tuple[int, int, bool]:
         """Number and bits of a client's port, and whether others share it."""
@@ -160,20 +168,20 @@ class MemorySide:
         arch = work.arch
         port, bits, shared = self._port_of(name, "readers")
         # What the last pass of a chain has written may be read. Others begin when all is.
-        waits = client.shape in WAITS and work.chained and name in self.writers
+        waits = client.shape.owner == Owner.SEQUENCE and work.chained and name in self.writers
         found = {
             "port": port, "burst": min(arch.burst_beats, PAGE * 8 // bits),
             "words": 1, "beats": 1, "per_beat": 1, "delay": latency.READER_DATA + shared,
             "leave": -1, "most": -1, "when": When.STATE, "each": self.commands(name, read=True),
             "credit": self.commands(name, read=False) if waits else NEVER,
         }  # fmt: skip
-        if client.shape == "weights":
+        if client.shape == WEIGHTS:
             return found | {
                 "room": arch.weight_fifo, "when": When.AHEAD,
                 "segment": self.memory.layers_beats,
                 "last": work.head_beats(self.walkers.run.vocab),
             }  # fmt: skip
-        if client.shape == "head":
+        if client.shape == HEAD:
             ahead, behind = work.graph.client(client.name), f"{MEMORY}.{client.name}"
             back = next(s for s in self.walkers.streams if s.target == behind)
             return found | {
@@ -182,14 +190,20 @@ class MemorySide:
                 "leave": latency.STATE_LEAVE, "most": back.depth(arch), "within": latency.QUEUE,
                 "before": queue.get(ahead.name, 0), "behind": queue.get(back.name, 0),
             }  # fmt: skip
-        if client.shape == "spread":
+        if client.shape == SPREAD:
             return found | {
                 "room": arch.row_fifo, "late": latency.SPREAD_WALK,
                 "segment": rows(arch, work.words(client.name), work.positions),
             }  # fmt: skip
         words, (beats, per_beat) = self.words(name, read=True), gear(WORD_BITS, bits)
         delay = latency.WORD_READER_DATA
-        when = {"row": When.BEGIN, "static": When.AHEAD}.get(client.shape, When.STATE)
+        when = When.STATE
+        if client.shape.ahead:
+            when = When.AHEAD
+        elif client.shape == TABLE and chosen(arch, client):
+            found["leave"] = 0  # each command when the unit has given its index
+        elif client.shape == TABLE:
+            when = When.BEGIN
         return found | {
             "room": arch.aux_fifo * WORD_BITS // bits, "beats": beats, "per_beat": per_beat,
             "words": words, "segment": -(-words // per_beat) * beats, "when": when,
@@ -203,11 +217,13 @@ class MemorySide:
         found = {
             "port": port, "burst": min(arch.burst_beats, PAGE * 8 // bits),
             "open": latency.OUTSTANDING, "each": self.commands(name, read=False),
-            "once": int(client.shape == "row" and n < work.tokens),
-            "reader": list(self.readers).index(name) if client.shape in WAITS else -1,
+            "once": int(client.shape == LOGITS and n < work.tokens),
+            "reader": -1,
             "unit": unit.get(f"write_{client.name}", 0),
         }  # fmt: skip
-        if client.shape == "head":
+        if client.shape.owner == Owner.SEQUENCE:
+            found["reader"] = list(self.readers).index(name)
+        if client.shape == HEAD:
             # It reads the first copy, and writes the other one.
             return found | {
                 "depth": latency.STATE_WRITE_BURSTS * arch.burst_beats, "copy": 1,

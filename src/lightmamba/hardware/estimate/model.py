@@ -189,13 +189,15 @@ def _passes(work: Workload, sample: Run) -> Values:
         # The first layers begin with what was read ahead, the last one reads nothing ahead.
         end = layers - 1
         begin = end - (end - layers // 2) // work.period * work.period
-        layer = (token[4 * end] - token[4 * begin]) / (end - begin)
+        first, behind = (2 * work.first_job(n) for n in (begin, end))  # a job has two places
+        layer = (token[behind] - token[first]) / (end - begin)
         missing = (work.config.n_layer - layers) * layer
     whole: Values = token[-1] - token[0] + missing
     if work.head and sample.vocab < work.config.vocab_size:
         slots = sample.vocab // work.arch.lanes
         rest = -(-work.config.vocab_size // work.arch.lanes) - slots
-        whole += rest / (slots - slots // 2) * (token[4 * layers + 2] - token[4 * layers + 1])
+        head = 2 * work.first_job(layers)
+        whole += rest / (slots - slots // 2) * (token[head + 2] - token[head + 1])
     return whole
 
 

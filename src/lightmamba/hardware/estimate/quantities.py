@@ -52,10 +52,8 @@ class Quantities:
         }
         by_channel = work.target.per_channel(moved)
         c, a, m = work.config, work.arch, work.memory
-        weights = sum(
-            layer.in_rows * a.in_channels + c.d_model * out_channels(layer, work.formats)
-            for layer in c.layers
-        )
+        matrices = (m for layer in c.layers for m in layer.matrices(c.d_model, work.formats))
+        weights = sum(matrix.rows * matrix.columns for matrix in matrices)
         return Quantities(
             port_beats=beats,
             channel_bytes={n: (round(r), round(w)) for n, (r, w) in by_channel.items()},

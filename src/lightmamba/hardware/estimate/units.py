@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from lightmamba.arch.clients import HEAD, LOGITS, MEMORY, TABLE
 from lightmamba.arch.contract import EXPONENT_RUN, WORD_BITS
-from lightmamba.arch.hardware import MEMORY, Inner, Stream
+from lightmamba.arch.hardware import Inner, Stream
 from lightmamba.arch.ports import gear
 from lightmamba.arch.steps import NONE, Column, Table, every
 from lightmamba.blocks import kind
@@ -89,8 +90,8 @@ class Walkers:
 
     @property
     def pass_jobs(self) -> int:
-        """Projections of a pass."""
-        return 2 * len(self.layers) + self.work.head
+        """Instructions of a pass that the lanes carry out."""
+        return self.work.first_job(len(self.layers)) + self.work.head
 
     @cached_property
     def streams(self) -> tuple[Stream, ...]:
@@ -112,7 +113,8 @@ class Walkers:
         return [walker for walker in found if sum(job.steps for job in walker.jobs)]
 
     def _walker(self, inner: Inner) -> Walker:
-        early = 2 * len(self.layers) - 2 if inner.name == "epilogue" else -1
+        last = self.work.first_job(len(self.layers) - 1)
+        early = last if inner.name == "epilogue" else -1
         jobs = self._spine.get(inner.name)
         if jobs is None:
             of_kind = (s for s in self.layers if inner.unit in self.work.graph.starts[s.kind])
@@ -244,7 +246,7 @@ class Walkers:
 
     def _unpacked(self) -> Iterator[Walker]:
         """States that lie head by head, on their way from memory."""
-        for client in clients(self.work.arch, "head"):
+        for client in clients(self.work.arch, HEAD):
             name, words = client.name, self.work.memory.head_words
             ahead = self.work.graph.client(name).name
             yield Walker(f"unpack_{name}", [Table(1, {f"{name}.beat": 1}, {ahead: 1})])
@@ -258,11 +260,14 @@ class Walkers:
                 continue
             name = stream.target.split(".")[1]
             shape = next(c.shape for c in clients(self.work.arch) if c.name == name)
-            if shape == "head":
+            if shape == TABLE:
+                asked = Table(1, {stream.name: 1}, {f"{LEAVE}.{name}": 1})
+                yield Walker(f"ask_{name}", [asked])  # jobs begin again
+            elif shape == HEAD:
                 words = self.work.memory.head_words
                 yield Walker(f"write_{name}", [steps.sender(name, words, *self.word)])
                 yield Walker(f"pack_{name}", [steps.packer(name, stream.name, words, *self.word)])
-            elif shape == "row":
+            elif shape == LOGITS:
                 job = steps.writer(name, stream.name, -(-self.run.vocab // 2), *each, last=True)
                 yield Walker(f"write_{name}", [job] * self.work.head)
             else:

@@ -112,7 +112,7 @@ class Workload:
         return {
             "d_model": c.d_model, "in_channels": a.in_channels,
             "out_channels": out_channels(layer, self.formats),
-            "embedding_words": self.memory.embedding_words, "vocab_size": c.vocab_size,
+            "embedding_words": self.memory.each("embedding"), "vocab_size": c.vocab_size,
             "in_rows": layer.in_rows, "lane_rows": -(-layer.in_rows // a.lanes), "one": 1,
             **kind(layer.kind).hardware.job_sizes(layer, a),
         }  # fmt: skip
@@ -134,12 +134,15 @@ class Workload:
     @property
     def period(self) -> int:
         """Layers after which their pattern of kinds and sizes begins again."""
-        f = self.formats
         layers = [
-            (layer, f.of(i, "in_proj"), f.of(i, "out_proj"))
+            (layer, *(self.formats.of(i, name) for name in kind(layer.kind).hardware.jobs))
             for i, layer in enumerate(self.config.layers)
         ]
         return next(n for n in range(1, len(layers) + 1) if layers[n:] == layers[:-n])
+
+    def first_job(self, layer: int) -> int:
+        """Number of a layer's first instruction in a pass, of those of layers and head."""
+        return sum(len(kind(each.kind).hardware.jobs) for each in self.config.layers[:layer])
 
     def head_beats(self, rows: int) -> int:
         """Beats of a number of rows of the LM head in each lane."""

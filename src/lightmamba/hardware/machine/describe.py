@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from lightmamba.arch.clients import MEMORY
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import Field
 from lightmamba.arch.graph import Graph
-from lightmamba.arch.hardware import MEMORY, cycles
+from lightmamba.arch.hardware import cycles
 from lightmamba.arch.passes import SLOT, STEP, VECTOR
 from lightmamba.common.markdown import to_markdown
 from lightmamba.hardware.machine.counters import counters

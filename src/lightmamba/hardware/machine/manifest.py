@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lightmamba.arch.clients import HEAD, LAYER
 from lightmamba.arch.config import ArchConfig, build_hash
 from lightmamba.arch.place import Place, Region, Setting, parse_setting
 from lightmamba.arch.ports import ADDRESS_BITS
@@ -27,7 +28,7 @@ __all__ = ["ORDERS", "PROGRAM", "Region", "Stored", "entries", "seal"]
 ORDERS = ("reordered", "naive")  # of the rows of in_proj
 PROGRAM = "program.bin"
 FILE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # inside the build, at most one folder deep
-KEPT = ("head", "layer", "growing")  # shapes of clients whose regions the host reads and writes
+KEPT = (HEAD, LAYER)  # shapes of clients whose regions the host reads and writes
 FREE = {
     "state_elements",
     "state_fifo",

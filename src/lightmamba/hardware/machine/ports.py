@@ -3,14 +3,29 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lightmamba.arch.clients import (
+    HEAD,
+    LAYER,
+    LOGITS,
+    MEMORY,
+    RECORD,
+    SPREAD,
+    STATIC,
+    TABLE,
+    Bus,
+    Client,
+    Owner,
+    Shape,
+)
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.hardware import MEMORY, Client
+from lightmamba.arch.hardware import Stream
 from lightmamba.arch.ports import ID_BITS, of_token, widths
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.machine.kinds import machine
 
 __all__ = [
-    "Port", "aux_readers", "aux_writers", "clients", "of_lanes", "ports", "state_clients",
+    "Port", "aux_readers", "aux_writers", "chosen", "clients", "count", "of_lanes", "ports",
+    "state_clients",
 ]  # fmt: skip
 
 
@@ -24,7 +39,7 @@ class Port:
     writers: tuple[str, ...]  # clients by write id
 
 
-def clients(config: ArchConfig, *shapes: str) -> tuple[Client, ...]:
+def clients(config: ArchConfig, *shapes: Shape) -> tuple[Client, ...]:
     """Clients of a machine, or those of some shapes."""
     return tuple(
         client
@@ -33,14 +48,38 @@ def clients(config: ArchConfig, *shapes: str) -> tuple[Client, ...]:
     )
 
 
+def count(config: ArchConfig, client: Client) -> int:
+    """Readers or writers of a client: of each lane, port, slot or vector, or one for all."""
+    shape = client.shape
+    if shape.bus == Bus.LANE:
+        return config.row_lanes if shape.grows else config.lanes
+    if shape.bus == Bus.STATE:
+        return config.state_ports
+    shared = any(s.shared for s in _streams(config, client.name))
+    alone = shape.ahead or shape.owner == Owner.PASS or (shape.owner == Owner.MODEL and shared)
+    return 1 if alone else config.tokens
+
+
+def _streams(config: ArchConfig, client: str) -> list[Stream]:
+    """Streams from and to a client."""
+    end = f"{MEMORY}.{client}"
+    return [s for s in machine(config.kinds).streams if end in (s.source, s.target)]
+
+
+def chosen(config: ArchConfig, client: Client) -> str:
+    """Output of a unit, ``unit.port``, that gives the indices of a table; empty: tokens do."""
+    streams = _streams(config, client.name) if client.shape == TABLE else []
+    return next((s.source for s in streams if s.taker == MEMORY), "")
+
+
 def aux_readers(config: ArchConfig) -> tuple[str, ...]:
     """Clients that read through the port for everything small."""
-    return tuple(_aux(config, ("row", "static", "layer", "growing"), "source"))
+    return tuple(_aux(config, (TABLE, STATIC, LAYER), "source"))
 
 
 def aux_writers(config: ArchConfig) -> tuple[str, ...]:
     """Clients that write through it."""
-    return tuple(_aux(config, ("layer", "growing", "row"), "target"))
+    return tuple(_aux(config, (LAYER, LOGITS), "target"))
 
 
 def of_lanes(config: ArchConfig, lane: int | None = None) -> tuple[str, ...]:
@@ -48,7 +87,7 @@ def of_lanes(config: ArchConfig, lane: int | None = None) -> tuple[str, ...]:
     lanes = range(config.row_lanes) if lane is None else range(lane, lane + 1)
     return tuple(
         of_token(client.name, n)
-        for client in clients(config, "spread") for n in lanes if n < config.row_lanes
+        for client in clients(config, SPREAD) for n in lanes if n < config.row_lanes
     )  # fmt: skip
 
 
@@ -56,21 +95,20 @@ def state_clients(config: ArchConfig) -> tuple[str, ...]:
     """Clients of the ports of states that lie head by head, one for each pair of ports."""
     return tuple(
         of_token(client.name, n)
-        for client in clients(config, "head")
+        for client in clients(config, HEAD)
         for n in range(config.state_ports)
     )
 
 
-def _aux(config: ArchConfig, shapes: tuple[str, ...], end: str) -> Iterator[str]:
+def _aux(config: ArchConfig, shapes: tuple[Shape, ...], end: str) -> Iterator[str]:
     """Clients of the first token or slot, then those of the others, then records."""
     streams = machine(config.kinds).streams
     used = {getattr(s, end).split(".")[1] for s in streams if getattr(s, end).startswith(MEMORY)}
     found = [c for shape in shapes for c in clients(config, shape) if c.name in used]
     yield from (client.name for client in found)
     for client in found:
-        if client.shape != "static":
-            yield from (of_token(client.name, n) for n in range(1, config.tokens))
-    yield from (client.name for client in clients(config, "record"))
+        yield from (of_token(client.name, n) for n in range(1, count(config, client)))
+    yield from (client.name for client in clients(config, RECORD))
 
 
 def ports(config: ArchConfig) -> tuple[Port, ...]:
@@ -84,9 +122,9 @@ def ports(config: ArchConfig) -> tuple[Port, ...]:
     """
     found, most = _ports(config), 1 << (ID_BITS - config.shared_port)
     for port in found:
-        if (count := max(len(port.readers), len(port.writers))) > most:
+        if (needed := max(len(port.readers), len(port.writers))) > most:
             raise InputError(
-                f"{count} clients are on port {port.name}, which has ids for {most}; take fewer "
+                f"{needed} clients are on port {port.name}, which has ids for {most}; take fewer "
                 f"lanes or tokens{', or shared_port = false' if config.shared_port else ''}"
             )
     return found

@@ -6,9 +6,10 @@
 from collections.abc import Callable, Iterator
 from functools import cache
 
+from lightmamba.arch.clients import SHAPES, Bus, Client, Entry, Group
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.graph import Graph
-from lightmamba.arch.hardware import Client, Register
+from lightmamba.arch.hardware import Register
 from lightmamba.arch.ports import of_token
 from lightmamba.hardware.machine.kinds import machine
 
@@ -43,6 +44,10 @@ def _counted(config: ArchConfig) -> int:
     return int(config.counters)
 
 
+def _there(client: Client) -> Count:
+    return lambda config: int(client.there is None or client.there(config))
+
+
 def _of_port(port: int) -> Count:
     return lambda config: config.tokens if port < config.state_ports else 0
 
@@ -75,7 +80,6 @@ FIRST = (
     Register("layers_beats", "rw", "weight beats of all layers, per lane"),
     Register("head_beats", "rw", "weight beats of the head, per lane"),
 )  # fmt: skip
-ROWS = (Register("embedding_stride", "rw", "bytes from one row of the embedding to the next"),)
 LOGITS = (
     Register("logits_base", "rw", "address where logits are written", wide=True),
     Register("logits_words", "rw", "64-bit words of the logits"),
@@ -107,119 +111,35 @@ LAST = (
 def registers(kinds: tuple[str, ...] = KINDS) -> tuple[Register, ...]:
     """The map of the machine of some kinds of layers, in the order of the offsets."""
     graph = machine(kinds)
+    of = {group: tuple(_of(graph, group)) for group in Group}
     return (
-        *FIRST, *_streams(graph), *ROWS, *_of(graph, "head", _heads), *_of(graph, "layer", _layers),
-        *_of(graph, "growing", _growing), *_of(graph, "spread", _spread), *LOGITS,
-        *_of(graph, "layer", _slots), *_of(graph, "growing", _grown),
-        *_of(graph, "spread", _spread_slots), *_of(graph, "head", _copies), *PASS,
-        *_of(graph, "record", _records), *graph.registers, *LAST,
+        *FIRST, *of[Group.BASE], *of[Group.WORDS], *of[Group.LAYOUT], *LOGITS, *of[Group.SLOT],
+        *of[Group.COPY], *PASS, *of[Group.RECORD], *graph.registers, *LAST,
     )  # fmt: skip
 
 
-def _streams(graph: Graph) -> Iterator[Register]:
-    """Streams of the same words for every token, and the embedding."""
-    names = [*(c.name for c in graph.clients if c.shape == "static"), "embedding"]
-    for name in names:
-        yield Register(f"{name}_base", "rw", f"address of the {name} stream", wide=True)
-    for name in names:
-        yield Register(f"{name}_words", "rw", f"64-bit words of the {name} stream per token")
+def _of(graph: Graph, group: Group) -> Iterator[Register]:
+    """Registers of clients in one place of the map, shape by shape."""
+    for shape in SHAPES:
+        for client in (each for each in graph.clients if each.shape == shape):
+            mine = [entry for entry in shape.registers if entry.group == group]
+            for port in range(MOST_STATE_PORTS if shape.bus == Bus.STATE else 1):
+                for entry in mine:
+                    if port == 0 or entry.per == "port":
+                        yield _register(client, entry, port)
 
 
-def _of(
-    graph: Graph, shape: str, make: Callable[[Client], Iterator[Register]]
-) -> Iterator[Register]:
-    """Registers of the clients of a shape."""
-    for client in graph.clients:
-        if client.shape == shape:
-            yield from make(client)
-
-
-def _heads(client: Client) -> Iterator[Register]:
-    yield Register("state_heads", "rw", "heads of all layers")
-    yield Register("head_stride", "rw", "bytes of a head's state")
-    yield Register("state_head_beats", "rw", "beats of a head's state")
-    yield Register("head_words", "rw", "words of S elements of a head's state")
-
-
-def _layers(client: Client) -> Iterator[Register]:
-    name = client.name
-    yield Register(f"{name}_layers", "rw", f"layers that have a {name}")
-    yield Register(f"{name}_stride", "rw", f"bytes of a layer's {name}")
-    yield Register(f"{name}_words", "rw", f"64-bit words of a layer's {name}")
-
-
-def _growing(client: Client) -> Iterator[Register]:
-    name = client.name
-    yield Register(f"{name}_layers", "rw", f"runs of positions of the {name}, in all layers")
-    yield Register(f"{name}_stride", "rw", f"bytes of a run of the {name}")
-    yield Register(f"{name}_row", "rw", f"64-bit words of a position in a run of the {name}")
-
-
-def _spread(client: Client) -> Iterator[Register]:
-    name = client.name
-    yield Register(f"{name}_base", "rw", f"address of a lane's {name}", count=LANES,
-                   counted=_row_lanes, wide=True)  # fmt: skip
-    yield Register(f"{name}_layers", "rw", f"layers that have a {name}")
-    yield Register(f"{name}_runs", "rw", f"runs of positions of the {name} in a layer")
-    yield Register(f"{name}_stride", "rw", f"bytes of a run of the {name} in a lane's channel")
-    yield Register(f"{name}_words", "rw", f"64-bit words of a position in a run of the {name}, "
-                   f"behind its first one")  # fmt: skip
-
-
-def _slots(client: Client) -> Iterator[Register]:
-    yield Register(f"slot_{client.name}", "rw", f"address of a slot's {client.name}",
-                   count=MOST_TOKENS, counted=_tokens, wide=True)  # fmt: skip
-
-
-def _grown(client: Client) -> Iterator[Register]:
-    yield from _slots(client)
-    name = client.name
-    for what, doc in (
-        ("words", f"64-bit words that a slot has in each layer of its {name}, of whole beats"),
-        ("more", f"64-bit words that the pass adds to each layer of a slot's {name}"),
-        ("positions", f"positions that a slot has in its {name}"),
-    ):
-        yield Register(f"slot_{name}_{what}", "rw", doc, count=MOST_TOKENS, counted=_tokens)
-
-
-def _spread_slots(client: Client) -> Iterator[Register]:
-    name = client.name
-    for what, doc in (
-        ("positions", f"positions that a slot has in its {name}"),
-        ("more", f"positions that the pass adds to a slot's {name}"),
-    ):
-        yield Register(f"slot_{name}_{what}", "rw", doc, count=MOST_TOKENS, counted=_tokens)
-    yield Register(f"{name}_segment_index", "rw", f"segment of the {name} to write, slot by slot, "
-                   "of each as many as a power of two; counts up by itself")  # fmt: skip
-    yield Register(f"{name}_segment_data", "wo", "where it begins behind the lanes' bases, in "
-                   "pages of 4 KiB")  # fmt: skip
-
-
-def _copies(client: Client) -> Iterator[Register]:
-    for port in range(MOST_STATE_PORTS):
-        for name, doc in (
-            ("slot_read", f"address of a slot's {client.name}; a chain swaps it with `slot_write`"),
-            ("slot_write", f"address where a slot's new {client.name} goes"),
-        ):
-            doc = f"`{name}` of port {port} of the {client.name}" if port else doc
-            yield Register(of_token(name, port), "rw", doc, count=MOST_TOKENS,
-                           counted=_of_port(port), wide=True)  # fmt: skip
-
-
-def _records(client: Client) -> Iterator[Register]:
-    def there(config: ArchConfig) -> int:
-        return int(client.there is None or client.there(config))
-
-    name = client.name
-    yield Register(name, "rw", "bit 0: the pass applies vectors of a record again; bit 1: it "
-                   "writes one", counted=there)  # fmt: skip
-    yield Register(f"{name}_read", "rw", "address of the record that is applied", counted=there,
-                   wide=True)  # fmt: skip
-    yield Register(f"{name}_write", "rw", "address of the record that is written", counted=there,
-                   wide=True)  # fmt: skip
-    yield Register(f"{name}_layers", "rw", "layers that are recorded", counted=there)
-    yield Register(f"{name}_stride", "rw", "bytes of a layer's record", counted=there)
-    yield Register(f"{name}_count", "rw", "64-bit words of a layer's record", counted=there)
+def _register(client: Client, entry: Entry, port: int) -> Register:
+    name, doc = (text.format(client=client.name) for text in (entry.name, entry.doc))
+    if port:
+        name, doc = of_token(name, port), f"`{name}` of port {port} of the {client.name}"
+    count, counted = {
+        "lane": (LANES, _row_lanes),
+        "slot": (MOST_TOKENS, _tokens),
+        "port": (MOST_TOKENS, _of_port(port)),
+        "": (1, _there(client)),
+    }[entry.per]
+    return Register(name, entry.access, doc, count, counted, entry.wide)
 
 
 @cache

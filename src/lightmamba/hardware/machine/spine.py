@@ -4,20 +4,11 @@ Read it from top to bottom as a token passes. What a layer does between its proj
 hardware of its kind (``blocks/KIND/hardware.py``), which comes between ``FRONT`` and ``BACK``.
 """
 
+from lightmamba.arch.clients import LOGITS, TABLE, WEIGHTS, Client
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, BLOCKS_HELD
 from lightmamba.arch.fields import KIND, Field
-from lightmamba.arch.hardware import (
-    Client,
-    Counter,
-    Element,
-    Hardware,
-    Inner,
-    Link,
-    Shown,
-    Stream,
-    Unit,
-)
+from lightmamba.arch.hardware import Counter, Element, Hardware, Inner, Link, Shown, Stream, Unit
 
 __all__ = ["BACK", "EPILOGUE_ROWS", "FRONT", "PARTS", "RESIDUAL_SUM", "ROWS", "SECTIONS"]
 
@@ -180,8 +171,8 @@ FRONT = Hardware(
     sizes=SIZES,
     commands=COMMANDS,
     clients=(
-        Client("lane", "weights", "weights of a lane"),
-        Client("embedding", "row", "rows of the embedding"),
+        Client("lane", WEIGHTS, "weights of a lane"),
+        Client("embedding", TABLE, "rows of the embedding"),
     ),
     inside=(
         Inner("epilogue", "epilogue", "finishes the rows of a cycle"),
@@ -242,7 +233,7 @@ BACK = Hardware(
             Field("valid", 20, "ids from here on are padding and never win"),
         ),
     },
-    clients=(Client("logits", "row", "logits"),),
+    clients=(Client("logits", LOGITS, "logits"),),
     inside=(
         Inner("words_in", "activations", "gathers words for in_proj and LM head"),
         Inner("words_out", "activations", "gathers words for out_proj"),

@@ -7,8 +7,8 @@ from lightmamba.hardware.machine.program import Op
 from lightmamba.hardware.rtl.memory_parts import Parts, offer
 from lightmamba.hardware.rtl.passes import vectors_of
 from lightmamba.hardware.rtl.pipe import Pipe
-from lightmamba.hardware.rtl.shifts import SPLIT
 from lightmamba.hardware.rtl.streams import Fork, join
+from lightmamba.hardware.rtl.table import row_address
 
 __all__ = ["logits_pending", "wire_logits", "wire_rows"]
 
@@ -39,16 +39,11 @@ def wire_rows(m: Module, parts: Parts) -> None:
 
 
 def _row(m: Module, parts: Parts) -> Signal:
-    """Base + stride·token, in two parts; all three stay as they are."""
+    """Address of the first token's row; the token stays as it is."""
     host, token = parts.host, parts.sequencer.begin_token
-    base, stride = host.embedding_base, host.embedding_stride
     pipe, address = Pipe(m), Signal(ADDRESS_BITS)
-    low = pipe.step(lambda t: stride[:SPLIT] * t, pipe.input(token))
-    high = pipe.step(lambda t: stride[SPLIT:] * t, pipe.input(token))
-    below = pipe.step(lambda p: base[:SPLIT] + p[:SPLIT], low)
-    above = pipe.step(lambda p, q: p[SPLIT:] + q, low, high, shape=ADDRESS_BITS - SPLIT)
-    above = pipe.step(lambda v, b: base[SPLIT:ADDRESS_BITS] + v + b[SPLIT], above, below)
-    m.d.sync += address.eq(Cat(pipe.delay(below, above.stage).value[:SPLIT], above.value))
+    found = row_address(pipe, host.embedding_base, host.embedding_stride, token)
+    m.d.sync += address.eq(found.value)
     return address
 
 

@@ -7,6 +7,7 @@ from amaranth.hdl import Cat, Elaboratable, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
+from lightmamba.arch.clients import SPREAD, STATIC
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
@@ -22,7 +23,6 @@ from lightmamba.hardware.machine.ports import (
 from lightmamba.hardware.rtl.arbiter import ReadArbiter, WriteArbiter
 from lightmamba.hardware.rtl.axi import master as axi_master
 from lightmamba.hardware.rtl.counters import Counters, Traffic
-from lightmamba.hardware.rtl.memory_growing import wire_growing
 from lightmamba.hardware.rtl.memory_parts import Parts
 from lightmamba.hardware.rtl.memory_rows import logits_pending, wire_logits, wire_rows
 from lightmamba.hardware.rtl.memory_spread import wire_spread
@@ -31,6 +31,7 @@ from lightmamba.hardware.rtl.prefetch import Segments
 from lightmamba.hardware.rtl.reader import Reader, WordReader
 from lightmamba.hardware.rtl.rows import RowReader, RowWriter
 from lightmamba.hardware.rtl.streams import join
+from lightmamba.hardware.rtl.table import wire_tables
 from lightmamba.hardware.rtl.units import Units
 from lightmamba.hardware.rtl.writer import WordWriter, Writer
 
@@ -85,7 +86,7 @@ class MemorySide(Elaboratable):
             **{name: WordWriter(aux, words, burst) for name in aux_writers(config)},
         }
         lanes, bits = config.row_lanes, config.port_bits
-        spread = [client.name for client in clients(config, "spread")]
+        spread = [client.name for client in clients(config, SPREAD)]
         row_readers = {name: RowReader(lanes, bits, config.row_fifo, burst) for name in spread}
         row_writers = {name: RowWriter(lanes, bits) for name in spread}
         self.parts = Parts(
@@ -103,16 +104,16 @@ class MemorySide(Elaboratable):
         for name, part in writers.items():
             m.submodules[f"write_{name}"] = part
             m.d.comb += part.clear.eq(~self.parts.run)
-        drained = Signal(len(readers))
+        done = [*(part.drained for part in readers.values()), *wire_tables(m, self.parts)]
+        drained = Signal(len(done))
         m.d.sync += [
-            drained.eq(Cat(part.drained for part in readers.values())),
+            drained.eq(Cat(done)),
             self.drained.eq(drained.all()),
             self.error.eq(Cat(part.error for part in (*readers.values(), *writers.values())).any()),
         ]
         self._ports(m)
         self._static(m)
         wire_states(m, self.parts)
-        wire_growing(m, self.parts)
         wire_spread(m, self.parts)
         wire_rows(m, self.parts)
         wire_logits(m, self.parts)
@@ -188,7 +189,7 @@ class MemorySide(Elaboratable):
             join(m, walk.o, readers[f"lane{n}"].command)
             join(m, readers[f"lane{n}"].o, units.lanes.i_beat[n])
         graph = machine(self.config.kinds)
-        for name in (client.name for client in clients(self.config, "static")):
+        for name in (client.name for client in clients(self.config, STATIC)):
             walk = Segments(WORD_BITS // 8)
             m.submodules[f"segments_{name}"] = walk
             m.d.comb += [

@@ -2,6 +2,7 @@
 
 from amaranth.hdl import Module, Mux, Signal
 
+from lightmamba.arch.clients import SPREAD
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.machine.ports import clients
 from lightmamba.hardware.rtl.memory_parts import Parts, positions_of
@@ -16,7 +17,7 @@ __all__ = ["wire_spread"]
 
 def wire_spread(m: Module, parts: Parts) -> None:
     """Read what the sequences of a pass have, and write what it adds."""
-    for client in clients(parts.config, "spread"):
+    for client in clients(parts.config, SPREAD):
         _client(m, parts, client.name)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 
+from lightmamba.arch.clients import HEAD, LAYER, RECORD, SPREAD
 from lightmamba.arch.graph import Graph
 from lightmamba.arch.latency import STATE_HEADS
 from lightmamba.arch.ports import of_token
@@ -22,12 +23,12 @@ __all__ = ["states_pending", "wire_states"]
 def wire_states(m: Module, parts: Parts) -> None:
     """Read and write what the pass changes of its sequences."""
     config, slots = parts.config, slots_of(parts.host)
-    for client in clients(config, "head"):
+    for client in clients(config, HEAD):
         _heads(m, parts, client.name)
-    for client in clients(config, "layer"):
+    for client in clients(config, LAYER):
         for n, slot in enumerate(slots):
             _layers(m, parts, client.name, n, slot)
-    for client in clients(config, "record"):
+    for client in clients(config, RECORD):
         _record(m, parts, client.name)
 
 
@@ -42,14 +43,14 @@ def states_pending(m: Module, parts: Parts) -> Value:
             heads.eq(host.state_heads[:HEAD_BITS] * some),
         ]
         commands |= dict.fromkeys(names, heads)
-    for client in clients(config, "layer", "growing"):
+    for client in clients(config, LAYER):
         layers = Value.cast(getattr(host, f"{client.name}_layers"))[:LAYER_BITS]
         for n, slot in enumerate(slots):
             commands[of_token(client.name, n)] = Mux(slot.used, layers, 0)
-    for client in clients(config, "record"):
+    for client in clients(config, RECORD):
         layers = Value.cast(getattr(host, f"{client.name}_layers"))[:LAYER_BITS]
         commands[client.name] = Mux(getattr(host, client.name)[1], layers, 0)
-    for client in clients(config, "spread"):
+    for client in clients(config, SPREAD):
         commands[client.name] = Value.cast(getattr(host, f"{client.name}_layers"))[:LAYER_BITS]
     writers = {**parts.writers, **parts.row_writers}
     for name, count in commands.items():

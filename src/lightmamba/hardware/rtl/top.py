@@ -7,6 +7,7 @@ from amaranth.hdl import Cat, Const, Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from lightmamba.arch.clients import RECORD
 from lightmamba.arch.config import ArchConfig
 from lightmamba.hardware.machine.counters import counters
 from lightmamba.hardware.machine.ports import clients, ports
@@ -123,7 +124,7 @@ class Top(wiring.Component):
         if self.config.steps > 1:
             given |= {"step_write": host.step_data_write, "step_index": host.step_index,
                       "step_data": host.step_data, "last_step": host.last_step}  # fmt: skip
-        for client in clients(self.config, "record"):
+        for client in clients(self.config, RECORD):
             bits = getattr(host, client.name)
             given |= {"replays": bits[0], "records": bits[1]}
         yield units.used.eq(Cat(vector.used for vector in vectors_of(host)))

@@ -1,1 +1,0 @@
-"""Average: every token gets the sum of all values so far, as attention with equal weights."""

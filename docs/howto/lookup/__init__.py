@@ -1,0 +1,1 @@
+"""Lookup: every token gets one row of a table, which its scores choose."""

@@ -7,6 +7,7 @@ from importlib import resources
 from typing import Any
 
 from lightmamba.arch.place import Place
+from lightmamba.device.package.board import Board
 from lightmamba.device.package.design import CONTROL, CONTROL_BYTES, KERNEL, Block, Design
 from lightmamba.device.package.noc import PROCESSORS, network
 from lightmamba.hardware.machine.artifact import build_hash
@@ -14,7 +15,15 @@ from lightmamba.hardware.machine.registers import INTERFACE, MAGIC
 from lightmamba.hardware.soc.board import RESET, TOP
 from lightmamba.hardware.synth.ecp5 import DEVICE
 
-__all__ = ["MAP", "REGISTER_WINDOW", "machine_map", "rendered", "text_of"]
+__all__ = [
+    "MAP",
+    "REGISTER_WINDOW",
+    "machine_map",
+    "render",
+    "rendered",
+    "templates",
+    "text_of",
+]
 
 MAP = "map.json"
 MAP_VERSION = 1
@@ -92,28 +101,41 @@ def rendered(design: Design, figures: Mapping[str, Any]) -> dict[str, str]:
     figures
         What the estimate expects, for the README.
     """
-    import jinja2
+    sources = templates(design.board)
+    left_out = LEFT_OUT.get(design.board.flow, set())
+    return {
+        name.removesuffix(TEMPLATE).replace("--", "/"): render(sources, name, design, figures)
+        for name in sorted(sources.keys() - left_out)
+        if name.endswith(TEMPLATE)
+    }
 
+
+def templates(board: Board) -> dict[str, str]:
+    """Text of a board's templates, and of what they include, by name."""
     sources: dict[str, str] = {}
-    for folder in (COMMON, design.board.templates):
+    for folder in (COMMON, board.templates):
         at = resources.files("lightmamba.device.package") / "boards" / folder
         sources |= {entry.name: entry.read_text(encoding="utf-8") for entry in at.iterdir()}
-    left_out = LEFT_OUT.get(design.board.flow, set())
+    return sources
+
+
+def render(
+    sources: Mapping[str, str], name: str, design: Design, figures: Mapping[str, Any]
+) -> str:
+    """Text of one template; arguments as for :func:`templates` and :func:`rendered`."""
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.DictLoader(sources), undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,  # text, no HTML
     )  # fmt: skip
     environment.filters |= {"tcl": _tcl, "cells": _cells, "address": _address}
-    return {
-        name.removesuffix(TEMPLATE).replace("--", "/"): environment.get_template(name).render(
-            design=design, board=design.board, artifact=design.artifact, figures=figures,
-            kernel=KERNEL, control=CONTROL, window=REGISTER_WINDOW, processors=PROCESSORS,
-            net=network(design) if design.board.controllers else None,
-            control_bytes=CONTROL_BYTES, top=TOP, reset=RESET, device=" ".join(DEVICE),
-        )
-        for name in sorted(sources.keys() - left_out)
-        if name.endswith(TEMPLATE)
-    }  # fmt: skip
+    return environment.get_template(name).render(
+        design=design, board=design.board, artifact=design.artifact, figures=figures,
+        kernel=KERNEL, control=CONTROL, window=REGISTER_WINDOW, processors=PROCESSORS,
+        net=network(design) if design.board.controllers else None,
+        control_bytes=CONTROL_BYTES, top=TOP, reset=RESET, device=" ".join(DEVICE),
+    )  # fmt: skip
 
 
 def _tcl(text: str) -> str:

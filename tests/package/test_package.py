@@ -16,11 +16,12 @@ from lightmamba.device.package import Board, board_names, write_package
 from lightmamba.device.package.check import CHECKS, MANIFEST, check
 from lightmamba.device.package.device import packaged_design
 from lightmamba.device.package.expected import expected
-from lightmamba.device.package.wrapper import core_verilog
+from lightmamba.device.package.vendor import core_verilog, wrapper
 from lightmamba.device.sim.device import machine_verilog
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.registers import offsets
+from lightmamba.hardware.synth.hierarchy import modules
 from tests.support.builders import random_model
 from tests.support.machine import REGISTERS
 
@@ -139,7 +140,6 @@ def test_the_map_is_that_of_the_accelerator(packages):
 
 
 BREAKS = {  # file, what is replaced, by what; one for each check that can fail by a file
-    "wrapper": ("rtl/wrapper.v", ".aux__bready(m_axi_aux_bready)", ".aux__bready()"),
     "connectivity": ("link.cfg", "m_axi_aux:DDR[0]", "m_axi_aux:DDR[1]"),
     "regions": ("map.json", ' 0,\n   "bytes": 31424', ' 9999,\n   "bytes": 31424'),
     "registers": ("map.json", '"token",\n   "offset": 24', '"token",\n   "offset": 28'),
@@ -154,9 +154,6 @@ def test_a_check_fails_when_a_file_is_wrong(packages, tmp_path, name):
     file, old, new = BREAKS[name]
     text = (folder / file).read_text()
     assert old in text
-    if name == "wrapper":  # a pin connected twice, another not at all
-        new = ".aux__bready(m_axi_aux_bready), .aux__bready(m_axi_aux_bready)"
-        text = text.replace("    .aux__rready", "    .aux__rreadi")
     (folder / file).write_text(text.replace(old, new, 1))
     found = check(packaged_design(folder), folder)
     assert not found[name]
@@ -272,6 +269,16 @@ def test_the_verilog_of_the_build_is_taken(tmp_path):
     assert "data/top.v" not in found.files
     plain = packaged(tmp_path, "u280")
     assert (found.path / MANIFEST).read_bytes() == (plain.path / MANIFEST).read_bytes()
+
+
+def test_a_build_with_other_pins_is_refused(packages):
+    made = packaged_design(packages["u280"].path)
+    verilog = (packages["u280"].path / "rtl/lightmamba.v").read_text()
+    names = [name for *_, name in modules(verilog)["lightmamba_core"].ports]
+    wrapper(made, names)
+    for other in ([*names, "extra"], [name for name in names if name != "aux__bready"]):
+        with pytest.raises(ValueError, match=r"do not fit: \['(extra|aux__bready)'\]"):
+            wrapper(made, other)
 
 
 def test_verilog_without_its_top_module():

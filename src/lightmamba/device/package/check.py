@@ -1,40 +1,138 @@
-"""Checks of a package that need no tool, by the flow of its board."""
+"""Checks of a package that need no tool: what its files say of each other and of the build."""
 
+import hashlib
+import json
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lightmamba.device.package import check_build, check_ecp5, check_wrapper
-from lightmamba.device.package.check_build import MANIFEST, module_ports
-from lightmamba.device.package.design import Design
+from lightmamba.device.package import check_ecp5
+from lightmamba.device.package.contents import MAP
+from lightmamba.device.package.design import KERNEL, Design
+from lightmamba.device.package.design import windows as within
+from lightmamba.hardware.machine.ports import ports as ports_of
+from lightmamba.hardware.machine.registers import MAGIC, offsets
+from lightmamba.hardware.machine.registers import registers as registers_of
 
-__all__ = ["CHECKS", "MANIFEST", "Check", "check", "module_ports"]
+__all__ = ["CHECKS", "MANIFEST", "check"]
 
+MANIFEST = "MANIFEST.sha256"
+SP = re.compile(rf"^sp={KERNEL}_1\.(\w+):(\w+)\[(\d+)(?::(\d+))?\]$", re.MULTILINE)
+NET = re.compile(r"^connect_bd_intf_net .*accelerator/(\w+)\]", re.MULTILINE)
 Check = Callable[[Design, Path], bool]
-VENDOR: Mapping[str, Check] = {
-    "ports": check_build.ports,
-    "wrapper": check_wrapper.wrapper,
-    "connectivity": check_wrapper.connectivity,
-    "regions": check_build.regions,
-    "windows": check_build.windows,
-    "registers": check_build.registers,
-    "hashes": check_build.hashes,
-}
-OPEN: Mapping[str, Check] = {
-    "ports": check_build.ports,
-    "system": check_ecp5.system,
-    "pins": check_ecp5.pins,
-    "clocks": check_ecp5.clocks,
-    "identity": check_ecp5.identified,
-    "regions": check_build.regions,
-    "windows": check_build.windows,
-    "registers": check_build.registers,
-    "hashes": check_build.hashes,
-}
-CHECKS: Mapping[str, Mapping[str, Check]] = {
-    "kernel": VENDOR, "zynqmp": VENDOR, "versal": VENDOR, "ecp5": OPEN,
-}  # fmt: skip
 
 
 def check(design: Design, folder: Path) -> dict[str, bool]:
     """Run every check of a board's flow; name to whether it passed."""
     return {name: test(design, folder) for name, test in CHECKS[design.board.flow].items()}
+
+
+def ports(design: Design, folder: Path) -> bool:
+    """Each port of the accelerator is behind one interface, in each direction that it has."""
+    both = [port.name for one in design.interfaces for port in one.ports]
+    return sorted(both) == sorted(port.name for port in ports_of(design.artifact.arch))
+
+
+def connectivity(design: Design, folder: Path) -> bool:
+    """Each interface is connected once, and each memory has no more than it takes."""
+    for block in design.blocks:
+        if len(block.interfaces) > design.board.interfaces_per_memory:
+            return False
+    if design.board.flow != "kernel":
+        used = Counter(NET.findall((folder / "bd.tcl").read_text()))
+        return used == Counter(dict.fromkeys(design.buses, 1))
+    found: dict[str, set[str]] = {}
+    for bus, kind, first, last in SP.findall((folder / "link.cfg").read_text()):
+        banks = {f"{kind}[{n}]" for n in range(int(first), int(last or first) + 1)}
+        if found.setdefault(bus, banks) is not banks:
+            return False  # twice
+    return found == {
+        one.bus: {design.block(channel).memory.tag for channel in one.channels}
+        for one in design.interfaces
+    }
+
+
+def regions(design: Design, folder: Path) -> bool:
+    """Each channel's block holds its regions and fits its memory, as the map says it."""
+    said = json.loads((folder / MAP).read_text())
+    ends = Counter[str]()
+    for region in said["regions"]:
+        ends[region["channel"]] = max(ends[region["channel"]], region["address"] + region["bytes"])
+    return all(
+        ends[one["name"]] <= one["bytes"] <= max(size for _, size in one["windows"])
+        for one in said["channels"]
+    )
+
+
+def windows(design: Design, folder: Path) -> bool:
+    """At the addresses of the board each block is aligned, in its window, and within reach."""
+    return within(design, design.placed())
+
+
+def registers(design: Design, folder: Path) -> bool:
+    """Offsets are those of the accelerator, and relocation gives what the loader writes."""
+    said = json.loads((folder / MAP).read_text())
+    kinds = design.artifact.arch.kinds
+    at = offsets(kinds)
+    there = [one for one in registers_of(kinds) if one.counted(design.artifact.arch)]
+    if said["magic"] != MAGIC or len({one["offset"] for one in said["registers"]}) < len(there):
+        return False
+    named = {one["name"]: one for one in said["registers"]}
+    for register in there:
+        first = f"{register.name}_0" if register.count > 1 else register.name
+        if named[first]["offset"] != at[register.name]:
+            return False
+        if named[first]["bits"] != 32 * (1 + register.wide):
+            return False
+    bases = {name: (n + 1) << 32 for n, name in enumerate(design.artifact.extents())}
+    wanted = design.artifact.settings(bases)
+    found: dict[str, int | list[int]] = dict(said["settings"])
+    for one in said["relocation"]:
+        value = bases[one["channel"]] + one["offset"]
+        if isinstance(wanted[one["register"]], list):
+            values = found.setdefault(one["register"], [])
+            if not isinstance(values, list) or len(values) != one["index"]:
+                return False
+            values.append(value)
+        else:
+            found[one["register"]] = value
+    return found == wanted
+
+
+def hashes(design: Design, folder: Path) -> bool:
+    """Every file is listed with its hash, but the list itself; data as the build lists them."""
+    known = {f"data/{name}": stored.sha256 for name, stored in design.artifact.files.items()}
+    lines = (folder / MANIFEST).read_text().splitlines()
+    listed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    there = {
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
+    } - {MANIFEST}  # fmt: skip
+    return set(listed) == there and all(
+        digest == (known.get(name) or hashlib.sha256((folder / name).read_bytes()).hexdigest())
+        for name, digest in listed.items()
+    )
+
+
+VENDOR: Mapping[str, Check] = {
+    "ports": ports,
+    "connectivity": connectivity,
+    "regions": regions,
+    "windows": windows,
+    "registers": registers,
+    "hashes": hashes,
+}
+OPEN: Mapping[str, Check] = {
+    "ports": ports,
+    "system": check_ecp5.system,
+    "pins": check_ecp5.pins,
+    "clocks": check_ecp5.clocks,
+    "identity": check_ecp5.identified,
+    "regions": regions,
+    "windows": windows,
+    "registers": registers,
+    "hashes": hashes,
+}
+CHECKS: Mapping[str, Mapping[str, Check]] = {  # by flow of the board
+    "kernel": VENDOR, "zynqmp": VENDOR, "versal": VENDOR, "ecp5": OPEN,
+}  # fmt: skip

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from lightmamba.device.package.check_build import module_ports
 from lightmamba.device.package.design import KERNEL, Design
-from lightmamba.device.package.ecp5 import SYSTEM, system_verilog
+from lightmamba.device.package.ecp5 import ACCELERATOR, SYSTEM, system_verilog
 from lightmamba.hardware.machine.ports import ports
 from lightmamba.hardware.soc.board import OSCILLATOR, TOP
+from lightmamba.hardware.synth.hierarchy import Ports, modules
 
 __all__ = ["clocks", "identified", "pins", "system"]
 
@@ -24,7 +24,8 @@ DIVIDER = re.compile(r"\.(CLKI|CLKFB|CLKOP|CLKOS|CLKOS2)_DIV\(32'd(\d+)\)")
 
 def system(design: Design, folder: Path) -> bool:
     """Each pin of the accelerator is connected once, and its memory port is as wide as said."""
-    inside = module_ports((folder / f"rtl/{KERNEL}.v").read_text(), KERNEL)
+    ports_of = modules((folder / ACCELERATOR).read_text())[KERNEL].ports
+    inside = {name: (way, width) for way, width, name in ports_of}
     made = INSTANCE.findall((folder / SYSTEM).read_text())
     if len(made) != 1:
         return False
@@ -37,7 +38,7 @@ def system(design: Design, folder: Path) -> bool:
 
 def pins(design: Design, folder: Path) -> bool:
     """Each port of the top module has a place and a kind in each file, and none has two."""
-    wanted = Counter(_bits(module_ports((folder / SYSTEM).read_text(), TOP)))
+    wanted = Counter(_bits(modules((folder / SYSTEM).read_text())[TOP].ports))
     files = sorted(folder.glob("pins-*.lpf"))
     for file in files:
         places = PLACE.findall(text := file.read_text())
@@ -48,9 +49,9 @@ def pins(design: Design, folder: Path) -> bool:
     return bool(wanted) and len(files) > 0
 
 
-def _bits(found: dict[str, tuple[str, int]]) -> Iterator[str]:
+def _bits(found: Ports) -> Iterator[str]:
     """Names of all bits of ports, as pin files have them."""
-    for name, (_, width) in found.items():
+    for _, width, name in found:
         yield from [name] if width == 1 else (f"{name}[{n}]" for n in range(width))
 
 

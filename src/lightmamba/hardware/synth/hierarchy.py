@@ -33,7 +33,8 @@ class Module:
     @cached_property
     def ports(self) -> Ports:
         """Its inputs and outputs."""
-        found = re.findall(rf"^  (input|output)(?: \[(\d+):0\])? ({NAME}) ?;$", self.body, re.M)
+        declared = rf"^  (input|output|inout)(?: \[(\d+):0\])? ({NAME}) ?;$"
+        found = re.findall(declared, self.body, re.MULTILINE)
         return tuple((way, int(high or 0) + 1, name) for way, high, name in found)
 
     @cached_property

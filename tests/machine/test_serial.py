@@ -73,7 +73,7 @@ def test_the_crc_is_that_of_zlib():
 
 
 def test_identity():
-    found = Identity(0x12345678, 50_000_000, 100_000_000)
+    found = Identity(build=0x12345678, clock_hz=50_000_000, memory_clock_hz=100_000_000)
     assert found.encode() == bytes.fromhex(IDENTITY)
     assert Identity.decode(found.encode()) == found
 

@@ -5,11 +5,11 @@ from contextlib import ExitStack
 from lightmamba.common.errors import InputError
 from lightmamba.device.boards.serial_device import SerialDevice
 from lightmamba.device.boards.serial_link import RATES, SerialLink
-from lightmamba.device.boards.serial_port import Clock, SerialPort, open_port
+from lightmamba.device.boards.serial_port import open_port
 from lightmamba.hardware.machine.artifact import Artifact, build_hash
 from lightmamba.hardware.machine.serial import BOARDS, DEFAULT_BAUD
 
-__all__ = ["check_board", "open_link", "open_ulx3s"]
+__all__ = ["check_board", "open_ulx3s"]
 
 
 def check_board(link: SerialLink, artifact: Artifact) -> None:
@@ -34,31 +34,6 @@ def check_board(link: SerialLink, artifact: Artifact) -> None:
             f"{artifact.path} needs {need:,} bytes of memory, but the {board} on {link.name} has "
             f"{there:,}; compile a model with at most {there / need:.0%} of its weights"
         )
-
-
-def open_link(
-    port: SerialPort,
-    artifact: Artifact,
-    *,
-    name: str,
-    baud: int,
-    clock: Clock | None = None,
-    simulated: bool = False,
-) -> SerialLink:
-    """Find the board of a build behind an open port.
-
-    The arguments are those of :class:`~lightmamba.device.boards.serial_link.SerialLink`.
-
-    Raises
-    ------
-    DeviceError
-        If nothing answers, or something else.
-    InputError
-        As for :func:`check_board`.
-    """
-    link = SerialLink(port, name=name, baud=baud, clock=clock, simulated=simulated)
-    check_board(link, artifact)
-    return link
 
 
 def open_ulx3s(
@@ -100,7 +75,8 @@ def open_ulx3s(
     with ExitStack() as opened:
         line = open_port(port, DEFAULT_BAUD)
         opened.callback(line.close)
-        link = open_link(line, artifact, name=port, baud=highest)
+        link = SerialLink(line, name=port, baud=highest)
+        check_board(link, artifact)
         device = SerialDevice(
             link, seconds=float(seconds), fresh=bool(int(fresh)), scan=bool(int(scan))
         )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.device.boards.serial_device import SerialDevice
 from lightmamba.device.boards.serial_link import SerialLink
-from lightmamba.device.boards.serial_ulx3s import open_link
+from lightmamba.device.boards.serial_ulx3s import check_board
 from lightmamba.device.package.board import Board
 from lightmamba.device.package.design import Design, design
 from lightmamba.device.package.ecp5 import pll, system_verilog
@@ -131,10 +131,9 @@ def simulated_ulx3s(
             step_ps=pll(made).step_ps,
         )  # fmt: skip
         opened.callback(board.close)
-        link = open_link(
-            board, made.artifact, name=NAME, baud=made.clock_hz // divisor, clock=board,
-            simulated=True,
-        )  # fmt: skip
+        baud = made.clock_hz // divisor
+        link = SerialLink(board, name=NAME, baud=baud, clock=board, simulated=True)
+        check_board(link, made.artifact)
         device = SimulatedUlx3s(link, board, made, line=line)
         opened.pop_all()
     return device

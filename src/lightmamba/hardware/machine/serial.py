@@ -35,7 +35,7 @@ zeros with a stop bit of zero, such as 0x00 sent at half of the board's rate or 
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from enum import IntEnum
 from typing import Self
 
@@ -205,9 +205,9 @@ class Answer:
         return None, len(data)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Identity of a board: its answer to ``IDENTIFY``.
+    """Identity of a board: its answer to ``IDENTIFY``, which has the fields in this order.
 
     Parameters
     ----------
@@ -227,36 +227,30 @@ class Identity:
         Steps of the phase of the memory's clock that are a whole period.
     """
 
+    magic: int = MAGIC
+    version: int = VERSION
+    board: int = ULX3S_85F
+    memory_log2: int = 25
+    word_bytes: int = 8
     build: int
     clock_hz: int
     memory_clock_hz: int
-    memory_log2: int = 25
-    board: int = ULX3S_85F
-    word_bytes: int = 8
-    baud: int = DEFAULT_BAUD
-    magic: int = MAGIC
-    version: int = VERSION
     block: int = BLOCK
     buffer: int = BUFFER
     silence_log2: int = SILENCE_LOG2
     idle_log2: int = IDLE_LOG2
     turn: int = 48
+    baud: int = DEFAULT_BAUD
 
     def encode(self) -> bytes:
         """Payload of the answer to IDENTIFY."""
-        return _IDENTITY.pack(
-            self.magic, self.version, self.board, self.memory_log2, self.word_bytes,
-            self.build, self.clock_hz, self.memory_clock_hz, self.block, self.buffer,
-            self.silence_log2, self.idle_log2, self.turn, self.baud,
-        )  # fmt: skip
+        return _IDENTITY.pack(*astuple(self))
 
     @staticmethod
     def decode(payload: bytes) -> "Identity":
         """Read the payload of the answer to IDENTIFY."""
-        (magic, version, board, memory, word, build, clock, memory_clock, block, buffer, silence,
-         idle, turn, baud) = _IDENTITY.unpack(payload)  # fmt: skip
-        return Identity(build, clock, memory_clock, memory, board, word, baud, magic, version,
-                        block, buffer, silence, idle, turn)  # fmt: skip
+        names = (field.name for field in fields(Identity))
+        return Identity(**dict(zip(names, _IDENTITY.unpack(payload), strict=True)))
 
 
 @dataclass(frozen=True)

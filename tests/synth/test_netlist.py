@@ -94,8 +94,10 @@ def netlist(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @needs_yosys
 @needs_verilator
+@pytest.mark.slow
+@pytest.mark.board
 def test_an_edited_netlist_works_as_its_rtl(netlist, tmp_path):
-    """Every model in every mode; 9 s, most of them for Verilator's own files."""
+    """Every model in every mode; 15 s, most of them for the C++ compiler."""
     edited = _edited(netlist)
     assert _wrong(netlist, {"edited": edited}, tmp_path) == {"edited": {"collide"}}
 

@@ -2,11 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from lightmamba.hardware.synth.absorb import FF
 from lightmamba.hardware.synth.hierarchy import Ports, modules
-from lightmamba.hardware.synth.packed import with_ports
 
 __all__ = ["NAME", "Harness"]
 
@@ -72,35 +69,6 @@ class Harness:
     def verilog(self) -> str:
         """The frame as a module named :data:`NAME`."""
         return "\n".join(self._lines()) + "\n"
-
-    def opened(self, edited: dict[str, Any], module: dict[str, Any]) -> dict[str, Any]:
-        """Ports of the design in place of the frame.
-
-        Parameters
-        ----------
-        edited
-            The module :data:`NAME` as it was edited: it knows which register holds which bit.
-        module
-            The same, or what was routed of it.
-        """
-        holder = {
-            cell["connections"]["Q"][0]: name
-            for name, cell in edited["cells"].items()
-            if cell["type"] == FF and "_copy" not in name
-        }
-        at = {"input": 0, "output": 0}
-        vectors = {"input": "given", "output": "level0"}
-        found: dict[str, dict[str, list[str]]] = {"input": {}, "output": {}}
-        for way, width, name in self.ports:
-            if name == "clk":
-                continue
-            low = at[way]
-            bits = edited["netnames"]["reset" if name == "rst" else vectors[way]]["bits"]
-            if name != "rst":
-                bits = bits[low : low + width]
-                at[way] += width
-            found[way][name] = [holder.get(bit, "") for bit in bits]
-        return with_ports(module, found["input"], found["output"], "clk")
 
     def _lines(self) -> Iterator[str]:
         yield f"module {NAME} (input clk, input rst, input i, output o);"

@@ -1,22 +1,19 @@
-"""Cells of an ECP5 as netlists have them: what their parameters say, and which uses are refused.
+"""Block RAMs and multipliers of a netlist for ECP5 as our models have them; uses that are refused.
 
-A use that the models lack is refused before a simulation. Some are refused because the device is
+A use that a model lacks is refused before a simulation. Some are refused because the device is
 said to do otherwise than the documents: a reset of a block RAM's output, driven by logic, made
 reads zero on a board (github.com/thejefflarson/little-cpu, ADR-0163).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lightmamba.common.errors import InputError
 
-__all__ = [
-    "Cell", "Register", "block_ram", "check", "flag", "multiplier", "number", "registers",
-    "table_of", "tied",
-]  # fmt: skip
+__all__ = ["Cell", "block_ram", "check", "flag", "multiplier", "number"]
 
 Cell = dict[str, Any]
+Given = tuple[dict[str, str], dict[str, list[Any]]]  # parameters and pins of a model
 WIDTHS = (1, 2, 4, 9, 18)
 WRITES = {"NORMAL": 0, "WRITETHROUGH": 1, "READBEFOREWRITE": 2}
 
@@ -34,86 +31,69 @@ def flag(cell: Cell, name: str, default: str) -> str:
     return str(cell["parameters"].get(name, default)).strip()
 
 
-def tied(cell: Cell, pin: str) -> str:
-    """Value of an unconnected pin, by the parameter that nextpnr sets for it; or an empty string.
+def multiplier(cell: Cell, fresh: Iterator[int]) -> Given:
+    """Parameters and pins of the model ``MULT18X18D``; ``fresh`` numbers outputs that are open."""
+    stages = {"INPUT_A": "INPUTA", "INPUT_B": "INPUTB", "PIPELINE": "PIPELINE", "OUTPUT": "OUTPUT"}
+    said = {
+        ours: _binary(flag(cell, f"REG_{name}_CLK", "NONE") != "NONE")
+        for ours, name in stages.items()
+    }
+    pins = {pin: [_input(cell, pin)] for pin in ("CLK0", "SIGNEDA", "SIGNEDB")}
+    # A pin that is not connected is 1 (nextpnr ecp5/pack.cc: "Default state is 1").
+    pins |= {pin: [_input(cell, pin, "1")] for pin in ("CE0", "RST0")}
+    pins |= {pin: [_input(cell, f"{pin}{n}") for n in range(18)] for pin in "AB"}
+    return said, pins | {"P": _outputs(cell, "P", 36, fresh)}
 
-    Only for block RAMs and multipliers: a register's parameter inverts its pin instead.
+
+def block_ram(cell: Cell, fresh: Iterator[int]) -> Given:
+    """Parameters and pins of the model ``DP16KD``; ``fresh`` numbers outputs that are open."""
+    wired = cell["connections"]
+    said = {
+        "COLLIDE": _binary(wired.get("CLKA") == wired.get("CLKB")),
+        "INIT": f"{_contents(cell):018432b}",
+    }
+    pins: dict[str, list[Any]] = {}
+    for side in "AB":
+        said |= {
+            f"DATA_WIDTH_{side}": _binary(number(cell, f"DATA_WIDTH_{side}", 18)),
+            f"OUTREG_{side}": _binary(flag(cell, f"REGMODE_{side}", "NOREG") == "OUTREG"),
+            f"WRITE_{side}": _binary(WRITES[flag(cell, f"WRITEMODE_{side}", "NORMAL")]),
+            f"INVERT_{side}": _binary(flag(cell, f"CLK{side}MUX", "CLK") == "INV"),
+        }
+        for pin, absent in (("CLK", "0"), ("CE", "1"), ("OCE", "1"), ("WE", "0")):
+            pins[pin + side] = [_input(cell, pin + side, absent)]
+        for pin, bits in (("AD", 14), ("DI", 18)):
+            pins[pin + side] = [_input(cell, f"{pin}{side}{n}") for n in range(bits)]
+        pins[f"DO{side}"] = _outputs(cell, f"DO{side}", 18, fresh)
+    return said, pins
+
+
+def _binary(value: int) -> str:
+    """A parameter of 32 bits, as netlists have them."""
+    return f"{value:032b}"
+
+
+def _input(cell: Cell, pin: str, absent: str = "0") -> Any:
+    """What a pin of one bit reads: ``absent`` where nothing is said."""
+    bits = cell["connections"].get(pin)
+    return bits[0] if bits else _tied(cell, pin) or absent
+
+
+def _outputs(cell: Cell, pins: str, count: int, fresh: Iterator[int]) -> list[Any]:
+    """What the pins ``pins0`` and so on drive."""
+    wired = [cell["connections"].get(f"{pins}{n}") for n in range(count)]
+    return [bits[0] if bits else next(fresh) for bits in wired]
+
+
+def _tied(cell: Cell, pin: str) -> str:
+    """Value of an unconnected pin of a block RAM or multiplier, where nextpnr says it; or nothing.
+
+    Of a register the parameter inverts the pin instead.
     """
     if cell["type"] not in ("DP16KD", "MULT18X18D"):
         return ""
     value = flag(cell, f"{pin}MUX", "")
     return {"0": "0", "1": "1", "INV": "0", pin: "1"}.get(value, "")
-
-
-def table_of(cell: Cell, name: str) -> int:
-    """The truth table of a LUT of four inputs."""
-    return number(cell, name) & 0xFFFF
-
-
-@dataclass(frozen=True)
-class Register:
-    """How a TRELLIS_FF works.
-
-    Parameters
-    ----------
-    falling : bool
-        Whether its clock is inverted.
-    enable : str
-        ``CE``, ``INV``, or the constant ``0`` or ``1``.
-    reset_low : bool
-    asynchronous : bool
-        Whether the reset works at once.
-    value : int
-        Value at first, and of a reset.
-    data : str
-        Pin of the input: ``DI``, or ``M`` past the LUT.
-    """
-
-    falling: bool
-    enable: str
-    reset_low: bool
-    asynchronous: bool
-    value: int
-    data: str
-
-
-def registers(cell: Cell) -> Register:
-    """How a register works."""
-    return Register(
-        falling=flag(cell, "CLKMUX", "CLK") == "INV",
-        enable=flag(cell, "CEMUX", "1"),
-        reset_low=flag(cell, "LSRMUX", "LSR") == "INV",
-        asynchronous=flag(cell, "SRMODE", "LSR_OVER_CE") == "ASYNC",
-        value=int(flag(cell, "REGSET", "RESET") == "SET"),
-        data="M" if flag(cell, "SD", "1") == "0" else "DI",
-    )
-
-
-def multiplier(cell: Cell) -> dict[str, str]:
-    """Parameters of the model ``MULT18X18D``."""
-    stages = {"INPUT_A": "INPUTA", "INPUT_B": "INPUTB", "PIPELINE": "PIPELINE", "OUTPUT": "OUTPUT"}
-    return {
-        ours: str(int(flag(cell, f"REG_{name}_CLK", "NONE") != "NONE"))
-        for ours, name in stages.items()
-    }
-
-
-def block_ram(cell: Cell) -> dict[str, str]:
-    """Parameters of the model ``DP16KD``."""
-    pins = cell["connections"]
-    found = {
-        "COLLIDE": str(int(pins.get("CLKA") == pins.get("CLKB"))),
-        "INIT": f"18432'h{_contents(cell):x}",
-    }
-    for side in "AB":
-        write = flag(cell, f"WRITEMODE_{side}", "NORMAL")
-        found |= {
-            f"DATA_WIDTH_{side}": str(number(cell, f"DATA_WIDTH_{side}", 18)),
-            f"OUTREG_{side}": str(int(flag(cell, f"REGMODE_{side}", "NOREG") == "OUTREG")),
-            f"WRITE_{side}": str(WRITES[write]),
-            f"INVERT_{side}": str(int(flag(cell, f"CLK{side}MUX", "CLK") == "INV")),
-        }
-    return found
 
 
 def check(module: Mapping[str, Any]) -> None:
@@ -135,7 +115,7 @@ def check(module: Mapping[str, Any]) -> None:
 
 def _constant(cell: Cell, pin: str, *allowed: str) -> bool:
     """Whether a pin is unconnected or one of these constants."""
-    bits = cell["connections"].get(pin) or [tied(cell, pin)]
+    bits = cell["connections"].get(pin) or [_tied(cell, pin)]
     return bits[0] in ("", *allowed)
 
 

@@ -22,7 +22,7 @@ from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.soc.board import RESET, TOP
 from lightmamba.hardware.soc.ulx3s import LINES, to_verilog
-from lightmamba.hardware.synth.flow import Flow, write_flow
+from lightmamba.hardware.synth.flow import Flow, edit_files
 from lightmamba.hardware.synth.tools import NEEDED
 from tests.support.builders import random_model
 
@@ -226,30 +226,32 @@ def _names(part):
     return list(pins.names)
 
 
-def test_the_makefile_does_what_the_flow_does(package, tmp_path):
-    """The same arguments of every tool as :func:`write_flow` writes for the same system."""
-    flow = Flow(TOP, {"soc.v": "", "lightmamba.v": ""}, "", {"clk_25mhz": 25.0},
-                resets=(RESET,))  # fmt: skip
-    write_flow(flow, tmp_path)
-    ours, theirs = (
-        (folder / "Makefile").read_text().replace("\\\n", " ").replace("lightmamba.", "ulx3s.")
-        for folder in (package.path, tmp_path)
+def test_the_makefile_does_what_the_flow_does(package):
+    """Tools get the arguments that :mod:`lightmamba.hardware.synth.board` gives them."""
+    flow = Flow(TOP, {"soc.v": ""}, "", {"clk_25mhz": 25.0}, resets=(RESET,))
+    makefile = (package.path / "Makefile").read_text().replace("\\\n", " ")
+    said = " ".join(
+        makefile.replace("$(PINS)", "pins.lpf").replace("lightmamba.", "ulx3s.").split()
     )
-    for word in ("--compress ulx3s.config", "--85k --speed 6 --package CABGA381 --json edited.json",
-                 "--report report.json --log nextpnr.log", "-m edits.edit netlist.json",
-                 f"--top ulx3s --reset {RESET}", "-s script.ys"):  # fmt: skip
-        assert word in " ".join(ours.split())
-        assert word in " ".join(theirs.split())
-    for folder in (package.path, tmp_path):
-        assert "--timing-allow-fail" not in (folder / "Makefile").read_text()
-    for file in ("absorb.py", "clocks.py", "fanout.py", "edit.py", "__init__.py"):
-        assert (package.path / "edits" / file).read_bytes() == (
-            tmp_path / "edits" / file
-        ).read_bytes()
+    route = " ".join(flow.route).replace(f"{TOP}.config", "$@")
+    for words in (
+        route,
+        "--report report.json --log nextpnr.log",
+        "-s script.ys",
+        " ".join(flow.pack).replace(f"{TOP}.bit", "$@"),
+        f"-m edits.edit netlist.json $@ --top {TOP} --reset {RESET}",
+    ):
+        assert words in said
+    assert "--timing-allow-fail" not in makefile
+    for name, text in edit_files().items():
+        assert (package.path / "edits" / name).read_text() == text
     script = (package.path / "script.ys").read_text()
     assert "read_verilog rtl/soc.v rtl/lightmamba.v\n" in script
-    command = [sys.executable, "-m", "edits.edit", "--help"]
-    assert subprocess.run(command, cwd=package.path, capture_output=True).returncode == 0
+    assert f"hierarchy -check -top {TOP}\n" in script
+    assert "@" not in script
+    command = [sys.executable, "-S", "-m", "edits.edit", "--help"]  # needs no package of Python
+    done = subprocess.run(command, cwd=package.path, env={}, capture_output=True, check=False)
+    assert done.returncode == 0
 
 
 def test_versions_of_tools_are_those_of_synthesis():

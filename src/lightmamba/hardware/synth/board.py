@@ -80,7 +80,7 @@ def bitstream(flow: Flow, folder: Path, *, limit_s: float = LIMIT_S, slow: bool 
     flow
         The design.
     folder
-        Gets all files, among them a makefile that makes the same bitstream.
+        Gets all files.
     limit_s
         Seconds that yosys and nextpnr may take each.
     slow

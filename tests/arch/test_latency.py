@@ -9,12 +9,13 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.hardware import cycles
 from lightmamba.device.sim.simulator import MemoryChannel
 from lightmamba.hardware.machine import spine
-from lightmamba.hardware.rtl import lanes, prefetch, reader, sequencer, streams, writer
+from lightmamba.hardware.rtl import lanes, sequencer, streams
 from lightmamba.hardware.rtl.activations import ActivationBuffer
 from lightmamba.hardware.rtl.head import Head
+from lightmamba.hardware.rtl.memory import prefetch, reader, writer
+from lightmamba.hardware.rtl.memory.slot_walk import SlotWalk
 from lightmamba.hardware.rtl.residual import Residual
 from lightmamba.hardware.rtl.slices import Slices
-from lightmamba.hardware.rtl.slot_walk import SlotWalk
 from lightmamba.hardware.rtl.units import Units
 from tests.support.machine import INSTRUCTIONS, MACHINE
 

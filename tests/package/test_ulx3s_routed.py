@@ -15,7 +15,7 @@ from lightmamba.device.package import Board
 from lightmamba.device.package.design import design
 from lightmamba.device.package.ecp5 import flow
 from lightmamba.device.package.ulx3s_device import simulated_ulx3s
-from lightmamba.hardware.rtl.axi import lite_slave, master
+from lightmamba.hardware.rtl.memory.axi import lite_slave, master
 from lightmamba.hardware.rtl.verilog import written
 from lightmamba.hardware.soc.board import TOP
 from lightmamba.hardware.soc.system import CORE

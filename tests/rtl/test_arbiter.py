@@ -8,9 +8,9 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
-from lightmamba.hardware.rtl.arbiter import ReadArbiter, WriteArbiter
-from lightmamba.hardware.rtl.reader import Reader
-from lightmamba.hardware.rtl.writer import Writer
+from lightmamba.hardware.rtl.memory.arbiter import ReadArbiter, WriteArbiter
+from lightmamba.hardware.rtl.memory.reader import Reader
+from lightmamba.hardware.rtl.memory.writer import Writer
 
 from ..support.axi import Memory, refuses
 from ..support.streams import Run, drive

@@ -18,7 +18,7 @@ from lightmamba.blocks.attention.arithmetic import Exponents, Mixer
 from lightmamba.blocks.attention.hardware import PAGES
 from lightmamba.blocks.attention.steps import position_words
 from lightmamba.hardware.machine.kinds import machine
-from lightmamba.hardware.rtl.attention import Attention
+from lightmamba.hardware.rtl.attention.unit import Attention
 from lightmamba.numerics.attention import Attention as Arithmetic
 from lightmamba.numerics.model_formats import Formats
 from tests.support.streams import Bench

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from lightmamba.hardware.rtl.axi import Bursts, lite_slave, master
+from lightmamba.hardware.rtl.memory.axi import Bursts, lite_slave, master
 
 from ..support.axi import refuses, wait_for
 from ..support.streams import drive

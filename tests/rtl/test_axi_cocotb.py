@@ -13,12 +13,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.hardware.rtl.arbiter import ReadArbiter, WriteArbiter
-from lightmamba.hardware.rtl.axi import READ, WRITE, lite_slave, master
 from lightmamba.hardware.rtl.host import HostPort
 from lightmamba.hardware.rtl.layouts import i_stream
-from lightmamba.hardware.rtl.reader import Reader, WordReader
-from lightmamba.hardware.rtl.writer import WordWriter, Writer
+from lightmamba.hardware.rtl.memory.arbiter import ReadArbiter, WriteArbiter
+from lightmamba.hardware.rtl.memory.axi import READ, WRITE, lite_slave, master
+from lightmamba.hardware.rtl.memory.reader import Reader, WordReader
+from lightmamba.hardware.rtl.memory.writer import WordWriter, Writer
 
 BITS, DEPTH = 128, 32
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.hardware.rtl.bc import BCStore
+from lightmamba.hardware.rtl.mamba2.bc import BCStore
 from tests.support.machine import Kind
 
 from ..support.streams import drive

@@ -9,7 +9,7 @@ import pytest
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.passes import Share, slots, vectors
-from lightmamba.hardware.rtl.conv import Conv
+from lightmamba.hardware.rtl.mamba2.conv import Conv
 from lightmamba.numerics.conv import CausalConv, Silu
 from tests.support.machine import Kind
 

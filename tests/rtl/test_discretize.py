@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from lightmamba.hardware.rtl.discretize import Discretizer
+from lightmamba.hardware.rtl.mamba2.discretize import Discretizer
 from lightmamba.numerics.ssm import Discretize
 from tests.support.streams import drive
 

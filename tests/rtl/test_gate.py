@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.hardware.rtl.gate import Gate
+from lightmamba.hardware.rtl.mamba2.gate import Gate
 from lightmamba.numerics.gate import Gate as Arithmetic
 from tests.support.numbers import spread
 from tests.support.streams import drive

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from lightmamba.hardware.rtl.prefetch import PENDING, LayerWalk, Segments, Walk
+from lightmamba.hardware.rtl.memory.prefetch import PENDING, LayerWalk, Segments, Walk
 
 Given = tuple[int, dict[str, int]]  # cycle of the transfer, and the command
 

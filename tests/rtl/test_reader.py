@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from lightmamba.hardware.rtl.reader import Reader, Unpacker, WordReader
+from lightmamba.hardware.rtl.memory.reader import Reader, Unpacker, WordReader
 
 from ..support.axi import Memory, refuses, wait_for
 from ..support.beats import cut

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from lightmamba.hardware.rtl.rows import RowReader, RowWriter
+from lightmamba.hardware.rtl.memory.rows import RowReader, RowWriter
 
 from ..support.axi import Memory, refuses, wait_for
 from ..support.streams import Run, drive

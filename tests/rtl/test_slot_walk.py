@@ -9,7 +9,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.hardware.rtl.slot_walk import SlotWalk
+from lightmamba.hardware.rtl.memory.slot_walk import SlotWalk
 
 STRIDE, COUNT = 0x2_1040, 0x123
 Command = dict[str, int]

@@ -9,8 +9,8 @@ import pytest
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD
 from lightmamba.arch.spread import rows, spread
-from lightmamba.hardware.rtl.spread_reads import SpreadReads
-from lightmamba.hardware.rtl.spread_writes import SpreadWrites
+from lightmamba.hardware.rtl.memory.spread_reads import SpreadReads
+from lightmamba.hardware.rtl.memory.spread_writes import SpreadWrites
 
 from ..support.streams import Bench, Run, drive
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from amaranth.hdl import Const, Module, Signal, signed
 
+from lightmamba.hardware.rtl.mamba2.read import add_words, contract, finish, skip
+from lightmamba.hardware.rtl.mamba2.update import Updated
 from lightmamba.hardware.rtl.pipe import Pipe
-from lightmamba.hardware.rtl.ssm_read import add_words, contract, finish, skip
-from lightmamba.hardware.rtl.ssm_update import Updated
 from lightmamba.numerics.ssm import SsmStep
 
 from ..support.datapath import corners, flow

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import C, Module, Signal, signed
 
-from lightmamba.hardware.rtl.pipe import Pipe
-from lightmamba.hardware.rtl.ssm_update import (
+from lightmamba.hardware.rtl.mamba2.update import (
     UPDATE,
     Parts,
     dither_of,
@@ -17,6 +16,7 @@ from lightmamba.hardware.rtl.ssm_update import (
     shift_right,
     update,
 )
+from lightmamba.hardware.rtl.pipe import Pipe
 from lightmamba.numerics.primitives import bit_length
 from lightmamba.numerics.ssm import SsmStep
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.hardware.rtl.state import StatePacker, StateUnpacker
+from lightmamba.hardware.rtl.memory.state import StatePacker, StateUnpacker
 
 from ..support.streams import drive
 

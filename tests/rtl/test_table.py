@@ -6,7 +6,7 @@ from amaranth.sim import Simulator
 
 from lightmamba.arch import latency
 from lightmamba.arch.ports import ADDRESS_BITS
-from lightmamba.hardware.rtl.table import TableWalk
+from lightmamba.hardware.rtl.memory.table import TableWalk
 from tests.support.streams import drive
 
 BASE, STRIDE, WORDS = 0xFF_1234_5000, 0x1_0480, 0x90

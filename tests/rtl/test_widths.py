@@ -26,10 +26,10 @@ from lightmamba.arch.passes import STEP
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.hardware.machine.ports import clients
 from lightmamba.hardware.rtl import job
-from lightmamba.hardware.rtl.attention_shape import Shape
+from lightmamba.hardware.rtl.attention.shape import Shape
 from lightmamba.hardware.rtl.layouts import command
-from lightmamba.hardware.rtl.slot_walk import HEAD_BITS
-from lightmamba.hardware.rtl.spread_walk import POSITION_BITS
+from lightmamba.hardware.rtl.memory.slot_walk import HEAD_BITS
+from lightmamba.hardware.rtl.memory.spread_walk import POSITION_BITS
 from lightmamba.hardware.rtl.top import Top
 from lightmamba.numerics.attention import POSITIONS
 

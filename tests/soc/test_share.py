@@ -8,8 +8,8 @@ from amaranth.hdl import Module
 from amaranth.lib.wiring import Out
 
 from lightmamba.arch.ports import ID_BITS
-from lightmamba.hardware.rtl.reader import Reader
-from lightmamba.hardware.rtl.writer import Writer
+from lightmamba.hardware.rtl.memory.reader import Reader
+from lightmamba.hardware.rtl.memory.writer import Writer
 from lightmamba.hardware.soc.share import MemoryShare
 
 from ..support.axi import Memory

@@ -16,9 +16,9 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, RECORD_BITS, WORD_BITS
 from lightmamba.arch.fields import encode
 from lightmamba.arch.passes import STEP, Share, steps
-from lightmamba.hardware.rtl.bc import BCStore
 from lightmamba.hardware.rtl.layouts import command, i_stream, payload
-from lightmamba.hardware.rtl.ssm import Ssm
+from lightmamba.hardware.rtl.mamba2.bc import BCStore
+from lightmamba.hardware.rtl.mamba2.ssm import Ssm
 from lightmamba.hardware.rtl.streams import Fork, join
 from tests.support.machine import MACHINE, Kind
 

@@ -2,7 +2,7 @@
 
 From an entry follow registers of the host, regions and their sizes, ports, what a sequence keeps,
 the estimate's requests, and which address generator of the RTL serves it. A shape that is none of
-these is one more entry, its address generator, and a line of ``hardware/rtl/memory_side.py``.
+these is one more entry, its address generator, and a line of ``hardware/rtl/memory/side.py``.
 """
 
 from collections.abc import Callable

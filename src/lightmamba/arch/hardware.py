@@ -78,7 +78,7 @@ class Unit:
     name : str
         Of its command too, if the graph has one for it.
     rtl : str
-        File and class, ``conv:Conv`` for ``Conv`` of ``hardware/rtl/conv.py``.
+        File and class, ``mamba2.conv:Conv`` for ``Conv`` of ``hardware/rtl/mamba2/conv.py``.
     doc : str
     steps : str
         Of the graph's sizes: steps of a job, one per cycle while its streams allow.
@@ -105,7 +105,7 @@ class Unit:
 
     def __post_init__(self) -> None:
         if self.rtl.count(":") != 1:
-            raise ValueError(f"{self.name}: rtl must be file:class, for example conv:Conv")
+            raise ValueError(f"{self.name}: rtl must be file:class, for example mamba2.conv:Conv")
         if self.work and not self.shows:
             raise ValueError(f"{self.name}: nothing shows when it does its work, {self.work}")
 

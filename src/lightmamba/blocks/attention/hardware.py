@@ -82,7 +82,7 @@ GRAPH = Hardware(
     units=(
         Unit("qkv", "blocks:HeadBlocks", "blocks of q, k and v to int8", steps="qkv_channels",
              latency=12, shows=(Shown("qkv", "o", QUANTIZED),)),
-        Unit("attention", "attention:Attention",
+        Unit("attention", "attention.unit:Attention",
              "mean of the values of all positions, for every query", steps="mean_channels",
              latency=latency, whole=True, work="attention",
              shows=(Shown("scored", "scored", (Element("place", "u1"),), shared=True),

@@ -160,13 +160,13 @@ COMMANDS = {
 
 GRAPH = Hardware(
     units=(
-    Unit("discretize", "discretize:Discretizer", "dt, and what a head's state keeps",
+    Unit("discretize", "mamba2.discretize:Discretizer", "dt, and what a head's state keeps",
          steps="nheads", latency=26,
          shows=(Shown("heads", "o", (
              Element("dt", "u2", observable="ssm.dt"),
              Element("shift", "u1", observable="ssm.dt_shift"),
              Element("decay", "u4", observable="ssm.decay"))),)),
-    Unit("conv", "conv:Conv", "convolution and SiLU of x, B and C", steps="conv_words",
+    Unit("conv", "mamba2.conv:Conv", "convolution and SiLU of x, B and C", steps="conv_words",
          latency=26,
          shows=(Shown("conv", "o", (KIND_SHOWN, Element("value", "i2", observable="conv.out"))),
                 Shown("conv_in", "probe", (Element("value", "i1", observable="conv.state"),))),
@@ -177,13 +177,13 @@ GRAPH = Hardware(
                                      Element("exp", "u1", observable="ssm.x_exp"))),
                 Shown("bc", "o_bc", (KIND_SHOWN, Element("q", "i1", observable="ssm.{kind}"),
                                      Element("exp", "u1", observable="ssm.{kind}_exp"))))),
-    Unit("bc", "bc:BCStore", "B and C of a layer, read by the SSM", steps="bc_channels"),
-    Unit("ssm", "ssm:Ssm", "updates the state, and multiplies it by C", steps="state_words",
+    Unit("bc", "mamba2.bc:BCStore", "B and C of a layer, read by the SSM", steps="bc_channels"),
+    Unit("ssm", "mamba2.ssm:Ssm", "updates the state, and multiplies it by C", steps="state_words",
          latency=_ssm,
          shows=(Shown("updates", "probe_h", STATE, shared=True),
                 Shown("y", "o_y", (Element("value", "i4", observable="ssm.y"),))),
          work="state-space unit", whole=True),
-    Unit("gate", "gate:Gate", "y·silu(z), weighted, and the sum of its squares",
+    Unit("gate", "mamba2.gate:Gate", "y·silu(z), weighted, and the sum of its squares",
          steps="d_inner", latency=23,
          shows=(Shown("gate", "probe", (
              Element("g", "i4", observable="gate.g"),

@@ -149,10 +149,11 @@ def state_bytes(
 ) -> dict[str, Bytes]:
     """A layer's state of one sequence as it lies in the regions of its clients.
 
-    The layout is that of :mod:`lightmamba.hardware.rtl.state`: head by head, words of elements in
-    beats of the port, a beat of exponents (a byte per 32 elements) before every 32 beats; where
-    there are several ports, each has its part of every word. The convolution keeps ``arch.window``
-    bytes per channel, in the order of its rows: the last three inputs, the oldest first, and zeros.
+    The layout is that of :mod:`lightmamba.hardware.rtl.memory.state`: head by head, words of
+    elements in beats of the port, a beat of exponents (a byte per 32 elements) before every 32
+    beats; where there are several ports, each has its part of every word. The convolution keeps
+    ``arch.window`` bytes per channel, in the order of its rows: the last three inputs, the oldest
+    first, and zeros.
     """
     width, ports = arch.padded_state, arch.state_ports
     h, h_exp = (natural(state[name])[0] for name in ("h", "h_exp"))

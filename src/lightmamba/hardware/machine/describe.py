@@ -84,9 +84,9 @@ def _units(graph: Graph, config: ArchConfig) -> Iterable[tuple[str, ...]]:
     for unit in graph.units:
         file, name = unit.rtl.split(":")
         counts = [c.name for c in graph.counters for e in c.events if e.startswith(f"{unit.name}.")]
-        latency = cycles(unit.latency, config)
+        latency, place = cycles(unit.latency, config), file.replace(".", "/")
         yield (
-            unit.name, f"`{file}.py` `{name}`", unit.doc, unit.steps, str(latency or ""),
+            unit.name, f"`{place}.py` `{name}`", unit.doc, unit.steps, str(latency or ""),
             ", ".join(dict.fromkeys(counts)), ", ".join(shown.name for shown in unit.shows),
         )  # fmt: skip
 

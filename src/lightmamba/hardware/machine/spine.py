@@ -202,7 +202,7 @@ BACK = Hardware(
     Stream("out", "epilogue.o_out", "residual.i_row", "s36", "row", "d_model", latency=0, room=1),
     Stream("logit", "epilogue.o_logit", "head.i", "LOGITS", "one or two", "vocab_size", latency=0,
            room=_rows),
-        # Between units and memory: hardware/rtl/memory_side.py wires them.
+        # Between units and memory: hardware/rtl/memory/side.py wires them.
     Stream("weights", "memory.lane", "lanes.i_beat", "BEAT", "beat of a lane", "lane_rows",
            shared=True),
     Stream("embedding", "memory.embedding", "embed.i_word", WORD, "eight channels, or a scale",

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.hardware.machine.registers import offsets, registers
-from lightmamba.hardware.rtl.axi import LITE_BITS, lite_slave
+from lightmamba.hardware.rtl.memory.axi import LITE_BITS, lite_slave
 from lightmamba.hardware.rtl.pipe import select
 
 __all__ = ["HostPort"]

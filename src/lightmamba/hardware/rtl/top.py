@@ -13,10 +13,10 @@ from lightmamba.hardware.machine.counters import counters
 from lightmamba.hardware.machine.ports import clients, ports
 from lightmamba.hardware.machine.probes import Probe, probes
 from lightmamba.hardware.machine.registers import INTERFACE, MAGIC, registers
-from lightmamba.hardware.rtl.axi import lite_slave, master
 from lightmamba.hardware.rtl.counters import Counters
 from lightmamba.hardware.rtl.host import HostPort
-from lightmamba.hardware.rtl.memory_side import MemorySide
+from lightmamba.hardware.rtl.memory.axi import lite_slave, master
+from lightmamba.hardware.rtl.memory.side import MemorySide
 from lightmamba.hardware.rtl.passes import slots_of, vectors_of
 from lightmamba.hardware.rtl.sequencer import Sequencer
 from lightmamba.hardware.rtl.streams import join

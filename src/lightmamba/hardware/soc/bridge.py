@@ -12,7 +12,7 @@ from lightmamba.hardware.machine.serial import (
     Identity,
     rate,
 )
-from lightmamba.hardware.rtl.axi import lite_slave, master
+from lightmamba.hardware.rtl.memory.axi import lite_slave, master
 from lightmamba.hardware.rtl.streams import join
 from lightmamba.hardware.soc.bridge_answer import AnswerSender
 from lightmamba.hardware.soc.bridge_execute import Executor

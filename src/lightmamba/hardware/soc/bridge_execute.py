@@ -24,8 +24,8 @@ from lightmamba.hardware.machine.serial import (
     Operation,
     Status,
 )
-from lightmamba.hardware.rtl.axi import LITE_BITS, lite_slave, master
 from lightmamba.hardware.rtl.layouts import i_stream, o_stream
+from lightmamba.hardware.rtl.memory.axi import LITE_BITS, lite_slave, master
 from lightmamba.hardware.soc.bridge_answer import PIECE
 from lightmamba.hardware.soc.soc_registers import INDEX_BITS
 

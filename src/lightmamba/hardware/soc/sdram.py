@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import cdc, wiring
 from amaranth.lib.wiring import In, Out
 
-from lightmamba.hardware.rtl.axi import master
+from lightmamba.hardware.rtl.memory.axi import master
 from lightmamba.hardware.soc.clock_queue import ClockQueue
 from lightmamba.hardware.soc.sdram_layouts import SdramShape, pins
 from lightmamba.hardware.soc.sdram_port import SdramPort

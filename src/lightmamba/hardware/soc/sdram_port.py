@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In
 from amaranth.utils import exact_log2
 
 from lightmamba.arch.ports import ID_BITS
-from lightmamba.hardware.rtl.axi import master
 from lightmamba.hardware.rtl.layouts import i_stream, o_stream
+from lightmamba.hardware.rtl.memory.axi import master
 from lightmamba.hardware.soc.sdram_layouts import ADDRESS_BITS, SdramShape
 
 __all__ = ["SdramChunks", "SdramPort"]

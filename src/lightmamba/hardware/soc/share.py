@@ -7,7 +7,7 @@ from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.ports import ID_BITS
-from lightmamba.hardware.rtl.axi import master
+from lightmamba.hardware.rtl.memory.axi import master
 
 __all__ = ["MemoryShare"]
 

@@ -7,7 +7,7 @@ from amaranth.lib import cdc, wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.hardware.machine.serial import Identity
-from lightmamba.hardware.rtl.axi import lite_slave, master
+from lightmamba.hardware.rtl.memory.axi import lite_slave, master
 from lightmamba.hardware.soc.board import CORE_RESET
 from lightmamba.hardware.soc.bridge import SerialBridge
 from lightmamba.hardware.soc.sdram import SdramController

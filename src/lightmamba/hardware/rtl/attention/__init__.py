@@ -1,0 +1,1 @@
+"""Attention: queries against pages of keys and values, which memory brings."""

@@ -1,0 +1,150 @@
+"""Means of values: the sums of a head, divided by the sums of its weights."""
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
+
+from lightmamba.blocks.attention.hardware import SUM_BITS, TOTAL_BITS
+from lightmamba.hardware.rtl.attention.shape import Queries, Shape, less_one
+from lightmamba.hardware.rtl.interpolation import interpolate
+from lightmamba.hardware.rtl.pipe import Pipe, Queue, Timed
+from lightmamba.hardware.rtl.shifts import round_saturate, shift_cut, split_product
+from lightmamba.numerics.attention import Attention
+
+__all__ = ["MEAN_SHIFTS", "Mean"]
+
+MEAN_SHIFTS = 0, 62  # right shifts of a product to the output: 31, and that of the layer
+STEPS = (32, 16, 8, 4, 2, 1)  # zero bits that a step of the normalization looks for
+WIDE = 36  # bits of a sum divided by the power of two of its weights
+DATAPATH = 28  # cycles without the queue
+
+
+class Mean(Elaboratable):
+    """Divide the sums of all vectors, a channel a cycle: query by query of each head.
+
+    Source: ``numerics.attention.Attention.divide``.
+
+    Parameters
+    ----------
+    shape : Shape
+    op : Attention
+    fields : command of the unit
+    weights, sums
+        Where they are read.
+    o : stream
+        A mean of each vector.
+    lost : list of Signal
+        By vector: a mean was saturated.
+
+    Attributes
+    ----------
+    start, done : Signal
+        Of a job: all heads have been divided, and taken.
+    head_done : Signal
+        Nothing more of a head is read.
+    """
+
+    def __init__(
+        self, shape: Shape, op: Attention, fields: Any, weights: Any, sums: Any, o: Any, lost: Any
+    ) -> None:
+        self.shape, self.op, self.fields = shape, op, fields
+        self.weights, self.sums, self.o, self.lost = weights, sums, o, lost
+        self.start, self.done, self.head_done = Signal(), Signal(), Signal()
+
+    def elaborate(self, platform: object) -> Module:
+        m, s, f = Module(), self.shape, self.fields
+        queue = Queue(m, self.o, latency=DATAPATH)
+        there = Signal(range(3))  # heads whose sums are complete
+        head, odd = Signal(8), Signal()
+        group = Queries(s, less_one(m, f.per_group))
+        turn, row = group.turn, group.row
+        channel = Signal(8)
+        last_head = less_one(m, f.heads)
+        working, issue, ends_query, ends_head = (Signal() for _ in range(4))
+        m.d.comb += [
+            issue.eq(working & there.any() & queue.room),
+            ends_query.eq(issue & (channel == less_one(m, f.head_dim))),
+            ends_head.eq(ends_query & group.last),
+            self.head_done.eq(ends_head),
+            self.done.eq(~working & ~queue.busy),
+        ]
+        m.d.sync += there.eq(there + self.sums.head_summed - ends_head)
+        with m.If(self.start):
+            m.d.sync += [
+                working.eq(1),
+                *(each.eq(0) for each in (head, odd, channel, *group.counters)),
+            ]
+        with m.Elif(issue):
+            m.d.sync += channel.eq(Mux(ends_query, 0, channel + 1))
+            with m.If(ends_query):
+                m.d.sync += group.step(ends_head)
+            with m.If(ends_head):
+                m.d.sync += [
+                    odd.eq(~odd),
+                    head.eq(head + 1),
+                    working.eq(head != last_head),
+                ]
+
+        place_bits, within = (s.run - 1).bit_length(), (s.wide - 1).bit_length()
+        part = channel[within : within + s.bits("parts")]
+        m.d.comb += [
+            self.sums.sum_at.eq(Cat(channel[:place_bits], part, turn, odd)),
+            self.weights.total_at.eq(Cat(turn, odd)),
+        ]
+        pipe = Pipe(m)
+        shift = pipe.input((f.mean + 31)[:6].as_unsigned())
+        picked_row = pipe.delay(pipe.input(row), 1)
+        run = pipe.delay(pipe.input(channel[place_bits:within]), 1)
+        results = []
+        for n in range(s.tokens):
+            total = pipe.step(
+                lambda r, n=n: self.weights.totals[n].word_select(r, TOTAL_BITS), picked_row,
+                shape=TOTAL_BITS,
+            )  # fmt: skip
+            value = pipe.step(
+                lambda r, b, n=n: self._lane(self.sums.sums[n], r, b), picked_row, run,
+                shape=signed(SUM_BITS),
+            )  # fmt: skip
+            results.append(self._divide(pipe, total, value, shift))
+        stage = results[0][0].stage
+        if stage > DATAPATH:
+            raise ValueError(f"a mean takes {stage} cycles, more than {DATAPATH}")
+        arrives = pipe.valid(issue, DATAPATH)
+        for (_, over), lost in zip(results, self.lost, strict=True):
+            m.d.comb += lost.eq(arrives & pipe.delay(over, DATAPATH).value)
+        queue.connect(issue, arrives, Cat(pipe.delay(v, DATAPATH).value for v, _ in results))
+        return m
+
+    def _lane(self, sums: Value, row: Value, run: Value) -> Value:
+        """Sum of a query in a run of channels."""
+        per = self.shape.wide // self.shape.run * SUM_BITS
+        mine = sums.word_select(row, per)
+        return (mine.word_select(run, SUM_BITS) if len(run) else mine).as_signed()
+
+    def _divide(self, pipe: Pipe, total: Timed, value: Timed, shift: Timed) -> tuple[Timed, Timed]:
+        """Mean, and whether it was saturated."""
+        op = self.op
+        f, zeros = _normalized(pipe, total)
+        offset = pipe.comb(lambda v: v[:15], f)
+        mantissa = pipe.comb(lambda v: v[:16], interpolate(pipe, op.reciprocal.nodes, offset))
+        # The exponent j of the sum, as numerics.tables.Reciprocal has it; never negative below 16.
+        places = TOTAL_BITS - 16
+        by = pipe.step(lambda z: Mux(z > places, 0, (places - z)[:5]), zeros, shape=5)
+        twice = shift_cut(pipe, value, by, WIDE + 1, high=31)
+        wide = pipe.step(lambda v: (v + 1) >> 1, twice, shape=signed(WIDE))
+        product = split_product(pipe, wide, mantissa)
+        by = pipe.input(shift.value, product.stage)
+        return round_saturate(pipe, product, by, op.out, low=MEAN_SHIFTS[0], high=MEAN_SHIFTS[1])
+
+
+def _normalized(pipe: Pipe, value: Timed) -> tuple[Timed, Timed]:
+    """Upper 16 bits of a value from its highest one on, and the zeros before that. Six cycles."""
+    width, found = TOTAL_BITS, list[Timed]()
+    for n in STEPS:
+        zero = pipe.comb(lambda v, n=n: ~v[width - n :].any(), value)
+        value = pipe.step(
+            lambda v, z, n=n: Mux(z, Cat(Const(0, n), v[: width - n]), v), value, zero, shape=width
+        )
+        found.insert(0, pipe.delay(zero, value.stage))
+    zeros = pipe.comb(lambda *bits: Cat(bits), *found)
+    return pipe.comb(lambda v: v[width - 16 :], value), zeros

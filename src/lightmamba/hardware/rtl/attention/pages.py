@@ -1,0 +1,313 @@
+"""Pages of keys and values: loaded from memory, and from what the pass itself adds."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value
+from amaranth.utils import exact_log2
+
+from lightmamba.arch.contract import WORD, WORD_BITS
+from lightmamba.blocks.attention.hardware import PAGES
+from lightmamba.hardware.rtl.attention.shape import PLACE, POSITION_BITS, Shape, less_one
+from lightmamba.hardware.rtl.attention.store import EXPONENT, Store, ram
+from lightmamba.hardware.rtl.attention.turns import Slots
+from lightmamba.hardware.rtl.job import Countdown
+
+__all__ = ["Loader", "Pages"]
+
+EXPONENTS = WORD_BITS // EXPONENT // 2  # of a key
+
+
+class Pages(Elaboratable):
+    """Memory of :data:`PAGES` pages: W channels of keys, and of values, a word; of M positions.
+
+    Attributes
+    ----------
+    page, place, part : Signal
+        Where something is written: page, position, word of a head.
+    key_words, value_words : Signal
+        Words of 64 bits that are written, of each position of a word.
+    several, data
+        One word for all of them, or as many bytes as come at once: of keys and their values, or as
+        often as they fit of one of the two.
+    exponents, exps : Signal
+        Positions whose exponents are written; keys' and values' of each.
+    key, value_at : Signal
+        Addresses: part, place of the word, page, from the lowest bit.
+    keys, key_exps, values, value_exps : Signal
+        One cycle later.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        page_bits = (PAGES - 1).bit_length()
+        self.page, self.place = Signal(page_bits), Signal(PLACE)
+        self.part = Signal(shape.bits("parts"))
+        count = shape.positions
+        self.key_words, self.value_words = (Signal(shape.per * count) for _ in range(2))
+        self.several, self.data = Signal(), Signal(shape.step * 8)
+        self.exponents, self.exps = Signal(count), Signal(WORD_BITS * count)
+        address = shape.bits("parts") + PLACE - shape.within + page_bits
+        self.key, self.value_at = Signal(address), Signal(address)
+        self.keys, self.values = Signal(shape.channels * 8), Signal(shape.channels * 8)
+        exps = shape.blocks * EXPONENT * count
+        self.key_exps, self.value_exps = Signal(exps), Signal(exps)
+
+    def elaborate(self, platform: object) -> Module:
+        m, s = Module(), self.shape
+        parts, place = s.bits("parts"), Cat(self.place[s.within :], self.page)
+        wide, each = s.channels * 8, EXPONENTS * EXPONENT
+        for n, (name, words, address, found, found_exps) in enumerate((
+            ("keys", self.key_words, self.key, self.keys, self.key_exps),
+            ("values", self.value_words, self.value_at, self.values, self.value_exps),
+        )):  # fmt: skip
+            store = ram(m, name, wide, PAGES * s.words << parts)
+            enter, read = store.write_port(granularity=WORD_BITS), store.read_port()
+            given = self._arriving(n)
+            m.d.comb += [
+                enter.addr.eq(Cat(self.part, place)),
+                enter.data.eq(
+                    Mux(
+                        self.several,
+                        given.replicate(wide // len(given)),
+                        self.data[:WORD_BITS].replicate(s.per * s.positions),
+                    )
+                ),
+                enter.en.eq(words),
+                read.addr.eq(address),
+                found.eq(read.data),
+            ]
+            exps = ram(m, f"{name}_exps", each * s.positions, PAGES * s.words)
+            enter, read = exps.write_port(granularity=each), exps.read_port()
+            chosen = Signal(max(1, parts), name=f"{name}_part")
+            m.d.sync += chosen.eq(address[:parts])
+            several, of_one, kept = range(s.positions), len(found_exps) // s.positions, read.data
+            m.d.comb += [
+                enter.addr.eq(place),
+                enter.data.eq(_joined(self.exps.word_select(2 * i + n, each) for i in several)),
+                enter.en.eq(self.exponents),
+                read.addr.eq(address[parts:]),
+                found_exps.eq(
+                    _joined(_part(kept, i, each).word_select(chosen, of_one) for i in several)
+                ),
+            ]
+        return m
+
+    def _arriving(self, value: int) -> Value:
+        """Keys, or values, of what comes: of every whole position, or of as much as there is."""
+        mine = min(self.shape.wide * 8, len(self.data))
+        if self.shape.at_once == 1:
+            return self.data[len(self.data) - mine :] if value else self.data[:mine]
+        return Cat(self.data.word_select(2 * i + value, mine) for i in range(self.shape.at_once))
+
+
+class Loader(Elaboratable):
+    """Fill pages, head by head, slot by slot: earlier positions from memory, then new ones.
+
+    Load min(W, head_dim) channels of keys and of values per cycle from memory, and 64 bits per
+    cycle of a new position. Each page takes two more cycles. Exponents come in rows, one for as
+    many positions as a row has words of 64 bits.
+
+    Attributes
+    ----------
+    start : Signal
+    freed, loaded : Signal
+        A page has been used for the last time; one is there.
+    done : Signal
+        All of the job are loaded.
+    """
+
+    def __init__(
+        self, shape: Shape, fields: Any, slots: Slots, store: Store, pages: Pages, rows: Any
+    ) -> None:
+        self.shape, self.fields, self.slots = shape, fields, slots
+        self.store, self.pages, self.rows = store, pages, rows
+        self.start, self.freed, self.loaded, self.done = (Signal() for _ in range(4))
+
+    def elaborate(self, platform: object) -> Module:
+        m, s, f, slots = Module(), self.shape, self.fields, self.slots
+        address, exponents, new = self.store.reads[0]
+        free = Signal(range(PAGES + 1), init=PAGES)
+        page = Signal.like(self.pages.page)
+        head, slot = Signal(s.bits("heads")), Signal(range(max(2, s.tokens)))
+        at = Signal(POSITION_BITS)
+        # Positions of the slot; of several at once, the rest are the new ones.
+        older, rest = Countdown(POSITION_BITS, s.at_once), Countdown(POSITION_BITS)
+        several = exact_log2(s.at_once)
+        # Of a new position key, value and exponents in turn; of an older one all of it.
+        section, word = Signal(2), Signal(6)
+        left, words = Countdown(7), f.head_dim[3:]  # cycles of the section
+        step, header = Signal(range(max(2, s.steps))), Signal()  # of a row; it has exponents
+        # A page is to come; its slot is known; it is being loaded.
+        working, waits, opens, open_ = Signal(), Signal(), Signal(), Signal()
+        fires, takes = Signal(), Signal()
+        ends_part, ends_position, ends_page, ends_row = (Signal() for _ in range(4))
+        begins = slots.before[slot], slots.end[slot]
+        per_row = s.row // WORD  # positions whose exponents a row holds
+
+        def cycles(old: Value) -> Value:
+            """Cycles of an older position, or of a new key or value."""
+            return Mux(old, f.parts << exact_log2(s.splits), words)[:7]
+
+        m.d.comb += [
+            fires.eq(open_ & Mux(older.some, self.rows.valid, self.store.whole)),
+            ends_position.eq(Mux(older.some, left.last & ~header, section == 2)),
+            ends_part.eq(ends_position | (~older.some & left.last)),
+            # Behind the last older position is nothing of its run.
+            ends_row.eq((step == s.steps - 1) | (ends_position & older.last)),
+            self.rows.ready.eq(open_ & older.some & ends_row),
+            address.eq(Cat(word[: self.store.word_bits], section[0], head)),
+            exponents.eq(section == 2),
+            ends_page.eq(ends_position & self._full(at, older, rest, begins[0])),
+            takes.eq(fires & ends_page),
+            opens.eq(waits & free.any()),
+            self.done.eq(~working),
+        ]
+        with m.If(fires & older.some):
+            m.d.sync += step.eq(Mux(ends_row, 0, step + 1))
+        with m.If(fires & header):
+            m.d.sync += header.eq(~ends_row)
+        with m.Elif(fires):
+            m.d.sync += word.eq(Mux(ends_part, 0, word + 1))
+            with m.If(ends_position):
+                m.d.sync += [
+                    section.eq(0), at.eq(Mux(rest.last, 0, at + 1)),
+                    *([] if several else rest.step()),
+                    *left.load(cycles(older.some & ~older.last)),
+                    header.eq(older.some & ~older.last & at[several : exact_log2(per_row)].all()),
+                ]  # fmt: skip
+                with m.If(older.some):
+                    m.d.sync += older.step()
+                    if several:
+                        m.d.sync += at.eq(Mux(older.last, begins[0], at + s.at_once))
+                if several:
+                    with m.Else():
+                        m.d.sync += rest.step()
+            with m.Elif(ends_part):
+                m.d.sync += [section.eq(section + 1), *left.load(words)]
+            with m.Else():
+                m.d.sync += left.step()
+        last = Signal()
+        over = rest.last & ~older.some if several else rest.last  # the slot's last position
+        m.d.comb += last.eq(over & (slot == slots.last) & (head == less_one(m, f.heads)))
+        with m.If(self.start):
+            m.d.sync += [
+                working.eq(1), waits.eq(1), open_.eq(0),
+                *(each.eq(0) for each in (head, slot, at, section, word, step)),
+            ]  # fmt: skip
+        with m.Elif(takes):
+            m.d.sync += [open_.eq(0), waits.eq(~last), page.eq(page + 1), working.eq(~last)]
+            with m.If(over):
+                m.d.sync += slot.eq(Mux(slot == slots.last, 0, slot + 1))
+                with m.If(slot == slots.last):
+                    m.d.sync += head.eq(head + 1)
+        with m.Elif(opens):
+            m.d.sync += waits.eq(0)
+            with m.If(at == 0):
+                fresh = begins[1] - begins[0] if several else begins[1]
+                m.d.sync += [*older.load(begins[0]), *rest.load(fresh)]
+        with m.Elif(working & ~waits & ~open_):
+            m.d.sync += [open_.eq(1), *left.load(cycles(older.some))]
+            with m.If(at == 0):
+                m.d.sync += header.eq(older.some)
+        m.d.sync += free.eq(free - (opens & ~self.start) + self.freed)
+
+        # Exponents of as many positions as a row has; whole steps are written, words are read.
+        row, wide = Value.cast(self.rows.payload), s.step * 8
+        now = row.word_select(step, wide) if s.steps > 1 else row
+        kept = ram(m, "exponents", wide, s.steps)
+        enter, read = kept.write_port(), kept.read_port(domain="comb")
+        within, each = at[: exact_log2(per_row)], exact_log2(s.step // WORD)
+        m.d.comb += [
+            enter.addr.eq(step),
+            enter.data.eq(now),
+            enter.en.eq(fires & header),
+            read.addr.eq(within[each:]),
+        ]
+        which, wide = within[several:each], WORD_BITS * s.at_once
+        exps = read.data.word_select(which, wide) if len(which) else read.data
+
+        # What is loaded lies in its page two cycles later.
+        p = self.pages
+        late = self._late(m, {
+            "fired": fires & ~header, "full": takes, "page": page, "place": at[:PLACE],
+            "word": word, "section": section, "old": older.some, "exps": exps, "data": now,
+            "vector": (slots.first[slot] + (at - begins[0]))[:3],
+        })  # fmt: skip
+        m.d.sync += self.loaded.eq(late["full"])
+        fresh = Signal(WORD_BITS)
+        copies = s.positions // s.at_once
+        m.d.comb += [
+            fresh.eq(Array(new)[late["vector"]]),
+            p.page.eq(late["page"]),
+            p.place.eq(late["place"]),
+            p.several.eq(late["old"]),
+            p.data.eq(Mux(late["old"], late["data"], fresh)),
+            p.exponents.eq(
+                self._of_positions(
+                    late,
+                    late["fired"] & Mux(late["old"], late["word"] == 0, late["section"] == 2),
+                    1,
+                )
+            ),
+            p.exps.eq(Mux(
+                late["old"], late["exps"].replicate(copies), fresh.replicate(s.positions)
+            )),
+        ]  # fmt: skip
+        self._words(m, late)
+        return m
+
+    def _full(self, at: Value, older: Countdown, rest: Countdown, before: Value) -> Value:
+        """Whether a page is full with what comes now, or the slot has no more."""
+        found = at[:PLACE].all() | rest.last
+        if not (bits := exact_log2(self.shape.at_once)):
+            return found
+        part = older.last & before[:bits].any()  # new ones follow in the same word
+        return Mux(older.some, at[bits:PLACE].all() & ~part, found)
+
+    def _of_positions(self, late: dict[str, Signal], value: Value, width: int) -> Value:
+        """For every position of a word: the value, if the position comes now; else 0."""
+        bits, several = self.shape.within, exact_log2(self.shape.at_once)
+        if not bits:
+            return value
+        place, found = late["place"][:bits], []
+        for n in range(self.shape.positions):
+            together = place[several:] == n >> several if bits > several else Const(1, 1)
+            mine = Mux(late["old"], together, place == n)
+            found.append(Mux(mine, value[:width], 0))
+        return Cat(found)
+
+    @staticmethod
+    def _late(m: Module, now: dict[str, Value]) -> dict[str, Signal]:
+        """Everything a cycle later."""
+        late = {name: Signal(len(value), name=f"late_{name}") for name, value in now.items()}
+        m.d.sync += [late[name].eq(value) for name, value in now.items()]
+        return late
+
+    def _words(self, m: Module, late: dict[str, Signal]) -> None:
+        """Which words of a page are written."""
+        p, s, word = self.pages, self.shape, late["word"]
+        splits, within = exact_log2(s.splits), exact_log2(s.per)
+        size = s.step // WORD  # of what comes at once
+        old = [Const(-1, s.per)] * 2  # of the key, of the value
+        if splits:
+            portion = word[: splits - 1]
+            mask = Cat((portion == n).replicate(size) for n in range(s.per // size))
+            old = [Mux(word[splits - 1] == n, mask, 0) for n in range(2)]
+        one = Cat(word[:within] == n for n in range(s.per))
+        for n, words in enumerate((p.key_words, p.value_words)):
+            fresh = Mux(late["section"] == n, one, 0)
+            mine = Mux(late["fired"], Mux(late["old"], old[n], fresh), 0)
+            m.d.comb += words.eq(self._of_positions(late, mine, s.per))
+        m.d.comb += p.part.eq(Mux(late["old"], word[splits:], word[within:]))
+
+
+def _joined(values: Iterable[Value]) -> Value:
+    """One value of several, or the only one as it is."""
+    found = list(values)
+    return found[0] if len(found) == 1 else Cat(found)
+
+
+def _part(word: Value, number: int, bits: int) -> Value:
+    """Part of a word, or all of it as it is."""
+    return word if len(word) == bits else word.word_select(number, bits)

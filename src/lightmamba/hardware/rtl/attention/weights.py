@@ -1,0 +1,290 @@
+"""Weights of attention: powers of two of scores, page by page, under a running maximum."""
+
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, fifo
+
+from lightmamba.blocks.attention.hardware import BUFFERS, TOTAL_BITS, WEIGHT_BITS
+from lightmamba.hardware.rtl.attention.scores import counted
+from lightmamba.hardware.rtl.attention.shape import PLACE, Shape, turn_layout
+from lightmamba.hardware.rtl.attention.store import kept_by_vector, ram
+from lightmamba.hardware.rtl.interpolation import interpolate
+from lightmamba.hardware.rtl.pipe import Pipe, Timed
+from lightmamba.hardware.rtl.shifts import round_shift, shift_add
+from lightmamba.numerics.attention import Attention
+
+__all__ = ["FALL", "FALLS", "Weights"]
+
+FRACTION = 16  # bits of a score
+FLOOR = signed(16)
+FALL, FALLS = 6, 62  # bits of a fall of the sums, and the largest
+
+
+class Weights(Elaboratable):
+    """Weigh the positions of a page, R queries and M positions at a time.
+
+    A turn takes 1 + 32/M cycles: one for the maximum, and one for each word.
+
+    Source: ``numerics.attention.Attention.weigh``.
+
+    Parameters
+    ----------
+    shape : Shape
+    op : Attention
+    scores : Scores
+        Whose scores these are.
+
+    Attributes
+    ----------
+    freed : Signal
+        Weights of a turn have been used.
+    valid, ready : Signal
+        The weights of a turn are complete; it is taken.
+    turn, falls : Signal
+        That turn, and by how much what was summed before it is shifted right.
+    buffer, place : Signal
+        Address of weights.
+    weights : Signal
+        R weights of each of M positions, one cycle later.
+    total_at : Signal
+        Turn and parity of a head.
+    totals : list of Signal
+        By vector, R sums of weights of that turn, one cycle later.
+    """
+
+    def __init__(self, shape: Shape, op: Attention, scores: Any) -> None:
+        self.shape, self.op, self.scores = shape, op, scores
+        self.layout = turn_layout(shape)
+        self.freed, self.valid, self.ready = (Signal() for _ in range(3))
+        self.turn, self.falls = Signal(self.layout), Signal(FALL * shape.rows)
+        self.buffer, self.place = Signal(range(BUFFERS)), Signal(PLACE - shape.within)
+        self.weights = Signal(WEIGHT_BITS * shape.rows * shape.positions)
+        self.total_at = Signal(shape.bits("turns") + 1)
+        self.totals = [
+            Signal(TOTAL_BITS * shape.rows, name=f"totals{n}") for n in range(shape.tokens)
+        ]
+
+    def elaborate(self, platform: object) -> Module:
+        m, s = Module(), self.shape
+        room = Signal(range(BUFFERS + 1), init=BUFFERS)
+        m.d.comb += self.scores.may.eq(room.any())
+        scored, done = Signal(), Signal()
+        m.d.sync += room.eq(room - self.scores.begins + done)
+
+        store = ram(m, "scores", 32 * s.rows * s.positions, BUFFERS * s.words)
+        largest, turn_in = self._arriving(m, store, scored)
+        # Turns whose scores are complete.
+        m.submodules.complete = complete = fifo.SyncFIFOBuffered(
+            width=FLOOR.width * s.rows + self.layout.size, depth=BUFFERS + 1
+        )
+        m.d.comb += [
+            complete.w_en.eq(scored),
+            complete.w_data.eq(Cat(largest, turn_in)),
+        ]
+        self._weigh(m, store, complete, done)
+        return m
+
+    def _arriving(self, m: Module, store: Any, scored: Signal) -> tuple[Value, Value]:
+        """Keep scores, and find the largest floor of those that count; when all are there."""
+        s, given = self.shape, self.scores
+        buffer, enter = Signal(range(BUFFERS)), store.write_port()
+        m.d.comb += [
+            enter.addr.eq(Cat(given.place, buffer)),
+            enter.data.eq(given.scores),
+            enter.en.eq(given.valid),
+        ]
+        largest = [Signal(FLOOR, name=f"largest{row}") for row in range(s.rows)]
+        valid, counts, begins, last, turn, floors = self._floors(m)
+        for best, floor in zip(largest, floors, strict=True):
+            with m.If(valid & counts & (begins | (floor > best))):
+                m.d.sync += best.eq(floor)
+        ends = Signal()
+        m.d.comb += ends.eq(valid & last)
+        kept = Signal(self.layout, reset_less=True)
+        m.d.sync += [scored.eq(ends), kept.eq(turn)]
+        # Scores of the next page are kept at once, whenever the floors of this one are looked at.
+        whole = ends if s.positions == 1 else given.valid & (given.place == s.words - 1)
+        with m.If(whole):
+            m.d.sync += buffer.eq(buffer + 1)
+        return Cat(largest), kept.as_value()
+
+    def _floors(self, m: Module) -> tuple[Value, Value, Value, Value, Any, list[Value]]:
+        """Largest floors of a word, a cycle later if it has several positions.
+
+        Returns whether a word is there, counts, begins and ends its page, then its turn, and its
+        largest floor by query.
+        """
+        s, given = self.shape, self.scores
+        floors = [given.scores[n][FRACTION:].as_signed() for n in range(s.rows * s.positions)]
+        last = given.place == s.words - 1
+        if s.positions == 1:
+            counts, begins = Signal(), Signal()
+            m.d.comb += [
+                counts.eq(counted(given.place, given.turn.limit, s, 0)),
+                begins.eq(given.place == 0),
+            ]
+            return given.valid, counts, begins, last, given.turn, floors
+        counts = [counted(given.place, given.turn.limit, s, n) for n in range(s.positions)]
+        found = given.valid, counts[0], given.place == 0, last
+        late = [Signal(name=f"arrived{n}") for n in range(len(found))]
+        turn = Signal(self.layout, reset_less=True)
+        m.d.sync += [*(now.eq(value) for now, value in zip(late, found, strict=True))]
+        m.d.sync += turn.eq(given.turn)
+        tops = [Signal(FLOOR, name=f"top{row}") for row in range(s.rows)]
+        for row, top in enumerate(tops):
+            each = list(zip(floors[row :: s.rows], counts, strict=True))
+            while len(each) > 1:  # those that count come first
+                each = [
+                    (Mux(second[1] & (second[0] > first[0]), second[0], first[0]), first[1])
+                    for first, second in zip(each[::2], each[1::2], strict=True)
+                ]
+            m.d.sync += top.eq(each[0][0])
+        return late[0], late[1], late[2], late[3], turn, list(tops)
+
+    def _weigh(self, m: Module, store: Any, complete: Any, done: Signal) -> None:
+        s, exp2 = self.shape, self.op.exp2
+        turn = data.View(self.layout, complete.r_data[FLOOR.width * s.rows :])
+        current, now = Signal(self.layout), [Signal(FLOOR, name=f"now{r}") for r in range(s.rows)]
+        falls = [Signal(FALL, name=f"fall{r}") for r in range(s.rows)]
+        room = Signal(range(BUFFERS + 1), init=BUFFERS)  # for weights
+        active, place = Signal(), Signal(PLACE - s.within)
+        reads, writes = Signal(range(BUFFERS)), Signal(range(BUFFERS))
+        begins, ends, settled = Signal(), Signal(), Signal()  # what is kept of a turn is read
+        m.d.sync += settled.eq(complete.r_rdy)
+        m.d.comb += [
+            begins.eq(settled & room.any() & ~active),
+            complete.r_en.eq(begins),
+            ends.eq(active & (place == s.words - 1)),
+            done.eq(ends),
+        ]
+        m.d.sync += room.eq(room - begins + self.freed)
+        with m.If(begins):
+            m.d.sync += [active.eq(1), place.eq(0), current.eq(turn)]
+        with m.Elif(active):
+            m.d.sync += [place.eq(place + 1), active.eq(~ends)]
+        with m.If(ends):
+            m.d.sync += reads.eq(reads + 1)
+
+        # The maximum so far, by vector and turn; what the first page finds replaces it.
+        maxima = ram(m, "maxima", FLOOR.width * s.rows, s.tokens << s.bits("turns"))
+        enter, read = maxima.write_port(), maxima.read_port(domain="comb")
+        m.d.comb += read.addr.eq(Cat(turn.turn, turn.vector))
+        kept = Signal(FLOOR.width * s.rows, reset_less=True)
+        m.d.sync += kept.eq(read.data)
+        for row in range(s.rows):
+            before = kept.word_select(row, FLOOR.width).as_signed()
+            found = complete.r_data.word_select(row, FLOOR.width).as_signed()
+            grows = turn.limit.any() & (found > before)
+            fall = Signal(signed(FLOOR.width + 1), name=f"grown{row}")
+            with m.If(begins):
+                m.d.sync += [
+                    now[row].eq(Mux(turn.first | grows, found, before)),
+                    fall.eq(Mux(turn.first | ~grows, 0, found - before)),
+                ]
+            m.d.sync += falls[row].eq(Mux(fall > FALLS, FALLS, fall[:FALL]))
+        late = Signal()
+        m.d.sync += late.eq(begins)
+        m.d.comb += [
+            enter.addr.eq(Cat(current.turn, current.vector)),
+            enter.data.eq(Cat(now)),
+            enter.en.eq(late),
+        ]
+
+        pipe, rows = Pipe(m), []
+        port = store.read_port()
+        m.d.comb += port.addr.eq(Cat(place, reads))
+        for n in range(s.rows * s.positions):
+            position, row = divmod(n, s.rows)
+            if row == 0:
+                counts = pipe.input(counted(place, current.limit, s, position))
+            score = pipe.input(port.data.word_select(n, 32).as_signed(), 1)
+            score = pipe.step(lambda v: v, score)
+            top = pipe.delay(pipe.input(now[row]), 2)
+            below = pipe.step(
+                lambda v, n: (((n + 1) << FRACTION) - v)[:34], score, top, shape=unsigned(34)
+            )
+            t = pipe.step(
+                lambda b: Mux(b[21:].any(), exp2.top, b[:21] << 8), below, shape=unsigned(29)
+            )
+            value = interpolate(pipe, exp2.nodes, pipe.comb(lambda t: t[:24], t))
+            value = pipe.comb(lambda v: Cat(v[:25], 0).as_signed(), value)
+            power = round_shift(pipe, value, pipe.comb(lambda t: t[24:], t), high=31)
+            rows.append(pipe.step(_weight, power, counts, shape=unsigned(WEIGHT_BITS)))
+        self._results(m, pipe, rows, current, falls, active, place, writes)
+
+    def _results(
+        self, m: Module, pipe: Pipe, rows: list[Timed], current: Any, falls: list[Any],
+        active: Value, place: Value, writes: Signal,
+    ) -> None:  # fmt: skip
+        """Keep the weights of a turn, add them up, and hand the turn on."""
+        s, stage = self.shape, rows[0].stage
+        kept = ram(m, "weights", WEIGHT_BITS * s.rows * s.positions, BUFFERS * s.words)
+        enter, read = kept.write_port(), kept.read_port()
+        here = pipe.valid(active, stage)
+        at = pipe.settle(pipe.delay(pipe.input(place), stage - 1)).value
+        first = pipe.settle(pipe.delay(pipe.input(place == 0), stage - 1)).value
+        turn = data.View(self.layout, pipe.delay(pipe.input(current), stage).value)
+        fall = pipe.delay(pipe.input(Cat(falls)), stage).value
+        ends = here & (at == s.words - 1)
+        with m.If(ends):
+            m.d.sync += writes.eq(writes + 1)
+        m.d.comb += [
+            enter.addr.eq(Cat(at, writes)),
+            enter.data.eq(Cat(row.value for row in rows)),
+            enter.en.eq(here),
+            read.addr.eq(Cat(self.place, self.buffer)),
+            self.weights.eq(read.data),
+        ]
+        m.submodules.weighed = weighed = fifo.SyncFIFOBuffered(
+            width=self.layout.size + FALL * s.rows, depth=BUFFERS + 1
+        )
+        m.d.comb += [
+            weighed.w_en.eq(ends),
+            weighed.w_data.eq(Cat(turn, fall)),
+            self.valid.eq(weighed.r_rdy),
+            weighed.r_en.eq(self.ready),
+            Cat(self.turn, self.falls).eq(weighed.r_data),
+        ]
+        self._totals(m, rows, here, first, ends, turn, fall)
+
+    def _totals(
+        self, m: Module, rows: list[Timed], here: Value, first: Value, ends: Value, turn: Any,
+        fall: Value,
+    ) -> None:  # fmt: skip
+        """Add a page's weights to those before it, by vector, parity of the head and turn."""
+        s, pipe = self.shape, Pipe(m)
+        page_bits = WEIGHT_BITS + PLACE
+        address = pipe.input(Cat(turn.turn, turn.odd), 0)
+        stores = [
+            ram(m, f"totals{n}", TOTAL_BITS * s.rows, 2 << s.bits("turns")) for n in range(s.tokens)
+        ]
+        before = [store.read_port(domain="comb") for store in stores]
+        m.d.comb += [port.addr.eq(address.value) for port in before]
+        old = pipe.step(lambda v: v, pipe.input(
+            Mux(turn.first, 0, Array([port.data for port in before])[turn.vector])
+        ))  # fmt: skip
+        found = []
+        for row in range(s.rows):
+            page = Signal(page_bits, name=f"page{row}", reset_less=True)
+            weights = sum((each.value for each in rows[row + s.rows :: s.rows]), rows[row].value)
+            with m.If(here):
+                m.d.sync += page.eq(Mux(first, 0, page) + weights)
+            total = pipe.comb(
+                lambda v, r=row: Cat(v.word_select(r, TOTAL_BITS), 0).as_signed(), old
+            )
+            by = pipe.input(fall.word_select(row, FALL))
+            added = pipe.comb(lambda v: Cat(v, 0).as_signed(), pipe.input(page, 1))
+            found.append(pipe.comb(
+                lambda v: v[:TOTAL_BITS], shift_add(pipe, total, by, added, high=FALLS)
+            ))  # fmt: skip
+        stage = found[0].stage
+        leaves, where = pipe.valid(ends, stage), pipe.delay(address, stage).value
+        vector = pipe.delay(pipe.input(turn.vector), stage).value
+        values = Cat(each.value for each in found)
+        kept_by_vector(m, stores, where, values, leaves, vector, self.total_at, self.totals)
+
+
+def _weight(value: Value, counts: Value) -> Value:
+    """Weight of a score below the maximum, which is less than one; else nothing."""
+    return Mux(counts, value[:WEIGHT_BITS], 0)

@@ -1,0 +1,1 @@
+"""Mamba2: convolution, discretization, state-space update and gate."""

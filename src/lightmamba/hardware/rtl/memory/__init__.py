@@ -1,0 +1,1 @@
+"""The side of the memory: readers and writers of its clients, their addresses, ports."""

@@ -1,0 +1,225 @@
+"""The side of the memory: what reads and writes, ahead of the units, and through which port."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from amaranth.hdl import Cat, Elaboratable, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+from lightmamba.arch.clients import SPREAD, STATIC
+from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.contract import WORD_BITS
+from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
+from lightmamba.arch.ports import of_token
+from lightmamba.hardware.machine.kinds import machine
+from lightmamba.hardware.machine.ports import (
+    aux_readers,
+    aux_writers,
+    clients,
+    ports,
+    state_clients,
+)
+from lightmamba.hardware.rtl.counters import Counters, Traffic
+from lightmamba.hardware.rtl.memory.arbiter import ReadArbiter, WriteArbiter
+from lightmamba.hardware.rtl.memory.axi import master as axi_master
+from lightmamba.hardware.rtl.memory.parts import Parts
+from lightmamba.hardware.rtl.memory.prefetch import Segments
+from lightmamba.hardware.rtl.memory.reader import Reader, WordReader
+from lightmamba.hardware.rtl.memory.rows import RowReader, RowWriter
+from lightmamba.hardware.rtl.memory.spread import wire_spread
+from lightmamba.hardware.rtl.memory.states import states_pending, wire_states
+from lightmamba.hardware.rtl.memory.table import wire_tables
+from lightmamba.hardware.rtl.memory.vectors import logits_pending, wire_logits, wire_rows
+from lightmamba.hardware.rtl.memory.writer import WordWriter, Writer
+from lightmamba.hardware.rtl.streams import join
+from lightmamba.hardware.rtl.units import Units
+
+__all__ = ["MemorySide"]
+
+
+class MemorySide(Elaboratable):
+    """Readers, writers and their commands, between the units and the masters of the top level.
+
+    Parameters
+    ----------
+    config : ArchConfig
+    masters : {port name: AXI4 interface}
+        Members of the top level.
+    host, sequencer, units
+        Where bases come from, when a token begins, and who takes and gives the data.
+
+    Attributes
+    ----------
+    drained, error, writes_pending : Signal
+        No read is outstanding; a response was not OKAY; a write of this token has no answer yet.
+    """
+
+    def __init__(
+        self,
+        config: ArchConfig,
+        masters: Mapping[str, Any],
+        host: Any,
+        sequencer: Any,
+        units: Units,
+    ) -> None:
+        self.config, self.masters = config, masters
+        self.drained, self.error, self.writes_pending = Signal(), Signal(), Signal()
+        aux, burst = config.aux_port_bits, config.burst_beats
+        words = config.aux_fifo * WORD_BITS // aux
+        readers: dict[str, Any] = {
+            **{
+                f"lane{n}": Reader(config.port_bits, config.weight_fifo, burst)
+                for n in range(config.lanes)
+            },
+            **{
+                name: Reader(config.state_port_bits, STATE_READ_BURSTS * burst, burst)
+                for name in state_clients(config)
+            },
+            **{name: WordReader(aux, words, burst) for name in aux_readers(config)},
+        }
+        writers: dict[str, Any] = {
+            **{
+                name: Writer(config.state_port_bits, STATE_WRITE_BURSTS * burst, burst)
+                for name in state_clients(config)
+            },
+            **{name: WordWriter(aux, words, burst) for name in aux_writers(config)},
+        }
+        lanes, bits = config.row_lanes, config.port_bits
+        spread = [client.name for client in clients(config, SPREAD)]
+        row_readers = {name: RowReader(lanes, bits, config.row_fifo, burst) for name in spread}
+        row_writers = {name: RowWriter(lanes, bits) for name in spread}
+        self.parts = Parts(
+            config, host, sequencer, units, readers, writers, row_readers, row_writers
+        )
+        self.traffic = {port.name: Traffic() for port in ports(config)}
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        readers = {**self.parts.readers, **self.parts.row_readers}
+        writers = {**self.parts.writers, **self.parts.row_writers}
+        for name, part in readers.items():
+            m.submodules[f"read_{name}"] = part
+            m.d.comb += part.flush.eq(~self.parts.run)
+        for name, part in writers.items():
+            m.submodules[f"write_{name}"] = part
+            m.d.comb += part.clear.eq(~self.parts.run)
+        done = [*(part.drained for part in readers.values()), *wire_tables(m, self.parts)]
+        drained = Signal(len(done))
+        m.d.sync += [
+            drained.eq(Cat(done)),
+            self.drained.eq(drained.all()),
+            self.error.eq(Cat(part.error for part in (*readers.values(), *writers.values())).any()),
+        ]
+        self._ports(m)
+        self._static(m)
+        wire_states(m, self.parts)
+        wire_spread(m, self.parts)
+        wire_rows(m, self.parts)
+        wire_logits(m, self.parts)
+        m.d.comb += self.writes_pending.eq(
+            states_pending(m, self.parts) | logits_pending(m, self.parts)
+        )
+        return m
+
+    def _ports(self, m: Module) -> None:
+        parts = self.parts
+        reads, writes = (
+            _axi(parts.readers, parts.row_readers),
+            _axi(parts.writers, parts.row_writers),
+        )
+        for port in ports(self.config):
+            master, watch = self.masters[port.name], self.traffic[port.name]
+            m.submodules[f"traffic_{port.name}"] = watch
+            if port.readers:
+                clients = [reads[name] for name in port.readers]
+                arbiter = ReadArbiter(port.bits, len(clients)) if len(clients) > 1 else None
+                self._attach(
+                    m,
+                    f"arbiter_{port.name}_read",
+                    arbiter,
+                    clients,
+                    master,
+                    axi_master(port.bits, write=False),
+                )
+                m.d.comb += [
+                    watch.asked.eq(master.arvalid & master.arready),
+                    watch.length.eq(master.arlen),
+                    watch.read.eq(master.rvalid & master.rready),
+                ]
+            if port.writers:
+                clients = [writes[name] for name in port.writers]
+                arbiter = WriteArbiter(port.bits, len(clients)) if len(clients) > 1 else None
+                self._attach(
+                    m,
+                    f"arbiter_{port.name}_write",
+                    arbiter,
+                    clients,
+                    master,
+                    axi_master(port.bits, read=False),
+                )
+                m.d.comb += watch.written.eq(master.wvalid & master.wready)
+
+    @staticmethod
+    def _attach(
+        m: Module, name: str, arbiter: Any, clients: list[Any], master: Any, side: Any
+    ) -> None:
+        source = clients[0]
+        if arbiter is not None:
+            m.submodules[name] = arbiter
+            for n, client in enumerate(clients):
+                _wire(m, client, getattr(arbiter, f"i{n}"), side)
+            source = arbiter.o
+        _wire(m, source, master, side)
+
+    def _static(self, m: Module) -> None:
+        """Streams that are the same for every token: read ahead, across tokens."""
+        host, sequencer, units = self.parts.host, self.parts.sequencer, self.parts.units
+        readers = self.parts.readers
+        for n in range(self.config.lanes):
+            walk = Segments(self.config.port_bits // 8)
+            m.submodules[f"segments_lane{n}"] = walk
+            m.d.comb += [
+                walk.base.eq(host.lane_base[n]),
+                walk.layers_count.eq(host.layers_beats),
+                walk.head_count.eq(host.head_beats),
+                walk.head.eq(sequencer.begin_head),
+            ]
+            self._start(m, walk)
+            join(m, walk.o, readers[f"lane{n}"].command)
+            join(m, readers[f"lane{n}"].o, units.lanes.i_beat[n])
+        graph = machine(self.config.kinds)
+        for name in (client.name for client in clients(self.config, STATIC)):
+            walk = Segments(WORD_BITS // 8)
+            m.submodules[f"segments_{name}"] = walk
+            m.d.comb += [
+                walk.base.eq(getattr(host, f"{name}_base")),
+                walk.layers_count.eq(getattr(host, f"{name}_words")),
+            ]
+            self._start(m, walk)
+            join(m, walk.o, readers[name].command)
+            join(m, readers[name].o, units.port(graph.client(name).target))
+
+    def _start(self, m: Module, walk: Any) -> None:
+        m.d.comb += [walk.run.eq(self.parts.run), walk.start.eq(self.parts.sequencer.begin)]
+
+    def count(self, counters: Counters) -> None:
+        """Connect the traffic of every port."""
+        for name, watch in self.traffic.items():
+            counters.count(f"{name}.beats_read", watch.read, always=True)
+            counters.count(f"{name}.beats_written", watch.written, always=True)
+            counters.count(f"{name}.wait", watch.wait)
+
+
+def _axi(alone: Mapping[str, Any], rows: Mapping[str, Any]) -> dict[str, Any]:
+    """Masters by client: one of each, or one for each lane."""
+    return {name: part.axi for name, part in alone.items()} | {
+        of_token(name, n): axi for name, part in rows.items() for n, axi in enumerate(part.axi)
+    }
+
+
+def _wire(m: Module, source: Any, target: Any, side: wiring.Signature) -> None:
+    """Connect one master's read or write side to the next one on the way to the memory."""
+    for name, member in side.members.items():
+        ours, theirs = getattr(source, name), getattr(target, name)
+        m.d.comb += theirs.eq(ours) if member.flow is Out else ours.eq(theirs)

@@ -27,7 +27,7 @@ GRAPH = Hardware(
     units=(
         Unit(
             "lookup", "lookup:Lookup", "the row of the highest score, times that score",
-            steps="looked_up", latency=11, whole=True, work="lookup",
+            steps="looked_up", latency=8, whole=True, work="lookup",
             shows=(Shown("lookup", "o", (Element("value", "i4", observable="lookup.out"),)),),
         ),
         *NORMLESS.units,

@@ -11,7 +11,7 @@ from lightmamba.hardware.rtl import passes
 from lightmamba.hardware.rtl.job import Countdown, Job
 from lightmamba.hardware.rtl.layouts import WORD, command, i_stream, o_stream
 from lightmamba.hardware.rtl.pipe import Pipe, Queue
-from lightmamba.hardware.rtl.shifts import round_saturate
+from lightmamba.hardware.rtl.shifts import round_latency, round_saturate
 from lightmamba.hardware.rtl.slices import wide
 from lightmamba.numerics.formats import INT24
 
@@ -19,7 +19,7 @@ __all__ = ["Lookup"]
 
 PER_WORD = 4  # values of 16 bits
 COUNT = 15  # bits of a number of entries or channels
-DATAPATH = 9  # cycles from a channel of the row to its result in the queue
+DATAPATH = 2 + round_latency(0, 15)  # cycles from a channel of the row to its result
 
 
 class Lookup(wiring.Component):
@@ -103,7 +103,7 @@ class Lookup(wiring.Component):
             held = pipe.step(lambda v: v, pipe.input(value), shape=signed(16))
             product = pipe.step(lambda v, score=score: v * score, held)
             wide_, lost = round_saturate(pipe, product, shift, INT24, high=15)
-            m.d.comb += self.lost[n].eq(pipe.valid(issue & used[n], lost.stage) & lost.value)
+            m.d.comb += self.lost[n].eq(pipe.valid(issue, lost.stage) & lost.value)
             found.append(pipe.delay(wide_, DATAPATH).value)
         results.connect(issue, pipe.valid(issue, DATAPATH), Cat(found))
         return m

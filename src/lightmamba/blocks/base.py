@@ -85,7 +85,8 @@ class Integers(ABC):
     ) -> tuple[float, float]:
         """``output`` of a layer whose transform mixes all its channels.
 
-        ``typical`` is the size of a channel in front of it, ``exponent`` that of its integers.
+        ``typical`` is the root mean square of a channel in front of it where rows of in_proj are
+        normal with a deviation of one, ``exponent`` that of its integers.
         """
         order, shift = formats.transform.size(sizes.out_dim), hadamard_shift(sizes, formats)
         gain = 0.4 / (typical * math.sqrt(order * sizes.out_dim))

@@ -52,7 +52,7 @@ fuzz: $(STAMP)   ## damaged models, builds, targets and recipes, 20,000 of each 
 
 check: $(STAMP)  ## lint, format, types, import rules, tables of the docs, which must show the stored rows
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache
-	@$(PYTHON) -m scripts.layout --check && $(PYTHON) -m pytest -q tests/docs/test_figures.py
+	@$(PYTHON) -m scripts.layout --check && $(PYTHON) -m pytest -q tests/benchmarks/test_pages.py
 
 lock: $(STAMP)   ## uv.lock, with the newest packages that pyproject.toml allows
 	@UV_SYSTEM_CERTS=true .venv/bin/uv lock --upgrade

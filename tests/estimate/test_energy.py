@@ -1,10 +1,9 @@
-"""Joules by hand, ranges in order, and what the paper says of its own machine."""
+"""Joules by hand, and ranges in order."""
 
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from bench.energy import paper
 
 from lightmamba.arch.target import Target
 from lightmamba.hardware.estimate import Amount, Energy, Estimate, energy
@@ -87,13 +86,3 @@ def test_constants_are_ranges_with_unit_and_source():
             Constant(wrong, "pJ", "somewhere")
     with pytest.raises(ValueError, match="say the unit"):
         Constant((1.0, 2.0, 3.0), "pJ", " ")
-
-
-@pytest.mark.parametrize("width", ["W4A4", "W8A8"])
-def test_the_papers_machine(width):
-    """Its watts are near the likely value of the cells alone: memory and leakage come on top."""
-    got = paper(width)
-    low, likely, high = got.watts_in_cells
-    assert low < got.paper_watts < high
-    assert 0.5 < got.paper_watts / likely < 1.0
-    assert got.paper_watts < got.watts[1]

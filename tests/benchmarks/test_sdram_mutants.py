@@ -10,7 +10,7 @@ from bench.faults import Fragment, Sources
 from bench.mutants import ROOT, copied, fails
 
 SOC = ROOT / "src/lightmamba/hardware/soc"
-LIST = tomllib.loads((Path(__file__).parent / "mutants/sdram.toml").read_text())
+LIST = tomllib.loads((ROOT / "tests/soc/mutants/sdram.toml").read_text())
 LIMIT_S = 600.0  # a test that takes longer hangs
 
 

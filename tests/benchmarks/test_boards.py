@@ -1,7 +1,8 @@
-"""The shipped targets against their data sheets, and what their memories allow."""
+"""The shipped targets against their data sheets, what memories allow, and the paper's energy."""
 
 import pytest
 from bench.boards import bounds, fits, port_bytes
+from bench.energy import paper
 
 from lightmamba.arch.target import Target, target_names
 from lightmamba.hardware.compiler.memory import Memory
@@ -85,3 +86,13 @@ def test_bytes_of_a_token_by_hand():
     conv = 24 * 2 * 1792 * 4
     params = 24 * 8 * (1792 + 1792 // 8 + 24 + 1536 // 4) + 8 * (6 * 17) + 4 * 50288
     assert port_bytes(memory)["memory"] == lane + state + conv + params
+
+
+@pytest.mark.parametrize("width", ["W4A4", "W8A8"])
+def test_the_papers_machine(width):
+    """Its watts are near the likely value of the cells alone: memory and leakage come on top."""
+    got = paper(width)
+    low, likely, high = got.watts_in_cells
+    assert low < got.paper_watts < high
+    assert 0.5 < got.paper_watts / likely < 1.0
+    assert got.paper_watts < got.watts[1]

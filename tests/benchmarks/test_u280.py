@@ -11,8 +11,7 @@ from lightmamba.device.sim import chained, open_twin
 from lightmamba.hardware.estimate import estimate
 from lightmamba.model.config import SHAPES
 from lightmamba.numerics.model_formats import Formats
-
-from .machines import compiled, same
+from tests.sim.machines import compiled, same
 
 NAME = "mamba2-130m on u280"
 pytestmark = [

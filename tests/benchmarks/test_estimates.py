@@ -1,4 +1,4 @@
-"""Estimates against cycles of the RTL, simulated and stored by ``bench``: tokens and passes."""
+"""Estimates against stored rows: cycles of the RTL, of tokens and passes, and cells by yosys."""
 
 from typing import Any
 
@@ -7,9 +7,12 @@ from bench.estimates import cases
 from bench.passes_estimates import machines
 from bench.stored import rows
 
+from lightmamba.arch.amount import Amount
+from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.hardware.estimate import estimate
 from lightmamba.hardware.estimate.model import estimate_pass
+from lightmamba.hardware.estimate.resources import CELLS, resources
 from lightmamba.hardware.estimate.workload import Workload, modes
 from lightmamba.model.config import PUBLISHED
 from lightmamba.numerics.model_formats import Formats
@@ -79,3 +82,12 @@ def test_passes_of_whole_models(row):
     work = Workload.of(PUBLISHED[row["shape"]], Formats(), target, "reordered", context=context)
     found = estimate_pass(work.of_mode(row["mode"]), area={}).cycles
     assert found == pytest.approx(row["cycles"], rel=WITHIN)
+
+
+@pytest.mark.parametrize("name", ["u280", "tiny", "vck190-paper", "ecp5"])
+def test_machines_that_it_was_fitted_to(name):
+    """A few sizes per group cannot bend to every machine; these four must come out near."""
+    result = next(row for row in rows("synth") if row["machine"].startswith(f"{name},"))
+    predicted = sum(resources(ArchConfig.from_dict(result["arch"])).values(), Amount())
+    for cell, key in zip(CELLS, ("lut", "ff", "dsp", "bram", "uram"), strict=True):
+        assert getattr(predicted, cell) == pytest.approx(result[key], rel=0.05, abs=0.5), cell

@@ -8,8 +8,8 @@ from statistics import median
 from bench.boards import bound
 from bench.diagrams import DOCS
 from bench.drawing import Drawing
-from bench.full_tables import PAPER, rows_by_name
-from bench.markdown import load
+from bench.tables.printer import load
+from bench.tables.speed import PAPER, full_rows
 from lightmamba.arch.target import Target
 
 __all__ = ["CHARTS"]
@@ -35,7 +35,7 @@ def _mamba2() -> Iterator[Speed]:
     names = {"u280": "U280", "vck190": "VCK190", "kv260": "KV260",
              "vck190-paper": "VCK190, 12 GB/s"}  # fmt: skip
     for target, name in names.items():
-        row = rows_by_name()[key := f"mamba2-2.7b on {target}"]
+        row = full_rows()[key := f"mamba2-2.7b on {target}"]
         limit = bound(target, "mamba2-2.7b")
         assert limit is not None
         yield Speed(name, "simulated", row["tokens_per_second"], limit.tokens_per_second,
@@ -44,7 +44,7 @@ def _mamba2() -> Iterator[Speed]:
 
 def _hybrid() -> Iterator[Speed]:
     """A hybrid on four boards, simulated where that was done."""
-    full = rows_by_name()
+    full = full_rows()
     names = {"u280-hybrid": "U280", "u55c": "U55C", "vck190": "VCK190", "kv260": "KV260"}
     for row in load("hybrids"):
         if (row["shape"], row["pass"], row["context"]) != (HYBRID, "decode", CONTEXT):

@@ -19,8 +19,7 @@ from typing import Any
 from bench.common import KNOWN
 from bench.engine_bandwidth import Bandwidth
 from bench.engine_files import gguf_file, our_file
-from bench.engine_pairs import Task, Worker, in_turns, python, ratios, spread
-from bench.engine_tables import share
+from bench.engine_pairs import Task, Worker, in_turns, python, ratios, share, spread
 from bench.stored import keep
 from lightmamba.common.errors import InputError
 from lightmamba.model.qmodel.synthetic import random_model

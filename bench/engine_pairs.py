@@ -17,7 +17,7 @@ from typing import Any
 from lightmamba.common.errors import InputError
 from lightmamba.common.speed import Spread, spread
 
-__all__ = ["Runs", "Spread", "Task", "Worker", "in_turns", "python", "ratios", "spread"]
+__all__ = ["Runs", "Spread", "Task", "Worker", "in_turns", "python", "ratios", "share", "spread"]
 
 ROOT = Path(__file__).parent.parent
 Task = tuple[str, dict[str, Any]]  # what :func:`bench.engine_serve.serve` takes
@@ -26,6 +26,14 @@ Task = tuple[str, dict[str, Any]]  # what :func:`bench.engine_serve.serve` takes
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
     """Median and range of the ratios of every round; not the ratio of two medians."""
     return spread([a / b for a, b in zip(ours, theirs, strict=True)])
+
+
+def share(row: Mapping[str, Any]) -> list[float]:
+    """Bytes that decoding reads per second over those that the machine can, by round."""
+    rates = row["rates"]["decode"]["ours"]
+    return [
+        rate * row["bytes_read"] / (1e9 * gb) for rate, gb in zip(rates, row["probes"], strict=True)
+    ]
 
 
 class Worker:

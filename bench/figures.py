@@ -23,10 +23,10 @@ from pathlib import Path
 
 from bench.common import ROOT, changed_since, commit, git
 from bench.identity import code
-from bench.markdown import NotRun
 from bench.mutants import fingerprint
 from bench.stored import BENCHMARKS, HARDWARE, MADE, Row, identity_of
 from bench.tables import CONTRACT, pages, table
+from bench.tables.printer import NotRun
 from lightmamba.common.errors import InputError
 
 PACKAGE = "src/lightmamba"

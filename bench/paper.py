@@ -17,18 +17,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.paper_tables import paper_table
 from bench.stored import keep
 from lightmamba.cli.show import progress
 from lightmamba.common.errors import InputError
+from lightmamba.common.markdown import to_markdown
 from lightmamba.common.store import Record
+from lightmamba.study.report.paper import ClaimedAccuracy, paper
 from lightmamba.study.sweep import Entry, Plan, is_done, sweep
 from lightmamba.study.sweep.table import figures, sentence
 
-__all__ = ["METHODS", "WIDTHS", "plan_of"]
+__all__ = ["METHODS", "WIDTHS", "paper_table", "plan_of", "published"]
 
 WIDTHS = ("w8a8", "w4a8", "w4a4")
 METHODS = ("rtn", "smoothquant", "osplus", "ours")
+NAMES = {
+    "rtn": "RTN",
+    "smoothquant": "SmoothQuant",
+    "osplus": "Outlier Suppression+",
+    "ours": "LightMamba, with the SSM",  # whose integers reach as far as ours
+}
 TEXTS = {"wikitext-2-raw/wiki.test.raw": "WikiText-2"}
 TASKS = {  # file: name, metric; the metrics are those that the Mamba papers take
     "lambada/lambada_test.jsonl": ("LAMBADA", "acc"),
@@ -91,6 +98,74 @@ def result_of(record: Record) -> dict[str, Any]:
     kept = {name: record.what[name] for name in ("model", "recipe", "kind", "measure", "metric")}
     kept |= {"figures": found, "seconds": record.made["seconds"], "code": record.made["code"]}
     return kept if is_done(record) else kept | {"error": record.values["error"]}
+
+
+def split(recipe: str) -> tuple[str, str]:
+    """Method and width of a shipped recipe; both are "float" of the checkpoint."""
+    if recipe == "float":
+        return recipe, recipe
+    method, _, width = recipe.rpartition("-")
+    return method or "ours", width
+
+
+def published(recipe: str) -> ClaimedAccuracy | None:
+    """The paper's row of a recipe, for Mamba2-2.7B."""
+    method, width = split(recipe)
+    wanted = ("FP16", "FP16") if method == "float" else (NAMES[method], width.upper())
+    return next((row for row in paper().accuracy if (row.method, row.scheme) == wanted), None)
+
+
+def paper_table(found: Sequence[Mapping[str, Any]]) -> str:
+    """Perplexities with the paper's numbers at the end of each row, and a table of the tasks."""
+    cells: dict[tuple[str, str], dict[str, list[Any]]] = {}
+    tasks: dict[str, None] = {}
+    columns: dict[str, None] = {}
+    for row in found:
+        cells.setdefault((row["model"], row["recipe"]), {}).update(row["figures"])
+        main = f"{row['measure']}, {row['metric'] or 'perplexity'}"
+        columns |= dict.fromkeys([main, *row["figures"]])
+        if row["kind"] == "task":
+            tasks[main] = None
+    texts = [name for name in columns if name not in tasks]
+    source = paper().shape.upper().replace("MAMBA", "Mamba")
+    first = [["model, recipe", *texts, "tasks, mean", f"{source}, published: zero-shot",
+              "published: LAMBADA perplexity"]]  # fmt: skip
+    second = [["model, recipe", *tasks]]
+    for (model, recipe), cell in cells.items():
+        claim, name = published(recipe), recipe if recipe == "float" else f"`{recipe}`"
+        first.append([
+            f"{model}, {name}",
+            *(_figure(cell.get(text), percent=False) for text in texts),
+            _mean([cell.get(task) for task in tasks]),
+            "" if claim is None else f"{claim.zero_shot:.1f}",
+            "" if claim is None else _perplexity(claim),
+        ])  # fmt: skip
+        figures = [_figure(cell.get(task), percent=True) for task in tasks]
+        second.append([f"{model}, {name}", *figures])
+    tables = [first, second] if tasks else [first]
+    return "\n".join(to_markdown(each[0], each[1:]) for each in tables)
+
+
+def _figure(found: list[Any] | None, *, percent: bool) -> str:
+    if found is None:
+        return "failed"
+    value, error = found
+    scale, form = (100, "{:.1f}") if percent else (1, "{:.4g}")
+    text = form.format(scale * value)
+    return text if error is None else f"{text} ± {scale * error:.2g}"
+
+
+def _mean(found: list[list[Any] | None]) -> str:
+    values = [each[0] for each in found if each is not None]
+    if not values or len(values) < len(found):
+        return ""
+    return f"{100 * sum(values) / len(values):.1f}"
+
+
+def _perplexity(claim: ClaimedAccuracy) -> str:
+    if claim.perplexity_above is not None:
+        return f"> {claim.perplexity_above:g}"
+    return "" if claim.perplexity is None else f"{claim.perplexity:.2f}"
 
 
 def main() -> int:

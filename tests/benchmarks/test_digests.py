@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench import digests, digests_tables
+from bench import digests
 from bench.digests import Party, Pieces, chain, parties
-from bench.markdown import NotRun
-from bench.tables import made
+from bench.tables import made, printer
+from bench.tables.hardware import longest
+from bench.tables.printer import NotRun
 
 from lightmamba.engine import Engine
 from lightmamba.engine.native import Native
@@ -161,7 +162,7 @@ ROW: dict[str, Any] = {
 
 def test_the_table(monkeypatch):
     stored = [ROW, ROW | {"parties": ["avx512", "RTL"], "difference": "RTL: token 2, x"}]
-    monkeypatch.setattr(digests_tables, "load", lambda name: stored)
+    monkeypatch.setattr(printer, "rows", lambda name: stored)
     text = made("digests")
     assert (
         "| the bundled model | AVX2, numpy | 10,000 | 1,740,000 | none | `0123456789abcdef` |"
@@ -174,16 +175,16 @@ def test_tables_of_the_rtl_are_of_the_longest_run(monkeypatch):
     rtl = {"cycles_per_token": {"90": 1, "95": 9_999}, "lost": {},
            "cycles": {"multiplying": 800_000, "idle": 149_995}}  # fmt: skip
     stored = [ROW, ROW | {"rtl": rtl}, ROW | {"tokens": 10, "rtl": {}}]
-    monkeypatch.setattr(digests_tables, "load", lambda name: stored)
+    monkeypatch.setattr(printer, "rows", lambda name: stored)
     text = made("cycles")
     assert "Tokens after the first take 95 to 95 cycles, by position." in text
     assert "| multiplying | 80 | 84.2 |\n| idle | 15 | 15.8 |\n| total | 95 | 100 |" in text
 
 
 def test_without_a_run_of_the_rtl_there_is_no_table_of_it(monkeypatch):
-    monkeypatch.setattr(digests_tables, "load", lambda name: [ROW])
+    monkeypatch.setattr(printer, "rows", lambda name: [ROW])
     with pytest.raises(NotRun):
-        digests_tables.longest()
+        longest()
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -1,16 +1,18 @@
 """Rows, tables and files of the engine's benchmark, without another engine."""
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from bench import engine_files, engine_tables
+from bench import engine_files
 from bench.engine import lines
 from bench.engine_bandwidth import Bandwidth
 from bench.engine_ours import make
-from bench.tables import made
+from bench.engine_pairs import share
+from bench.stored import rows
+from bench.tables import made, printer
+from bench.tables.speed import fastest_rows
 
 from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine
@@ -18,7 +20,6 @@ from lightmamba.model.config import SHAPES
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import load
 
-PAGE = Path(__file__).parents[2] / "docs/explanation/cpu-engine.md"
 M = {"computer": "2 x M", "commit": "abc", "date": "2026-01-02", "how": "measured",
      "command": "python -m bench.engine"}  # fmt: skip
 LLAMA: dict[str, Any] = {
@@ -38,7 +39,7 @@ LLAMA: dict[str, Any] = {
 @pytest.fixture
 def results(monkeypatch):
     stored = [LLAMA, LLAMA | {"made": M | {"computer": "1 x N"}, "threads": 1}]
-    monkeypatch.setattr(engine_tables, "load", lambda name: stored)
+    monkeypatch.setattr(printer, "rows", lambda name: stored if name == "engine" else rows(name))
     return stored
 
 
@@ -53,7 +54,7 @@ def test_next_to_llama(results):
 
 
 def test_the_share_of_the_bandwidth_is_of_the_same_round(results):
-    assert engine_tables.share(LLAMA) == pytest.approx([0.8, 0.7, 0.8])
+    assert share(LLAMA) == pytest.approx([0.8, 0.7, 0.8])
     assert "| mamba2-130m | 2 | 100 | 27.5 [25.0, 30.0] | 80 [70, 80] |" in made("engine-bandwidth")
 
 
@@ -64,7 +65,7 @@ def test_memory_is_compared_with_the_file(results):
 
 
 def test_the_short_form(results):
-    assert [row["threads"] for row in engine_tables.fastest_rows()] == [2]
+    assert [row["threads"] for row in fastest_rows()] == [2]
     assert (
         "| 130M, CPU engine, 2 threads | **210** | – | measured "
         "| 2.00 × llama.cpp Q4_0 (alternating runs, 2.00 to 2.50) |"
@@ -85,13 +86,6 @@ def test_a_row_in_words():
     text = "\n".join(lines(LLAMA))
     assert "ours × 2.00 [2.00, 2.50]" in text
     assert "80 % of the read bandwidth [70, 80]" in text
-
-
-@pytest.mark.parametrize("name", sorted(engine_tables.ENGINE))
-def test_the_page_holds_the_table_as_it_is(name):
-    text = PAGE.read_text(encoding="utf-8")
-    found = text.split(f"<!-- table: {name} -->\n")[1].split("<!-- end -->")[0]
-    assert found == made(name), "run: python -m bench.tables"
 
 
 def test_a_shape_that_does_not_fit_is_refused(monkeypatch, tmp_path):

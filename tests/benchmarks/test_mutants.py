@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from bench import mutants, tables
+from bench import mutants
 from bench.faults import Fragment, Sources
 from bench.mutants import (
     MUTANTS,
@@ -22,6 +22,7 @@ from bench.mutants import (
     survivals,
 )
 from bench.stored import rows
+from bench.tables import hardware, printer
 
 from lightmamba.common.tools import run
 
@@ -77,11 +78,11 @@ def test_a_list_that_was_planted_in_part_is_marked(monkeypatch):
         {"block": "gate", "why": why, "caught": True, "kept": True, "of": fingerprint("gate")}
         for why in sorted(faults("gate"))
     ]
-    monkeypatch.setattr(tables, "listed", lambda: ["gate"])
-    monkeypatch.setattr(tables, "load", lambda name: found)
-    assert [row[0] for row in tables.mutants().body] == ["1 other blocks", "total"]
+    monkeypatch.setattr(hardware, "listed", lambda: ["gate"])
+    monkeypatch.setattr(printer, "rows", lambda name: found)
+    assert [row[0] for row in hardware.mutants().body] == ["1 other blocks", "total"]
     found[-1]["of"] = "before"
-    assert tables.mutants().body[0][0] == "gate (of an earlier source)"
+    assert hardware.mutants().body[0][0] == "gate (of an earlier source)"
 
 
 def found_in(folder):

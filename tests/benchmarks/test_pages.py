@@ -5,9 +5,9 @@ from html import unescape
 
 import pytest
 from bench.history import problems
-from bench.markdown import load
 from bench.page import MACHINE, PAGE
 from bench.tables import MARK, made
+from bench.tables.printer import load
 
 from tests.docs.pages import PAGES, ROOT
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from bench import paper
-from bench.paper_tables import paper_table, published
+from bench.paper import paper_table, published
 
 
 def table(out):

@@ -5,9 +5,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from bench.markdown import Table
-from bench.quotes import quoted, requoted, unmarked
 from bench.tables import table
+from bench.tables.printer import Table
+from bench.tables.quotes import quoted, requoted, unmarked
 
 from lightmamba.common.errors import InputError
 from tests.docs.pages import PAGES, ROOT

@@ -8,7 +8,7 @@ whose row and column begin so. ``python -m bench.tables`` writes it with as many
 import re
 from collections.abc import Callable, Iterator
 
-from bench.markdown import Table
+from bench.tables.printer import Table
 from lightmamba.common.errors import InputError
 
 __all__ = ["quoted", "requoted", "unmarked"]

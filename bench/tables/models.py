@@ -1,0 +1,188 @@
+"""Tables of quantized models: accuracy, what quantizing takes, states over long texts."""
+
+from dataclasses import replace
+from functools import partial
+
+from bench.stored import Row
+from bench.tables.printer import Listed, Table, Tables, load, percent
+
+__all__ = ["MODELS", "RATIO"]
+
+WIDTHS = ("w8a8", "w4a8", "w4a4")
+METHODS = {
+    "rtn": "RTN, blocks of 128",
+    "rtn32": "RTN, blocks of 32",
+    "smoothquant": "SmoothQuant",
+    "osplus": "Outlier Suppression+",
+    "ours": "**ours**",
+}
+EVALUATED = {"bundled": "bundled model", "mamba2-130m": "130m shape, random weights"}
+OWN = "the project's"  # update of the state in bench.recall, that needs no name
+RECALLED = ("w4a4", 4000)  # recipe, and tokens of filler
+RATIO = "{ratio:.4f} ± {ratio_standard_error:.4f}"
+
+
+def accuracy(model: str) -> Table:
+    """Methods by widths on one model."""
+    mine = [row for row in load("accuracy") if row["model"] == model]
+    text = RATIO + " ({kl:.4f}, {top1_agreement:.3f})"
+    found = {(row["method"], row["width"]): text.format_map(row) for row in mine}
+    header = ["× float perplexity (KL in nats, top-1 agreement)", *map(str.upper, WIDTHS)]
+    body = [
+        [name, *(found.get((method, width), "not run") for width in WIDTHS)]
+        for method, name in METHODS.items()
+    ]
+    return Table(header, body, mine)
+
+
+OURS = Listed(
+    "accuracy",
+    [
+        ("bundled model, 3.3 M parameters (measured)", "`{width}`, exact integers"),
+        ("perplexity", "{perplexity:.2f}"),
+        ("× float", RATIO),
+        ("KL, nats", "{kl:.4f}"),
+        ("top-1 agreement", "{top1_agreement:.3f}"),
+        ("bytes per token", lambda r: f"{r['bytes_per_token'] / 1e6:.2f} MB"),
+    ],
+    where=lambda r: (r["method"], r["model"]) == ("ours", "bundled"),
+    order=lambda r: r["width"],
+)
+
+
+def summary() -> Table:
+    """The recipes on the bundled model below the float model, for the README."""
+    found = OURS()
+    perplexity = found.rows[0]["reference_perplexity"]
+    floats = ["float (bf16 weights)", f"{perplexity:.2f}", "1", "0", "1", ""]
+    return replace(found, body=[floats, *found.body])
+
+
+def slow_decay() -> Table:
+    """SNR of y by decay and state format."""
+    found = {(r["decay"], r["state"]): r["snr_db"] for r in load("slow_decay")}
+    decays = list(dict.fromkeys(decay for decay, _ in found))
+    states = list(dict.fromkeys(state for _, state in found))
+    body = [[s, *(f"{found[d, s]:.1f}" for d in decays)] for s in states]
+    return Table(["state format; SNR of y in dB at dt·A =", *(f"{d:g}" for d in decays)], body)
+
+
+def drift(recipe: str) -> Listed:
+    """The state formats by position."""
+    return Listed(
+        "drift",
+        [
+            ("state", "{state}"),
+            ("× float, first 1,000 tokens", "{by_position[0][ratio]:.4f}"),
+            ("last 1,000 tokens", lambda r: f"{r['by_position'][-1]['ratio']:.4f}"),
+            (
+                "change",
+                lambda r: f"{100 * r['change']:+.3f} % ± {100 * r['standard_error']:.3f}",
+            ),
+            ("overflows", "{overflows}"),
+        ],
+        where=lambda r: r["recipe"] == recipe,
+    )
+
+
+def _note(row: Row) -> str:
+    note = row.get("note", "resumed" if row["resumed"] else "")
+    return f", {note}" if note else ""
+
+
+def _right(row: Row, sign: str = "") -> str:
+    return f"{100 * row['accuracy']:{sign}.2f} ± {100 * row['accuracy_standard_error']:.2f}"
+
+
+def _loss(row: Row) -> str:
+    return f"{1000 * row['nll']:+.2f} ± {1000 * row['nll_standard_error']:.2f}"
+
+
+MODELS: Tables = {
+    "accuracy-bundled": partial(accuracy, "bundled"),
+    "accuracy-outliers": partial(accuracy, "outliers"),
+    "accuracy-hybrid": partial(accuracy, "hybrid"),
+    "summary": summary,
+    "drift": drift("w4a4"),
+    "drift-w8a8": drift("w8a8"),
+    "slow-decay": slow_decay,
+    "choices": Listed(
+        "choices",
+        [
+            ("W4A4, bundled model (measured)", "{choice}"),
+            ("× float", RATIO),
+            ("KL, nats", "{kl:.4f}"),
+            ("top-1", "{top1_agreement:.3f}"),
+            ("MB per token", lambda r: f"{r['bytes_per_token'] / 1e6:.3f}"),
+        ],
+    ),
+    "evaluation": Listed(
+        "evaluation",
+        [
+            ("W4A4, tokens/s (measured)", lambda r: EVALUATED[r["model"]]),
+            ("exact integers", "{exact:,.0f}"),
+            ("float (torch)", "{floats:,.0f}"),
+            ("ratio", "{ratio:.2f} ({lowest:.2f} to {highest:.2f})"),
+            ("for logits, %", percent("logits")),
+        ],
+    ),
+    "quantize-growth": Listed(
+        "quantize",
+        [
+            ("shape, recipe", lambda r: f"{r['shape']}, `{r['recipe']}`{_note(r)}"),
+            ("calibration tokens", "{tokens:,}"),
+            ("minutes", lambda r: f"{r['seconds'] / 60:.1f}"),
+            ("planned, minutes", lambda r: f"{r['planned_seconds'] / 60:.1f}"),
+            ("peak, GiB", lambda r: f"{r['peak_rss_bytes'] / 2**30:.2f}"),
+            ("planned, GiB", lambda r: f"{r['planned_memory_bytes'] / 2**30:.2f}"),
+        ],
+        order=lambda r: (r["parameters"], r["tokens"]),
+    ),
+    "calibration": Listed(
+        "calibration",
+        [
+            ("recipe", "`{width}`"),
+            ("calibration tokens", "{calibration_tokens:,}"),
+            ("× float perplexity", RATIO),
+            ("KL, nats", "{kl:.5f} ± {kl_standard_error:.5f}"),
+            ("top-1 agreement", "{top1_agreement:.4f}"),
+        ],
+        order=lambda r: (r["width"], r["calibration_tokens"]),
+    ),
+    "recall-float": Listed(
+        "recall",
+        [
+            (
+                "tokens of filler",
+                lambda r: f"{r['distance']:,}" + ", then the state cleared" * r["cleared"],
+            ),
+            ("float model, right answers in %", _right),
+        ],
+        where=lambda r: r["part"] == "float",
+    ),
+    "recall-states": Listed(
+        "recall",
+        [
+            (
+                "W4A4, {distance:,} tokens of filler: bits and rounding of the state",
+                lambda r: r["state"] + f", {r['update']}" * (r["update"] != OWN),
+            ),
+            ("right, %", _right),
+            ("against float, points", lambda r: _right(r["against_float"], "+")),
+            ("against 16 bits, points", lambda r: _right(r["against_wide"], "+")),
+            ("loss against 16 bits, 0.001 nats", lambda r: _loss(r["against_wide"])),
+            ("overflows", "{overflows}"),
+        ],
+        where=lambda r: r["part"] == "quantized" and (r["recipe"], r["distance"]) == RECALLED,
+    ),
+    "recall-decays": Listed(
+        "recall",
+        [
+            ("mean dt·|A| of a token, float", "layer {layer}, head {head}"),
+            ("pairs", "{pairs:.1e}"),
+            ("filler", "{filler:.1e}"),
+            ("left of the state after 1,000 tokens of filler, %", percent("left")),
+        ],
+        where=lambda r: r["part"] == "decays",
+    ),
+}

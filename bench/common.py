@@ -3,9 +3,7 @@
 import argparse
 import platform
 import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -100,16 +98,28 @@ def processor(cpuinfo: str) -> str | None:
     return f"{len(names)} {unit}{'s' if len(names) > 1 else ''}, {names[0]}{widest}"
 
 
-@contextmanager
-def asked(doc: str | None, rows: Sequence[str]) -> Iterator[tuple[list[str], Path]]:
-    """Rows that the command line names, or all, and a folder for their builds."""
-    parser = argparse.ArgumentParser(description=doc.splitlines()[0] if doc else "")
-    parser.add_argument("row", nargs="*", help=f"of: {', '.join(rows)}")
-    parser.add_argument("--work", type=Path, help="folder for the builds (a temporary one)")
+def asked(doc: str | None, rows: Iterable[str], **options: Mapping[str, Any]) -> argparse.Namespace:
+    """Command line of a benchmark, whose ``row`` are names of its rows, or all.
+
+    A name stands for itself, or else for all rows that begin so.
+
+    Parameters
+    ----------
+    doc, rows
+        Of the benchmark.
+    **options
+        Further options, as :meth:`argparse.ArgumentParser.add_argument` takes them.
+    """
+    parser, known = argparse.ArgumentParser(description=(doc or "").partition("\n")[0]), list(rows)
+    parser.add_argument("row", nargs="*", help=f"beginning of (all): {'; '.join(known)}")
+    for name, how in options.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", **how)
     args = parser.parse_args()
-    if unknown := set(args.row) - set(rows):
-        raise SystemExit(f"there is no row {min(unknown)}; there are {', '.join(rows)}")
-    if args.work is not None:
-        args.work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        yield args.row or list(rows), args.work or Path(folder)
+    found: dict[str, None] = {}
+    for name in args.row:
+        mine = [name] if name in known else [each for each in known if each.startswith(name)]
+        if not mine:
+            parser.error(f"there is no row {name}; there are: {'; '.join(known)}")
+        found |= dict.fromkeys(mine)
+    args.row = list(found) or known
+    return args

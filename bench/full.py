@@ -1,28 +1,41 @@
-"""Whole tokens of full-size models on their simulated boards, against the engine.
+"""Whole tokens and passes of full-size models on their simulated boards, against the engine.
 
     python -m bench.full [ROW ...] [--work FOLDER]
 
-Rows of hybrids begin behind a stated number of positions, whose keys and values are random. Every
-row compiles a shape with random weights, simulates tokens with every observable of every
-layer compared, then two chains of greedy tokens without the host in between, one longer than the
-other: a token costs the difference, so neither the cold start nor the end counts. Rows that share a
-machine share its simulator. The results file keeps the rows that are not named.
+A row compiles a shape with random weights; rows that share a machine share its simulator. Rows of
+hybrids begin after a stated number of positions, whose keys and values are random. A row of
+``full`` simulates tokens with every observable of every layer compared, then two chains of greedy
+tokens without the host in between, one longer than the other: a token costs the difference, so
+neither the cold start nor the end counts.
+
+A row of ``passes`` runs passes of several tokens in each of its modes: a chunk of a prompt, one
+token of each of several sequences, verification of a draft (all of the last one accepted), one
+token after a draft whose last token was rejected, verification after such a draft, one token alone,
+and a chain. The first pass of a mode is compared: every observable of every layer and token, all
+counters, and the logits in memory. Cycles are the mean of the others, from start to done: of kinds
+that go on alike there are two, for where the state lies twice, one reads the first copy and one the
+second. A 2.7B model on a small board takes a quarter of an hour per pass, so it runs two chunks:
+one that begins the sequence and is compared, and one whose cycles are taken.
 """
 
-import json
 import resource
+import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bench.common import asked
 from bench.identity import Random, simulated
 from bench.stored import keep
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.device.sim import chained, open_twin
+from lightmamba.common.passes import Pass, Slot
+from lightmamba.device.sim import Opened, SimDevice, Twin, TwinStep, chained, open_twin
 from lightmamba.engine.synthetic import random_state
 from lightmamba.hardware.compiler import build, plan
 from lightmamba.hardware.machine.artifact import Artifact
@@ -32,21 +45,41 @@ from lightmamba.model.config import PUBLISHED
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
 
+PREFILL, BATCH, VERIFY, REPAIR, AGAIN, DECODE, CHAIN = (
+    "prefill", "batch", "verify", "repair", "again", "decode", "chain",
+)  # fmt: skip
+WARM, CHAINED = 4, 2  # tokens of the mode `chain` that are run, and then those that are measured
+Run = tuple[int, float, Mapping[str, float], dict[str, Any]]  # tokens, cycles, counts, values
+
 
 @dataclass(frozen=True)
 class Row:
-    """A shape on a target; ``hardware`` names the row whose machine it runs on."""
+    """A shape on a target: tokens, or passes in some modes."""
 
     shape: str
     target: str
-    hardware: str | None = None
+    modes: tuple[str, ...] = ()
+    hardware: str | None = None  # the row whose machine it runs on
+    context: int = 0  # positions before the first token, where layers keep something of each
     compared: int = 2  # tokens; the first begins a sequence and reads no state
     warm: int = 2  # tokens of the shorter chain: until the queues of the state are as full as ever
     chained: int = 2  # more of the longer one
-    context: int = 0  # positions before the first token, where layers keep something of each
+    short: bool = False  # two passes only
+
+    @property
+    def machine(self) -> ArchConfig | None:
+        """Build parameters of the other row's hardware that it runs on."""
+        if self.hardware is None:
+            return None
+        other = ROWS[self.hardware]
+        return plan(PUBLISHED[other.shape], Formats(), Target.load(other.target))
+
+    @property
+    def reserved(self) -> int | None:
+        """Positions that memory has: those before, and those that are run."""
+        return self.context + (32 if self.modes else 8) if self.context else None
 
 
-ROOM = 8  # positions of the tokens that are run
 LARGEST = "mamba2-2.7b on u280"
 HYBRIDS_ON = {
     "granite-4.0-h-350m": ("u280-hybrid",),
@@ -54,90 +87,208 @@ HYBRIDS_ON = {
     "granite-4.0-h-micro": ("u280-hybrid",),
     "nemotron-3-nano-4b": ("kv260", "u280-hybrid"),
 }
+TARGETS = {
+    "u280-t4": (PREFILL, VERIFY, REPAIR, AGAIN, DECODE, CHAIN),
+    "u280-batch4": (BATCH, PREFILL, DECODE, CHAIN),
+    "vck190-paper-t4": (PREFILL, VERIFY, DECODE, CHAIN),
+    "kv260-t4": (PREFILL, VERIFY, DECODE, CHAIN),
+}
+SMALL = ("vck190-paper-t4", "kv260-t4")  # whose machine is made for each shape, in a minute
 ROWS = {
     LARGEST: Row("mamba2-2.7b", "u280"),
     **{
-        f"mamba2-{size} on u280": Row(f"mamba2-{size}", "u280", LARGEST, warm=warm, chained=4)
-        for size, warm in (("1.3b", 4), ("780m", 6), ("370m", 10), ("130m", 40))
+        f"mamba2-{n} on u280": Row(f"mamba2-{n}", "u280", hardware=LARGEST, warm=warm, chained=4)
+        for n, warm in (("1.3b", 4), ("780m", 6), ("370m", 10), ("130m", 40))
     },
     "mamba2-2.7b on vck190": Row("mamba2-2.7b", "vck190", warm=1, chained=1),
     "mamba2-2.7b on kv260": Row("mamba2-2.7b", "kv260", chained=0),
     "mamba2-2.7b on vck190-paper": Row("mamba2-2.7b", "vck190-paper", chained=0),
     **{
-        f"{shape} on {target}, {context:,} positions": Row(
-            shape, target, warm=1, compared=1, chained=2 * (target != "kv260"), context=context
+        f"{shape} on {t}, {context:,} positions": Row(
+            shape, t, warm=1, compared=1, chained=2 * (t != "kv260"), context=context
         )
         for shape, targets in HYBRIDS_ON.items()
-        for target in targets
+        for t in targets
         for context in (1024, 8192)
+    },
+    **{
+        f"mamba2-2.7b on {t}": Row(
+            "mamba2-2.7b", t, (PREFILL,) if t in SMALL else modes, short=t in SMALL
+        )
+        for t, modes in TARGETS.items()
+    },
+    **{
+        f"mamba2-130m on {t}": Row(
+            "mamba2-130m", t, modes, None if t in SMALL else f"mamba2-2.7b on {t}"
+        )
+        for t, modes in TARGETS.items()
+    },
+    **{
+        f"{shape} on {t}, {context:,} positions": Row(shape, t, (mode,), context=context)
+        for shape in ("granite-4.0-h-1b", "nemotron-3-nano-4b")
+        for t, mode, context in (("u280-t4", PREFILL, 4096), ("u280-batch4", BATCH, 1024))
     },
 }
 
 
+def passes(mode: str, arch: ArchConfig) -> tuple[Pass, ...]:
+    """Passes of a mode, one after the other; sequences have begun, before ``repair`` by ``verify``.
+
+    Where the state lies twice, updates are done again after rejected tokens only: in ``repair`` and
+    ``again``.
+    """
+    tokens, drafted = arch.tokens, arch.undecided
+    if mode == BATCH:
+        return (Pass(tuple(Slot(n, _ids(1, 7 + n)) for n in range(tokens))),) * 3
+    if mode == PREFILL:
+        return (Pass((Slot(0, _ids(tokens), wanted=0),)),) * 3
+    if mode in (DECODE, CHAIN):
+        return (Pass((Slot(0, _ids(1)),)),) * 3
+    if mode == REPAIR:
+        return (Pass((Slot(0, _ids(1), replay=drafted - 1),)),)
+    first = Slot(0, _ids(1 + drafted), wanted=1 + drafted, commit=1)
+    if mode == AGAIN:
+        return Pass((first,)), Pass((replace(first, replay=drafted - 1),))
+    return Pass((first,)), *(Pass((replace(first, replay=drafted),)),) * 2
+
+
+def _ids(count: int, first: int = 5) -> NDArray[np.int64]:
+    return np.arange(first, first + count)
+
+
 def identity(row: Mapping[str, Any]) -> str:
     """Hash of what a row measured."""
-    what = ROWS[row["name"]]
+    mode = row.get("mode")
+    what = ROWS[row["name"].removesuffix(f", {mode}")]
+    run = [mode, what.short, WARM, CHAINED] if mode else [what.compared, what.warm, what.chained]
     return simulated(
         Random(PUBLISHED[what.shape]),
         Target.load(what.target),
-        hardware=_machine(ROWS[what.hardware]) if what.hardware else None,
-        context=what.context + ROOM if what.context else None,
-        run=[what.compared, what.warm, what.chained],
+        hardware=what.machine,
+        context=what.reserved,
+        run=run,
     )
 
 
-def measure(name: str, work: Path) -> dict[str, Any]:
-    """Compile and simulate a row."""
+def measure(name: str, work: Path) -> Iterator[dict[str, Any]]:
+    """Compile a row and simulate it: one result of its tokens, or one for each mode."""
     row, start = ROWS[name], time.perf_counter()
     target, path = Target.load(row.target), work / name.replace(" ", "-")
-    hardware = _machine(ROWS[row.hardware]) if row.hardware else None
     model = random_model(PUBLISHED[row.shape], Formats(), lazy=True)
-    context = row.context + ROOM if row.context else None
-    build(model, target, path, hardware=hardware, context=context, force=True)
+    build(model, target, path, hardware=row.machine, context=row.reserved, force=True)
     compiled = time.perf_counter()
-    opened = open_twin(path)
-    opened_at = time.perf_counter()
-    cycles = []
+    sequences = target.machine.tokens if BATCH in row.modes else 1
+    opened = open_twin(path, sequences=sequences)
+    made, artifact = time.perf_counter(), Artifact.read(path)
     if row.context:
-        opened.twin.go_on(random_state(opened.model, row.context))
+        for n in range(sequences):
+            opened.twin.go_on(random_state(opened.model, row.context), n)
+    runs = _modes(name, opened, artifact, sequences) if row.modes else _tokens(name, opened)
+    for tokens, cycles, counted, values in runs:
+        yield {
+            "name": name,
+            "shape": row.shape,
+            "target": row.target,
+            "context": row.context,
+            "clock_mhz": target.clock_mhz,
+            "tokens_per_second": tokens * target.clock_mhz * 1e6 / cycles,
+            "stalls": {k: counted[k] for k in CYCLES},
+            "ssm_busy": counted.get("ssm_busy", 0),
+            **used(artifact, target, counted, cycles),
+            "image_bytes": artifact.image_bytes,
+            "compile_seconds": compiled - start,
+            "simulator_seconds": made - compiled,  # the simulator, if it was not there
+            "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            **values,
+        }
+    opened.device.close()
+
+
+def _tokens(name: str, opened: Opened) -> Iterator[Run]:
+    """Tokens that are compared, then one of a chain."""
+    row, cycles, begin = ROWS[name], list[int](), time.perf_counter()
     for n in range(row.compared):
-        step = opened.twin.feed(5 + n)
-        if step.difference is not None:
-            raise SystemExit(f"{name}: {step.difference} (cycle {step.cycle})")
-        cycles.append(step.cycles)
-        print(f"{name}: token {n}, {step.cycles:,} cycles, equal", flush=True)
-    compared = time.perf_counter()
-    counted, per_token = step.counters, float(cycles[-1])
+        count, counted = _equal(opened.twin.feed(5 + n), f"{name}: token {n}")
+        cycles.append(count)
+    seconds, per_token = time.perf_counter() - begin, float(cycles[-1])
     if row.chained:
         per_token, means = chained(opened.device, row.warm, row.chained)
         counted = {k: round(mean) for k, mean in means.items()}
         print(f"{name}: {per_token:,.0f} cycles a token of a chain", flush=True)
-    opened.device.simulator.close()
-    artifact = Artifact.read(path)
-    return {
-        "name": name,
-        "shape": row.shape,
-        "target": row.target,
-        "context": row.context,
-        "clock_mhz": target.clock_mhz,
-        "compared_cycles": cycles,
-        "cycles_per_token": per_token,
-        "tokens_per_second": target.clock_mhz * 1e6 / per_token,
-        "stalls": {k: counted[k] for k in CYCLES},
-        "ssm_busy": counted.get("ssm_busy", 0),
-        **used(artifact, target, counted, per_token),
-        "image_bytes": artifact.image_bytes,
-        "compile_seconds": compiled - start,
-        "simulator_seconds": opened_at - compiled,
-        "seconds_per_compared_token": (compared - opened_at) / row.compared,
-        "simulated_cycles_per_second": sum(cycles) / (compared - opened_at),
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    }
+    yield (
+        1,
+        per_token,
+        counted,
+        {
+            "compared_cycles": cycles,
+            "cycles_per_token": per_token,
+            "seconds_per_compared_token": seconds / row.compared,
+            "simulated_cycles_per_second": sum(cycles) / seconds,
+        },
+    )
 
 
-def _machine(row: Row) -> ArchConfig:
-    """Build parameters of a row's hardware."""
-    return plan(PUBLISHED[row.shape], Formats(), Target.load(row.target))
+def _modes(name: str, opened: Opened, artifact: Artifact, sequences: int) -> Iterator[Run]:
+    """Passes of each mode."""
+    row, twin, device = ROWS[name], opened.twin, opened.device
+    if not row.context and not row.short:
+        begin = (Slot(n, np.array([3 + n]), fresh=True) for n in range(sequences))
+        _equal(twin.step(Pass(tuple(begin))), f"{name}: begin")
+    for mode in row.modes:
+        first, *others = passes(mode, artifact.arch)
+        if row.short:
+            first, others = Pass((replace(first.slots[0], fresh=True),)), others[:1]
+        seconds, last = None, (first, *others)[-1]
+        if mode == CHAIN:
+            cycles, counted = chained(device, WARM, CHAINED)
+        else:
+            before = time.perf_counter()
+            once = _equal(twin.step(first), f"{name}: {mode}")
+            seconds = time.perf_counter() - before
+            cycles, counted = _mean([_timed(device, twin, work) for work in others] or [once])
+        print(f"{name}: {mode}, {last.tokens} tokens in {cycles:,.0f} cycles", flush=True)
+        yield (
+            last.tokens,
+            cycles,
+            counted,
+            {
+                "name": f"{name}, {mode}",
+                "mode": mode,
+                "tokens": last.tokens,
+                "wanted": last.wanted,
+                "cycles": cycles,
+                "seconds_of_compared_pass": seconds,
+            },
+        )
+
+
+def _equal(step: TwinStep, what: str) -> tuple[int, dict[str, int]]:
+    """Cycles and counts of a pass that is equal to the engine's."""
+    if step.difference is not None:
+        raise SystemExit(f"{what}: {step.difference} (cycle {step.cycle})")
+    print(f"{what}, {step.tokens} tokens equal in {step.cycles:,} cycles", flush=True)
+    return step.cycles, step.counters
+
+
+def _mean(found: list[tuple[int, dict[str, int]]]) -> tuple[float, dict[str, float]]:
+    """Cycles and counts of a pass of those found."""
+    each = range(len(found))
+    counts = {name: sum(found[n][1][name] for n in each) / len(found) for name in found[0][1]}
+    return sum(cycles for cycles, _ in found) / len(found), counts
+
+
+def _timed(device: SimDevice, twin: Twin, work: Pass) -> tuple[int, dict[str, int]]:
+    """Cycles and counts of a pass that nobody compares; the engine follows it."""
+    before = device.counters()
+    device.simulator.probing(False)
+    try:
+        device.submit(work)
+        cycles = device.wait()
+    finally:
+        device.simulator.probing(True)
+    after = device.counters()
+    twin.follow(work)
+    return cycles, {name: n - before[name] for name, n in after.items()}
 
 
 def used(
@@ -169,11 +320,13 @@ def used(
 
 def main() -> None:
     """Run the rows named, or all."""
-    with asked(__doc__, list(ROWS)) as (names, folder):
-        for name in names:
-            found = measure(name, folder)
-            print(json.dumps(found), flush=True)
-            keep("full", found, stay=lambda row: row["name"] in ROWS)
+    args = asked(__doc__, ROWS, work={"type": Path, "help": "folder for the builds"})
+    with tempfile.TemporaryDirectory() as temporary:
+        work = args.work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        for name in args.row:
+            for found in measure(name, work):
+                keep("passes" if "mode" in found else "full", found)
 
 
 if __name__ == "__main__":

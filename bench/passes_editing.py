@@ -6,7 +6,7 @@ Texts are those of :mod:`bench.editing`, as the bundled model's tokenizer cuts t
 writes each continuation is drafted by n-grams, at most as many tokens as the hardware leaves
 undecided; drafting costs the hardware nothing, so all are drafted. The passes that this takes are
 counted with the descriptions that the host would write, and each takes the cycles that
-:mod:`bench.passes` simulated: one token alone, verification, or either with three updates done
+:mod:`bench.full` simulated: one token alone, verification, or either with three updates done
 again, if any are. With a smaller model as the drafter, on the same hardware, a pass of it is added
 for each drafted token; its acceptance is a published number, so those rows are estimates.
 """
@@ -19,9 +19,9 @@ import numpy as np
 
 from bench.common import bundled
 from bench.editing import KINDS, cases
+from bench.full import AGAIN, DECODE, REPAIR, VERIFY
+from bench.full import identity as identity_of_pass
 from bench.identity import combined
-from bench.passes import AGAIN, DECODE, REPAIR, VERIFY
-from bench.passes import identity as identity_of_pass
 from bench.stored import keep, rows
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.place import Region
@@ -118,7 +118,7 @@ def _no_trial(*_: Any) -> int:
 def main() -> None:
     """Count, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("row", nargs="?", default=LARGE, help="of bench.passes")
+    parser.add_argument("row", nargs="?", default=LARGE, help="of bench.full")
     row = parser.parse_args().row
     passes = {r["name"]: r for r in rows("passes")}
     takes = {mode: passes[f"{row}, {mode}"]["cycles"] for mode in PASSES}

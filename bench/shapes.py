@@ -6,7 +6,6 @@ Every case compiles a random model, builds its machine, and compares every obser
 16 tokens (a prompt whose logits are not wanted among them). The results file keeps the other cases.
 """
 
-import argparse
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 from tests.support.builders import made_up
 
+from bench.common import asked
 from bench.identity import Random, simulated
 from bench.stored import Row, keep
 from lightmamba.device.sim import open_twin
@@ -178,11 +178,8 @@ def check(name: str, seed: int = SEED) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="random shapes: RTL against the engine")
-    parser.add_argument("case", nargs="*", help="beginning of a case's name (all)")
-    wanted = parser.parse_args().case
-    names = [n for n in CASES if not wanted or any(n.startswith(w) for w in wanted)]
-    for name in names:
+    """Run the cases named, or all."""
+    for name in asked(__doc__, CASES).row:
         row = check(name)
         print(row, flush=True)
         keep("shapes", row, stay=lambda old: old["case"] in CASES)

@@ -99,7 +99,7 @@ BENCHMARKS = {
     "mutants": Benchmark(("block", "why"), "simulated", words=_entry("block")),
     "paper": Benchmark(("model", "recipe", "kind", "measure"), "measured"),
     "passes": Benchmark(
-        ("name",), "simulated", words=lambda r: [r["name"].removesuffix(f", {r['mode']}")]
+        ("name",), "simulated", "full", words=lambda r: [r["name"].removesuffix(f", {r['mode']}")]
     ),
     "passes_editing": Benchmark(("row", "kind"), "simulated", words=_entry("row")),
     "passes_estimates": Benchmark(("machine",), "simulated", words=_entry("machine")),

@@ -7,7 +7,6 @@ cells of every group of blocks and writes src/lightmamba/hardware/estimate/resou
 that were synthesized before, of the same text, come from the cache.
 """
 
-import argparse
 import json
 import time
 from collections import defaultdict
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import lightmamba.hardware.estimate
+from bench.common import asked
 from bench.identity import synthesized, verilog_hash
 from bench.stored import Row, keep, rows
 from lightmamba.arch.amount import Amount
@@ -157,17 +157,13 @@ def _positive(sizes: Any, wanted: Any) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="cells of machines, and the model of them")
-    parser.add_argument("machine", nargs="*", help="beginning of a machine's name (all)")
-    parser.add_argument("--jobs", type=int, default=1, help="blocks at a time (1)")
-    args = parser.parse_args()
+    """Synthesize the machines named, or all, and fit the model to them."""
     every = machines()
+    args = asked(__doc__, every, jobs={"type": int, "default": 1, "help": "blocks at a time (1)"})
     results = {row["machine"]: row for row in rows("synth") if row["machine"] in every}
-    for name, arch in every.items():
-        if args.machine and not any(name.startswith(wanted) for wanted in args.machine):
-            continue
+    for name in args.row:
         print(name, flush=True)
-        results[name] = {"machine": name, **measure(arch, args.jobs)}
+        results[name] = {"machine": name, **measure(every[name], args.jobs)}
         keep("synth", results[name], stay=lambda row: row["machine"] in every)
     # Behind the last row, which would otherwise be of changed sources.
     model = Path(lightmamba.hardware.estimate.__file__).with_name(FILE)

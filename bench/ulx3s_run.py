@@ -9,7 +9,6 @@ without the waits of a USB bridge. The weights are put into the SDRAM's model, b
 which brings them over the line with four cycles of the clock to a bit, the shortest there is.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.common import asked
 from bench.identity import HARNESS, combined, source_hash
 from bench.stored import Row, keep
 from bench.ulx3s_place import system_hash, tools
@@ -168,9 +168,7 @@ RUNS = {"greedy": greedy, "sampled": sampled, "self-test": test, "load": over_th
 
 def main() -> None:
     """Run what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("what", nargs="*", choices=[*RUNS, []], help="(all)")
-    for what in parser.parse_args().what or RUNS:
+    for what in asked(__doc__, RUNS).row:
         begin = time.perf_counter()
         row = {"target": TARGET, "what": what} | RUNS[what]()
         row["seconds"] = time.perf_counter() - begin

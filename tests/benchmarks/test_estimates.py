@@ -67,7 +67,7 @@ def test_small_machines(row):
 
 @cases_of(rows("passes_estimates"), "machine")
 def test_passes(row):
-    """If the RTL has changed: ``python -m bench.passes_estimates``."""
+    """If the RTL has changed: ``python -m bench.estimates``."""
     config, target = machines()[row["machine"]]
     work = Workload.of(config, Formats(), target, "reordered")
     for mode in modes(work.arch):
@@ -77,7 +77,7 @@ def test_passes(row):
 
 @cases_of([row for row in rows("passes") if row["mode"] in ("prefill", "batch", "verify")], "name")
 def test_passes_of_whole_models(row):
-    """If the RTL has changed: ``python -m bench.passes``."""
+    """If the RTL has changed: ``python -m bench.full``."""
     target, context = Target.load(row["target"]), row.get("context") or None
     work = Workload.of(PUBLISHED[row["shape"]], Formats(), target, "reordered", context=context)
     found = estimate_pass(work.of_mode(row["mode"]), area={}).cycles

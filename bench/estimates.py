@@ -1,11 +1,12 @@
-"""Cycles of a token, estimated and simulated: ``python -m bench.estimates [CASE ...]``.
+"""Cycles of tokens and passes, estimated and simulated: ``python -m bench.estimates [ROW ...]``.
 
-Every case compiles a random model, builds its machine, lets it decode greedily, and compares cycles
-and stalls of a token with the estimate's. The results file keeps the other cases, and takes over
-the whole models that ``bench.full`` has measured.
+Every row compiles a random model, builds its machine, runs it, and compares cycles with the
+estimate's. A row of ``estimates`` is a token of a greedy chain; whole models that ``bench.full``
+has simulated are among them. A row of ``passes_estimates`` is a machine of several tokens in each
+kind of pass that `estimate` knows: the mean of the last two of a steady run of them, of decoding
+that of the last tokens of a chain.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Mapping
@@ -14,22 +15,28 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.support.builders import made_up
-from tests.support.layers import resized
+import numpy as np
+from tests.support.builders import made_up, two_ports
 
+from bench.common import asked
 from bench.full import identity as identity_of_full
 from bench.identity import Random, combined, simulated
 from bench.stored import Row, keep, rows
+from lightmamba.arch.passes import Share
 from lightmamba.arch.target import Channel, Target
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.device.sim import SimDevice, chained, open_device
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.estimate import Estimate, estimate
+from lightmamba.hardware.estimate.model import estimate_pass
+from lightmamba.hardware.estimate.workload import Workload, modes
 from lightmamba.hardware.machine.counters import CYCLES
 from lightmamba.model.config import PUBLISHED, SHAPES, ModelConfig, mamba2_config
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
 
 WARM, CHAIN = 6, 4  # tokens of a chain that are run, and then those that are measured
+RUNS = 4  # passes of another kind, the last two of which are measured
 SEED = 1
 DEMO = SHAPES["demo"]
 FULL = " (bench.full)"  # of a case that that benchmark has simulated
@@ -44,6 +51,10 @@ class Case:
     formats: Formats = field(default_factory=Formats)
     order: str = "reordered"
     stalls: float = 0.0
+
+    def estimated(self) -> Estimate:
+        """The estimate of a token."""
+        return estimate(self.config, self.formats, self.target, self.order, stalls=self.stalls)
 
 
 def memory(target: Target, name: str = "", **values: Any) -> Target:
@@ -78,8 +89,7 @@ def cases() -> Mapping[str, Case]:
     groups8 = mamba2_config(256, 4, 4096, d_state=64, headdim=32, ngroups=8)
     groups2 = mamba2_config(192, 6, 2048, d_state=128, headdim=64, ngroups=2)
     narrow = mamba2_config(128, 12, 16384, d_state=32, headdim=32)
-    m130, m370 = (resized(SHAPES[f"mamba2-{size}"], n_layer=2, vocab_size=2048)
-                  for size in ("130m", "370m"))  # fmt: skip
+    m130, m370 = (mamba2_config(d_model, 2, 2048) for d_model in (768, 1024))
     one = made_up(lanes=1, multiplier_bits=8, x_queue=512, **small)
     two = made_up(lanes=2, state_port_bits=128, x_queue=128, **small)
     three = made_up(lanes=3, multiplier_bits=8, **small)
@@ -95,7 +105,7 @@ def cases() -> Mapping[str, Case]:
         "ecpix5": Case(DEMO, ecpix5),
         "port of 32 bits, 4 elements": Case(dense, four),
         "port of 32 bits, 4 elements, slow": Case(dense, memory(four, beats=0.4)),
-        "port of 64 bits, 16 elements": Case(resized(DEMO, n_layer=3), sixteen),
+        "port of 64 bits, 16 elements": Case(mamba2_config(256, 3, 2048), sixteen),
         "W8A8": Case(dense, one, w8a8),
         "W8A8, slow lanes": Case(dense, memory(one, "lane", beats=0.6), w8a8),
         "W8A8, naive order": Case(dense, one, w8a8, order="naive"),
@@ -108,7 +118,7 @@ def cases() -> Mapping[str, Case]:
         "130m wide": Case(m130, on130),
         "130m wide, refresh": Case(m130, memory(on130, beats=0.7, **refresh)),
         "130m wide, slow state": Case(m130, memory(on130, "state", beats=0.1)),
-        "130m wide, 4 layers": Case(resized(m130, n_layer=4), on130),
+        "130m wide, 4 layers": Case(mamba2_config(768, 4, 2048), on130),
         "370m wide": Case(m370, on370),
         "370m wide, slow lanes, stalls": Case(m370, memory(on370, "lane", beats=0.6), stalls=0.1),
         "eight lanes": Case(narrow, eight),
@@ -130,9 +140,67 @@ def cases() -> Mapping[str, Case]:
         "state twice, turns": Case(DEMO, both),
         "state twice, one slow": Case(DEMO, memory(both, "state_read_other", beats=0.3)),
         "tiny, 12 layers, far memory": Case(
-            resized(DEMO, n_layer=12, vocab_size=4096), memory(tiny, latency_ns=1000.0)
+            mamba2_config(256, 12, 4096), memory(tiny, latency_ns=1000.0)
         ),
     }  # fmt: skip
+
+
+@cache
+def machines() -> Mapping[str, Case]:
+    """Shape and target of each machine of several tokens."""
+    tiny = Target.load("tiny-t4")
+    eight = mamba2_config(192, 4, 2048, d_state=64, headdim=48, ngroups=2)
+    two = made_up(tokens=2, lanes=4, state_elements=64, state_fifo=512, x_queue=256)
+    wide: dict[str, Any] = {"tokens": 4, "lanes": 5, "state_elements": 512}
+    copies = made_up(**wide, state_fifo=128, state_port_bits=512, copies=2, turn=8)
+    one = made_up(tokens=4, lanes=6, state_elements=256, state_fifo=256, state_port_bits=256)
+    three = made_up(tokens=8, lanes=3, state_elements=64, state_port_bits=128, x_queue=64)
+    return {
+        "tiny-t4": Case(DEMO, tiny),
+        "tiny-t4, slow state": Case(DEMO, memory(tiny, "state", beats=0.25)),
+        "tiny-t4, slow aux": Case(DEMO, memory(tiny, "aux", beats=0.15)),
+        "tiny-t4, slow lanes": Case(DEMO, memory(tiny, "lane", beats=0.5)),
+        "tiny-t4, far memory": Case(DEMO, memory(tiny, latency_ns=1000.0)),
+        "two tokens": Case(DEMO, two),
+        "heads of 16 words, two copies": Case(DEMO, copies),
+        "eight tokens": Case(eight, three),
+        "two ports of the state": Case(DEMO, two_ports(one)),
+        "vck190-paper-t4": Case(DEMO, Target.load("vck190-paper-t4")),
+    }
+
+
+def identity(row: Row) -> str:
+    """Hash of what a row measured, and of the estimates that it is compared with."""
+    if name := row.get("machine"):
+        case = machines()[name]
+        of = simulated(Random(case.config, seed=SEED), case.target, run=[WARM, CHAIN, RUNS])
+        work = Workload.of(case.config, Formats(), case.target, "reordered")
+        return combined(of, [estimate_pass(work.of_mode(m), area={}).cycles for m in row["modes"]])
+    if (name := row["case"].removesuffix(FULL)) != row["case"]:
+        return combined(identity_of_full({"name": name}), row["estimated"])
+    case = cases()[name]
+    model = Random(case.config, case.formats, SEED)
+    run = [case.stalls, WARM, CHAIN]
+    of = simulated(model, case.target, order=case.order, run=run)
+    return combined(of, case.estimated().cycles)
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """A token of a case, simulated and estimated."""
+    begin = time.perf_counter()
+    found = case.estimated()
+    seconds = time.perf_counter() - begin
+    model = random_model(case.config, case.formats, SEED)
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = build(model, case.target, Path(folder) / "build", order=case.order)
+        with open_device(artifact, observed=False, stalls=case.stalls, seed=SEED) as device:
+            stalls, prompt = tokens(device)
+    return {
+        **compared(sum(stalls.values()), stalls, found),
+        "prompt_cycles": prompt,
+        "prompt_error": found.prompt_cycles / prompt - 1,
+        "seconds_of_estimate": seconds,
+    }
 
 
 def tokens(device: SimDevice) -> tuple[dict[str, float], float]:
@@ -150,89 +218,76 @@ def tokens(device: SimDevice) -> tuple[dict[str, float], float]:
     return {name: means[name] for name in CYCLES}, sum(prompts[1:]) / 2
 
 
-def identity(row: Row) -> str:
-    """Hash of what a row measured, and of the estimate that it is compared with."""
-    if (name := row["case"].removesuffix(FULL)) != row["case"]:
-        return combined(identity_of_full({"name": name}), row["estimated"])
-    case = cases()[name]
-    of = simulated(
-        Random(case.config, case.formats, SEED), case.target, order=case.order,
-        run=[case.stalls, WARM, CHAIN],
-    )  # fmt: skip
-    return combined(of, _estimated(case).cycles)
+def whole(row: Row) -> dict[str, Any]:
+    """A token of a whole model, as ``bench.full`` measured it, and estimated."""
+    target, context = Target.load(row["target"]), row.get("context") or None
+    found = estimate(PUBLISHED[row["shape"]], Formats(), target, context=context)
+    return {**compared(row["cycles_per_token"], row["stalls"], found), "prompt_error": None}
 
 
-def _estimated(case: Case) -> Estimate:
-    return estimate(case.config, case.formats, case.target, case.order, stalls=case.stalls)
-
-
-def measure(case: Case) -> dict[str, Any]:
-    """A case simulated and estimated."""
-    begin = time.perf_counter()
-    found = _estimated(case)
-    seconds = time.perf_counter() - begin
-    model = random_model(case.config, case.formats, SEED)
-    with tempfile.TemporaryDirectory() as folder:
-        artifact = build(model, case.target, Path(folder) / "build", order=case.order)
-        with open_device(artifact, observed=False, stalls=case.stalls, seed=SEED) as device:
-            stalls, prompt = tokens(device)
-    cycles = sum(stalls.values())
+def compared(cycles: float, stalls: Mapping[str, float], found: Estimate) -> dict[str, Any]:
+    """Values of a row."""
     return {
         "cycles": cycles,
         "estimated": found.cycles,
         "error": found.cycles / cycles - 1,
-        "prompt_cycles": prompt,
-        "prompt_error": found.prompt_cycles / prompt - 1,
         "bound": found.bound,
         "stalls": stalls,
         "estimated_stalls": dict(found.stalls),
-        "seconds_of_estimate": seconds,
     }
 
 
-def asked_for(case: str, wanted: list[str]) -> bool:
-    """Whether the name of a case begins as one that is wanted; of none, all are."""
-    return not wanted or any(case.startswith(beginning) for beginning in wanted)
-
-
-def full_size(wanted: list[str]) -> list[dict[str, Any]]:
-    """Whole models simulated, as ``bench.full`` measured them, and estimated."""
-    found = []
-    for row in rows("full"):
-        if not asked_for(row["name"] + FULL, wanted):
-            continue
-        context = row.get("context") or None
-        guess = estimate(
-            PUBLISHED[row["shape"]], Formats(), Target.load(row["target"]), context=context
-        )
-        found.append(
-            {
-                "case": row["name"] + FULL,
-                "cycles": row["cycles_per_token"],
-                "estimated": guess.cycles,
-                "error": guess.cycles / row["cycles_per_token"] - 1,
-                "prompt_error": None,
-                "bound": guess.bound,
-                "stalls": row["stalls"],
-                "estimated_stalls": dict(guess.stalls),
-            }
-        )
+def measure_passes(case: Case) -> dict[str, dict[str, float]]:
+    """Cycles of every kind of pass, simulated and estimated."""
+    target, found = case.target, dict[str, dict[str, float]]()
+    work = Workload.of(case.config, Formats(), target, "reordered")
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = build(random_model(case.config, Formats(), SEED), target, Path(folder) / "build")
+        with open_device(artifact, observed=False, seed=SEED, sequences=target.machine.tokens) as d:
+            for mode in modes(work.arch):
+                shape = work.of_mode(mode)
+                cycles = _decoding(d) if shape.chained else _passes(d, shape.slots, shape.head)
+                guess = estimate_pass(shape, area={}).cycles
+                found[mode] = {"cycles": cycles, "estimated": guess, "error": guess / cycles - 1}
     return found
 
 
+def _decoding(device: SimDevice) -> float:
+    device.start(1, fresh=True)
+    device.wait()
+    return chained(device, WARM, CHAIN)[0]
+
+
+def _passes(device: SimDevice, shares: tuple[Share, ...], head: bool) -> float:
+    """Mean of the last passes of a run, each of which accepts all that the one before left."""
+    found = []
+    for n in range(RUNS + 1):
+        slots = [
+            Slot(
+                sequence, np.arange(1, 1 + share.tokens), wanted=share.tokens * head,
+                replay=share.replay if n > 1 else 0, commit=share.commit,
+            ) if n else Slot(sequence, np.array([1]), fresh=True)
+            for sequence, share in enumerate(shares)
+        ]  # fmt: skip
+        device.submit(Pass(tuple(slots)))
+        found.append(device.wait())
+    return sum(found[-2:]) / 2
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="estimated cycles against RTL simulation")
-    parser.add_argument("case", nargs="*", help="beginning of a case's name (all)")
-    wanted = parser.parse_args().case
-    known = cases()
-    names = {*known, *(row["name"] + FULL for row in rows("full"))}
-    keep("estimates", *full_size(wanted), stay=lambda row: row["case"] in names)
-    for name, case in known.items():
-        if not asked_for(name, wanted):
+    """Run the rows named, or all."""
+    full = {row["name"] + FULL: row for row in rows("full")}
+    every = {*full, *cases()}
+    for name in asked(__doc__, [*full, *cases(), *machines()]).row:
+        if name in machines():
+            found = measure_passes(machines()[name])
+            said = ", ".join(f"{m} {r['cycles']:,.0f} {r['error']:+.2%}" for m, r in found.items())
+            print(f"{name}: {said}", flush=True)
+            keep("passes_estimates", {"machine": name, "modes": found})
             continue
-        row = {"case": name, **measure(case)}
+        row = {"case": name, **(whole(full[name]) if name in full else measure(cases()[name]))}
         print(f"{name}: {row['cycles']:,.0f}, error {row['error']:+.2%}", flush=True)
-        keep("estimates", row)
+        keep("estimates", row, stay=lambda row: row["case"] in every)
 
 
 if __name__ == "__main__":

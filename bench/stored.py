@@ -102,7 +102,7 @@ BENCHMARKS = {
         ("name",), "simulated", "full", words=lambda r: [r["name"].removesuffix(f", {r['mode']}")]
     ),
     "passes_editing": Benchmark(("row", "kind"), "simulated", words=_entry("row")),
-    "passes_estimates": Benchmark(("machine",), "simulated", words=_entry("machine")),
+    "passes_estimates": Benchmark(("machine",), "simulated", "estimates", words=_entry("machine")),
     "quantize": Benchmark(
         ("shape", "recipe", "tokens", "threads"),
         "measured",

@@ -3,8 +3,7 @@
 from typing import Any
 
 import pytest
-from bench.estimates import cases
-from bench.passes_estimates import machines
+from bench.estimates import cases, machines
 from bench.stored import rows
 
 from lightmamba.arch.amount import Amount
@@ -68,8 +67,8 @@ def test_small_machines(row):
 @cases_of(rows("passes_estimates"), "machine")
 def test_passes(row):
     """If the RTL has changed: ``python -m bench.estimates``."""
-    config, target = machines()[row["machine"]]
-    work = Workload.of(config, Formats(), target, "reordered")
+    case = machines()[row["machine"]]
+    work = Workload.of(case.config, Formats(), case.target, "reordered")
     for mode in modes(work.arch):
         found = estimate_pass(work.of_mode(mode), area={}).cycles
         assert found == pytest.approx(row["modes"][mode]["cycles"], rel=WITHIN), mode

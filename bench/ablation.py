@@ -1,7 +1,7 @@
 """The paper's ablation on our hardware, Mamba2-2.7B: ``python -m bench.ablation``.
 
 Speed is estimated; what was simulated too is next to it, from :mod:`bench.full`. Accuracy is
-that of the bundled model, from :mod:`bench.accuracy`, :mod:`bench.choices`, :mod:`bench.scales`.
+that of the bundled model, from :mod:`bench.accuracy`.
 
 What the SSM holds on chip, by :data:`HELD` (:func:`buffers`), in words of S elements of 8 bits and
 an exponent of 5 bits for every 32 of them, w = 8 S + 5 S/32 bits:

@@ -1,17 +1,27 @@
-"""All methods at all widths: the bundled model, its twin with heavy outliers, the bundled hybrid.
+"""Accuracy of the bundled models in exact integers, next to float.
 
-python -m bench.accuracy                # everything, about an hour on two cores
-python -m bench.accuracy --only w4a4 --models bundled
+    python -m bench.accuracy [--only w4a4] [--models bundled]   # about an hour on two cores
+    python -m bench.accuracy choices
+    python -m bench.accuracy scales
+    python -m bench.accuracy calibration [--only w4a8] [--sequences 32]
+
+The first has all methods at all widths, on the bundled model, its twin with heavy outliers, and the
+bundled hybrid. `choices` changes one thing of the shipped W4A4 recipe at a time, `scales` takes
+bare powers of two (:mod:`bench.scales`), and `calibration` other numbers of calibration tokens.
 """
 
 import argparse
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from bench.common import bundled, encode, figures
+from bench.scales import RULES, power_of_two
 from bench.stored import keep
 from lightmamba.engine import Engine
 from lightmamba.evaluate import compare
@@ -21,11 +31,20 @@ from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.model.reference import FloatModel
 from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
 from lightmamba.quantization.outliers import make_outlier_twin
-from lightmamba.quantization.recipe import QuantizeActivations, QuantizeHead
+from lightmamba.quantization.recipe import (
+    OnlineHadamard,
+    QuantizeActivations,
+    QuantizeHead,
+    QuantizeState,
+    QuantizeWeights,
+    Rotate,
+)
 
 MODELS = ("bundled", "outliers", "hybrid")
 WIDTHS = ("w8a8", "w4a8", "w4a4")
 METHODS = ("rtn", "rtn32", "smoothquant", "osplus", "ours")
+SEQUENCES = (8, 32, 160)  # of 512 tokens, for calibration
+Rows = Iterator[dict[str, Any]]
 
 
 def recipe_of(method: str, width: str) -> Recipe:
@@ -34,12 +53,10 @@ def recipe_of(method: str, width: str) -> Recipe:
         return Recipe.load(width)
     if method != "rtn32":
         return Recipe.load(f"{method}-{width}")
-    plain = Recipe.load(f"rtn-{width}")
-    passes = tuple(
-        replace(p, block=32) if isinstance(p, QuantizeActivations | QuantizeHead) else p
-        for p in plain.passes
-    )
-    return Recipe(f"rtn32-{width}", passes)
+    made = Recipe.load(f"rtn-{width}")
+    for kind in (QuantizeActivations, QuantizeHead):
+        made = change(kind, block=32)(made)
+    return replace(made, name=f"rtn32-{width}")
 
 
 def source(model: str) -> Checkpoint:
@@ -53,67 +70,136 @@ def source(model: str) -> Checkpoint:
     return replace(checkpoint, model=make_outlier_twin(checkpoint.model, ids, seed=0))
 
 
-def measure(model: str, recipe: Recipe, tokens: int | None, threads: int) -> dict[str, Any]:
-    """Quantize and compare with the bundled float model, on the whole unseen text."""
-    start = time.perf_counter()
-    learns = any(getattr(step, "rounding", "") == "gptq" for step in recipe.passes)
-    calibration = Calibration(sequences=160 if learns else 32)  # without GPTQ: ranges only
-    quantized = quantize_checkpoint(source(model), recipe, calibration, threads=threads)
-    seconds = time.perf_counter() - start
-    return {
-        "model": model,
-        "recipe": recipe.name,
-        **compared(quantized, tokens, threads, hybrid=model == "hybrid"),
-        "gate_weight_folded": quantized.origin.get("gate_weight_folded"),
-        "seconds_to_quantize": seconds,
-    }
-
-
-def compared(
-    quantized: QuantizedModel, tokens: int | None, threads: int, *, hybrid: bool = False
+def measure(
+    make: Callable[[], QuantizedModel], args: argparse.Namespace, model: str = "bundled"
 ) -> dict[str, Any]:
-    """A quantized model compared with its float one on the unseen text, and what saturated.
+    """Quantize, and compare with the float model and count what saturates, on the unseen text.
 
     Both bundled models have the same tokenizer.
     """
+    start = time.perf_counter()
+    quantized = make()
+    seconds = time.perf_counter() - start
     ids, size = encode(2)
-    ids = ids[:tokens]
-    reference = source("hybrid") if hybrid else bundled()
-    engine = Engine(quantized, threads=threads)
+    reference = source("hybrid") if model == "hybrid" else bundled()
+    engine = Engine(quantized, threads=args.threads)
     found = compare(
-        engine, FloatModel(reference.model, reference.valid_vocab), ids,
-        text_bytes=None if tokens else size, threads=threads,
-    )  # fmt: skip
+        engine,
+        FloatModel(reference.model, reference.valid_vocab),
+        ids[: args.tokens],
+        text_bytes=None if args.tokens else size,
+        threads=args.threads,
+    )
     counters = dict(engine.counters)
     clipped = counters.pop("clipped", 0)
     return {
+        "model": model,
         **figures(found),
         "overflows": int(np.sum(list(counters.values()))),
         "overflows_by_kind": {k: v for k, v in counters.items() if v},
         "clipped": clipped,
         "bytes_per_token": sum(quantized.bytes_per_token().values()),
+        "gate_weight_folded": quantized.origin.get("gate_weight_folded"),
+        "seconds_to_quantize": seconds,
     }
 
 
+def by_recipe(recipe: Recipe, args: argparse.Namespace, model: str = "bundled") -> dict[str, Any]:
+    """A model quantized by a recipe; without GPTQ, calibration finds ranges only."""
+    learns = any(getattr(step, "rounding", "") == "gptq" for step in recipe.passes)
+    calibration = Calibration(sequences=160 if learns else 32)
+
+    make = partial(quantize_checkpoint, source(model), recipe, calibration, threads=args.threads)
+    return {"recipe": recipe.name, **measure(make, args, model)}
+
+
+def change(kind: type, **values: Any) -> Callable[[Recipe], Recipe]:
+    """A recipe with some numbers of one pass changed."""
+    return lambda r: Recipe(
+        r.name, tuple(replace(p, **values) if isinstance(p, kind) else p for p in r.passes)
+    )
+
+
+def without(kind: type) -> Callable[[Recipe], Recipe]:
+    """A recipe without one pass."""
+    return lambda r: Recipe(r.name, tuple(p for p in r.passes if not isinstance(p, kind)))
+
+
+CHOICES: dict[str, Callable[[Recipe], Recipe]] = {
+    "the recipe as shipped": lambda r: r,
+    "weights RTN": change(QuantizeWeights, rounding="rtn", correct=False),
+    "weights MSE-clipped": change(QuantizeWeights, rounding="mse", correct=False),
+    "GPTQ without target correction": change(QuantizeWeights, correct=False),
+    "no rotation of the residual": without(Rotate),
+    "no on-line Hadamard": change(OnlineHadamard, order=1),
+    "full Hadamard before out_proj (the paper's)": change(OnlineHadamard, order=0),
+    "gate weight kept apart (the paper's)": change(OnlineHadamard, gate_weight="keep"),
+    "gate weight folded": change(OnlineHadamard, gate_weight="fold"),
+    "activation blocks of 128": change(QuantizeActivations, block=128),
+    "head with 4-bit activations": change(QuantizeHead, act_bits=4),
+    "head W8A8": change(QuantizeHead, weight_bits=8),
+    "state of 16 bits": change(QuantizeState, bits=16, rounding="half_up"),
+    "state rounded half up": change(QuantizeState, rounding="half_up"),
+    "activations of 8 bits (W4A8)": change(QuantizeActivations, bits=8),
+}
+
+
+def methods(args: argparse.Namespace) -> Rows:
+    """All methods at all widths."""
+    for model in args.models:
+        for method in args.methods:
+            for width in args.only or WIDTHS:
+                row = by_recipe(recipe_of(method, width), args, model)
+                yield row | {"method": method, "width": width}
+
+
+def choices(args: argparse.Namespace) -> Rows:
+    """The shipped recipe with one thing changed."""
+    for name, make in CHOICES.items():
+        yield by_recipe(make(Recipe.load("w4a4")), args) | {"choice": name}
+
+
+def scales(args: argparse.Namespace) -> Rows:
+    """Scales of activations that are powers of two, by each rule."""
+    for rule in RULES:
+        yield measure(partial(power_of_two, rule, args.threads), args) | {"scale": rule}
+
+
+def calibration(args: argparse.Namespace) -> Rows:
+    """The same recipe, calibrated with more tokens."""
+    for width in args.only or ("w4a4",):
+        for count in args.sequences:
+            given, recipe = Calibration(sequences=count), Recipe.load(width)
+            make = partial(quantize_checkpoint, bundled(), recipe, given, threads=args.threads)
+            row = measure(make, args)
+            yield row | {"width": width, "sequences": count, "calibration_tokens": count * 512}
+
+
+STUDIES = {"accuracy": methods, "choices": choices, "scales": scales, "calibration": calibration}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*", default=WIDTHS, help="widths")
+    """Run a study."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("study", nargs="?", choices=STUDIES, default="accuracy")
+    parser.add_argument("--only", nargs="*", help="widths (all; of calibration w4a4)")
     parser.add_argument("--methods", nargs="*", default=METHODS)
     parser.add_argument("--models", nargs="*", default=MODELS)
+    parser.add_argument("--sequences", nargs="*", type=int, default=SEQUENCES)
     parser.add_argument("--tokens", type=int, help="of the unseen text (all)")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    for model in args.models:
-        for method in args.methods:
-            for width in args.only:
-                row = measure(model, recipe_of(method, width), args.tokens, args.threads)
-                keep("accuracy", row | {"method": method, "width": width})
-                print(
-                    f"{model:9} {method:12} {width}  {row['ratio']:.4f} x ± "
-                    f"{row['ratio_standard_error']:.4f}  KL {row['kl']:.4f}  top-1 "
-                    f"{row['top1_agreement']:.4f}  overflows {row['overflows']}",
-                    flush=True,
-                )
+    torch.set_num_threads(args.threads)
+    command = "python -m bench.accuracy" + f" {args.study}" * (args.study != "accuracy")
+    for row in STUDIES[args.study](args):
+        named = ("model", "method", "width", "choice", "scale", "sequences")
+        print(
+            f"{', '.join(str(row[name]) for name in named if name in row)}: {row['ratio']:.4f} x ± "
+            f"{row['ratio_standard_error']:.4f}  KL {row['kl']:.4f}  top-1 "
+            f"{row['top1_agreement']:.4f}  overflows {row['overflows']}",
+            flush=True,
+        )
+        keep(args.study, row, command=command)
 
 
 if __name__ == "__main__":

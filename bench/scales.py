@@ -1,18 +1,15 @@
 """Scales of activation blocks: a mantissa of two bits against bare powers of two.
 
-``python -m bench.scales`` quantizes the bundled model by the shipped W4A4 recipe, but with powers
-of two, calibrated for them, on projections and head. With the mantissa: :mod:`bench.choices`.
+``python -m bench.accuracy scales`` quantizes the bundled model by the shipped W4A4 recipe, but with
+powers of two, calibrated for them, on projections and head.
 """
 
-import argparse
-import time
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-from bench.accuracy import compared
 from bench.common import bundled
-from bench.stored import keep
+from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.model_formats import Formats
@@ -20,7 +17,7 @@ from lightmamba.quantization import Calibration, Recipe
 from lightmamba.quantization.driver import lower_model
 from lightmamba.quantization.work import Work
 
-__all__ = ["RULES", "PowerFormats", "PowerQuant"]
+__all__ = ["RULES", "PowerFormats", "PowerQuant", "power_of_two"]
 
 RULES = {  # where, between two powers of two, the larger one is taken
     "nearest": Fraction(3, 2),
@@ -69,28 +66,10 @@ class PowerFormats(Formats):
         return Projection(act, self.head_weight_bits, self.group)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="activation scales that are powers of two")
-    parser.add_argument("--tokens", type=int, help="of the unseen text (all)")
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
-    for rule, edge in RULES.items():
-        start, checkpoint = time.perf_counter(), bundled()
-        ids, _ = Calibration(sequences=160).tokens(checkpoint, 0)  # as bench.accuracy has it
-        work = Work(checkpoint.weights, ids, 0, PowerFormats(hadamard=1, edge=edge))
-        model = lower_model(
-            work, Recipe.load("w4a4"), valid_vocab=checkpoint.valid_vocab, threads=args.threads
-        )
-        seconds = time.perf_counter() - start
-        row = {
-            "model": "bundled",
-            "scale": rule,
-            **compared(model, args.tokens, args.threads),
-            "seconds_to_quantize": seconds,
-        }
-        print(f"2^e, {rule:40} {row['ratio']:.4f} x  KL {row['kl']:.4f}", flush=True)
-        keep("scales", row, stay=lambda old: old["scale"] in RULES)
-
-
-if __name__ == "__main__":
-    main()
+def power_of_two(rule: str, threads: int) -> QuantizedModel:
+    """The bundled model with such scales."""
+    checkpoint = bundled()
+    ids, _ = Calibration(sequences=160).tokens(checkpoint, 0)  # as bench.accuracy has it
+    work = Work(checkpoint.weights, ids, 0, PowerFormats(hadamard=1, edge=RULES[rule]))
+    recipe, vocab = Recipe.load("w4a4"), checkpoint.valid_vocab
+    return lower_model(work, recipe, valid_vocab=vocab, threads=threads)

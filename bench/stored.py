@@ -87,8 +87,10 @@ BENCHMARKS = {
         "measured",
         words=lambda r: ["--models", r["model"], "--methods", r["method"], "--only", r["width"]],
     ),
-    "calibration": Benchmark(("model", "width", "sequences"), "measured"),
-    "choices": Benchmark(("choice",), "measured"),
+    "calibration": Benchmark(
+        ("model", "width", "sequences"), "measured", "accuracy", words=lambda r: ["calibration"]
+    ),
+    "choices": Benchmark(("choice",), "measured", "accuracy", words=lambda r: ["choices"]),
     "digests": Benchmark(("model",), "simulated", words=_of_digests),
     "drift": Benchmark(("recipe", "state"), "measured"),
     "engine": Benchmark(("kind", "shape", "threads"), "measured", words=_of_engine),
@@ -112,7 +114,7 @@ BENCHMARKS = {
         ("target",), "simulated", words=lambda r: [r["target"], "--tokens", str(r["tokens"])]
     ),
     "recall": Benchmark(("part", "row"), "measured"),
-    "scales": Benchmark(("scale",), "measured"),
+    "scales": Benchmark(("scale",), "measured", "accuracy", words=lambda r: ["scales"]),
     "serve": Benchmark(("kind", "model", "threads", "stream"), "measured"),
     "shapes": Benchmark(("case",), "simulated", words=_entry("case")),
     "slow_decay": Benchmark(("decay", "state"), "measured", "drift"),

@@ -110,9 +110,6 @@ BENCHMARKS = {
         "measured",
         words=lambda r: ["--shapes", r["shape"], "--sequences", str(r["tokens"] // 512)],
     ),
-    "random_passes": Benchmark(
-        ("target",), "simulated", words=lambda r: [r["target"], "--tokens", str(r["tokens"])]
-    ),
     "recall": Benchmark(("part", "row"), "measured"),
     "scales": Benchmark(("scale",), "measured", "accuracy", words=lambda r: ["scales"]),
     "serve": Benchmark(("kind", "model", "threads", "stream"), "measured"),

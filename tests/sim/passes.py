@@ -14,31 +14,25 @@ __all__ = ["damaged", "random_passes"]
 
 def random_passes(
     rng: np.random.Generator, *, tokens: int, sequences: int, undecided: int, vocab: int,
-    needs: Callable[[Slot], object], restart: float = 0.05, context: int = 1 << 20,
-    copied: list[tuple[int, int]] | None = None,
+    needs: Callable[[Slot], object], context: int = 1 << 20,
 ) -> Iterator[Pass]:  # fmt: skip
     """Passes without end: chunks, batches, drafts, ragged and mixed, sequences that restart.
 
     ``needs`` gives the record that a slot would need now, or None: a pass has one at most. A
-    sequence restarts with a probability of ``restart``, and before it has ``context`` tokens.
-    Whoever copies the state of a sequence into another one appends both to ``copied``.
+    sequence restarts now and then, and before it has ``context`` tokens.
     """
     left = dict.fromkeys(range(sequences), 0)  # what each left undecided
     length = dict.fromkeys(range(sequences), 0)  # at most
     begun: set[int] = set()
     while True:
         room = tokens if rng.random() < 0.5 else int(rng.integers(1, tokens + 1))
-        while copied:
-            given, into = copied.pop(0)
-            left[given], left[into], length[into] = 0, 0, length[given]
-            begun.add(into)
         slots, source = list[Slot](), None
         for sequence in rng.permutation(sequences):
             sequence = int(sequence)
             if not room:
                 break
             count = int(rng.integers(1, room + 1))
-            fresh = sequence not in begun or rng.random() < restart
+            fresh = sequence not in begun or rng.random() < 0.05
             fresh |= length[sequence] + count > context
             open_ = 0 if fresh else left[sequence]
             replay = open_ if rng.random() < 0.5 else int(rng.integers(0, open_ + 1))

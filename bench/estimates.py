@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.support.builders import made_up, two_ports
 
 from bench.common import asked
 from bench.full import identity as identity_of_full
@@ -26,6 +25,7 @@ from lightmamba.arch.passes import Share
 from lightmamba.arch.target import Channel, Target
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.device.sim import SimDevice, chained, open_device
+from lightmamba.device.sim.made_up import made_up, two_ports
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.estimate import Estimate, estimate
 from lightmamba.hardware.estimate.model import estimate_pass

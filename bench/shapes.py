@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.builders import made_up
-
 from bench.common import asked
 from bench.identity import Random, simulated
 from bench.stored import Row, keep
 from lightmamba.device.sim import open_twin
+from lightmamba.device.sim.made_up import made_up
 from lightmamba.hardware.compiler import build
 from lightmamba.model.config import ModelConfig, mamba2_config
 from lightmamba.model.qmodel.synthetic import random_model

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common import KNOWN
-from bench.engine_bandwidth import Bandwidth
-from bench.engine_files import gguf_file, our_file
+from bench.engine_files import Bandwidth, gguf_file, our_file
 from bench.engine_pairs import Task, Worker, in_turns, python, ratios, share, spread
 from bench.stored import keep
 from lightmamba.common.errors import InputError

@@ -1,20 +1,23 @@
-"""Random models of the published shapes, kept in the cache: our files and GGUF files."""
+"""Files in the cache: random models of the published shapes, and a program that reads memory."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from bench.common import KNOWN
 from lightmamba.common.errors import InputError
-from lightmamba.common.tools import cache_folder
+from lightmamba.common.tools import cache_folder, run
 from lightmamba.model.config import ModelConfig
 from lightmamba.model.qmodel import load_sizes, save
 from lightmamba.model.qmodel.file import VERSION
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.model.tokenizer import Tokenizer
 
-__all__ = ["available", "gguf_file", "needed", "our_file"]
+__all__ = ["Bandwidth", "available", "gguf_file", "needed", "our_file"]
 
 MAKING = 3.0  # bytes per weight while a file is made: integers of 8 bits, packed ones, the file
+SOURCE = Path(__file__).with_name("bandwidth.c")
+PASSES = 6  # over memory, of which the fastest counts
 
 
 def needed(c: ModelConfig) -> int:
@@ -80,3 +83,28 @@ def _refuse(shape: str, size: int) -> None:
             f"a file of {shape} takes {size / 1e9:.1f} GB of memory to make, and "
             f"{free / 1e9:.1f} GB are free; take a smaller shape, such as --shape mamba2-130m"
         )
+
+
+class Bandwidth:
+    """Read bandwidth of this computer, by a C program that is compiled for it.
+
+    Parameters
+    ----------
+    cache : Path, optional
+        Where it is kept.
+
+    Raises
+    ------
+    InputError
+        If there is no C compiler, or it fails.
+    """
+
+    def __init__(self, cache: Path | None = None) -> None:
+        self.program = cache_folder("bench", cache) / "bandwidth"
+        compiler = shutil.which("cc") or "gcc"
+        run([compiler, "-O3", "-march=native", "-pthread", str(SOURCE), "-o", str(self.program)])
+
+    def __call__(self, size: int, threads: int) -> float:
+        """GB/s of reading ``size`` bytes again and again, the best of some passes."""
+        found = run([str(self.program), str(size), str(threads), str(PASSES)])
+        return max(float(line) for line in found.split())

@@ -12,7 +12,6 @@ single turns.
 
 import argparse
 import time
-from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
@@ -31,7 +30,7 @@ from lightmamba.model.qmodel import load
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.model.reference import FloatModel
 
-__all__ = ["Row", "Timed", "measure"]
+__all__ = ["Timed", "measure"]
 
 SHAPE = "mamba2-130m"
 WINDOW = 1024
@@ -60,34 +59,6 @@ class Timed:
         return out
 
 
-@dataclass(frozen=True)
-class Row:
-    """Row of the table for one model.
-
-    Parameters
-    ----------
-    tokens
-        Read in each turn.
-    exact, floats
-        Tokens per second, medians.
-    ratio, lowest, highest
-        Of the two, turn by turn: median and range.
-    logits
-        Seconds spent on logits over those of the engine, median.
-    """
-
-    model: str
-    tokens: int
-    turns: int
-    threads: int
-    exact: float
-    floats: float
-    ratio: float
-    lowest: float
-    highest: float
-    logits: float
-
-
 def pair(name: str, threads: int) -> tuple[Engine, FloatModel, NDArray[np.int64]]:
     """Engine, float model, and a text."""
     if name == "bundled":
@@ -102,8 +73,12 @@ def pair(name: str, threads: int) -> tuple[Engine, FloatModel, NDArray[np.int64]
     return Engine(model, threads=threads), reference, ids
 
 
-def measure(name: str, tokens: int | None, turns: int, threads: int) -> Row:
-    """Let engine and float model read the same text by turns."""
+def measure(name: str, tokens: int | None, turns: int, threads: int) -> dict[str, Any]:
+    """Let engine and float model read the same text by turns.
+
+    Rates are tokens per second, medians; ``ratio`` is the median of those of the turns, and
+    ``logits`` that of the seconds spent on logits over those of the engine.
+    """
     torch.set_num_threads(threads)
     engine, reference, text = pair(name, threads)
     ids = np.resize(text, tokens or TOKENS[name])
@@ -121,11 +96,12 @@ def measure(name: str, tokens: int | None, turns: int, threads: int) -> Row:
         found.append((*took, (took[0] - exact.seconds) / exact.seconds))
     ours, theirs, logits = zip(*found[1:], strict=True)
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-    return Row(
-        model=name, tokens=len(ids), turns=turns, threads=threads,
-        exact=len(ids) / median(ours), floats=len(ids) / median(theirs),
-        ratio=median(ratios), lowest=min(ratios), highest=max(ratios), logits=median(logits),
-    )  # fmt: skip
+    return {
+        "model": name, "tokens": len(ids), "turns": turns, "threads": threads,
+        "exact": len(ids) / median(ours), "floats": len(ids) / median(theirs),
+        "ratio": median(ratios), "lowest": min(ratios), "highest": max(ratios),
+        "logits": median(logits),
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -140,11 +116,12 @@ def main() -> None:
     for name in args.only:
         row = measure(name, args.tokens, args.turns, args.threads)
         print(
-            f"{name:12} exact {row.exact:,.0f} tokens/s, float {row.floats:,.0f}, ratio "
-            f"{row.ratio:.2f} ({row.lowest:.2f} to {row.highest:.2f}), logits {row.logits:.1%}",
+            f"{name:12} exact {row['exact']:,.0f} tokens/s, float {row['floats']:,.0f}, ratio "
+            f"{row['ratio']:.2f} ({row['lowest']:.2f} to {row['highest']:.2f}), "
+            f"logits {row['logits']:.1%}",
             flush=True,
         )
-        keep("evaluation", asdict(row))
+        keep("evaluation", row)
 
 
 if __name__ == "__main__":

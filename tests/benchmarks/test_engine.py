@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from bench import engine_files
 from bench.engine import lines
-from bench.engine_bandwidth import Bandwidth
+from bench.engine_files import Bandwidth
 from bench.engine_ours import make
 from bench.engine_pairs import share
 from bench.stored import rows

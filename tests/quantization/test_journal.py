@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench.checkpoints import make_checkpoint
 
 from lightmamba.common import locks
 from lightmamba.common.errors import InputError
@@ -24,6 +23,7 @@ from lightmamba.numerics.fixed import square_exponent
 from lightmamba.quantization import Calibration, FileRun, Recipe, driver, quantize_checkpoint
 from lightmamba.quantization.journal import Journal
 from lightmamba.quantization.streams import Rows
+from tests.support.checkpoints import write_transformers
 
 CONFIG = mamba2_config(d_model=64, n_layer=3, vocab_size=150, d_state=16, headdim=16)
 
@@ -36,7 +36,7 @@ def given(root):
 def world(tmp_path_factory):
     """A sharded checkpoint, ids, and the bytes of a run in memory."""
     root = tmp_path_factory.mktemp("journal")
-    make_checkpoint(CONFIG, root / "ck", shard_bytes=60_000)
+    write_transformers(root / "ck", CONFIG, sharded=True)
     ids = np.random.default_rng(0).integers(0, 150, 1500)
     (root / "ids.txt").write_text(" ".join(map(str, ids)))
     made = quantize_checkpoint(open_checkpoint(root / "ck"), Recipe.load("w4a4"), given(root))

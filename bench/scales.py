@@ -4,7 +4,7 @@
 powers of two, calibrated for them, on projections and head.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property
 
@@ -17,7 +17,7 @@ from lightmamba.quantization import Calibration, Recipe
 from lightmamba.quantization.driver import lower_model
 from lightmamba.quantization.work import Work
 
-__all__ = ["RULES", "PowerFormats", "PowerQuant", "power_of_two"]
+__all__ = ["RULES", "PowerFormats", "PowerQuant", "power_of_two", "power_recipe"]
 
 RULES = {  # where, between two powers of two, the larger one is taken
     "nearest": Fraction(3, 2),
@@ -66,10 +66,29 @@ class PowerFormats(Formats):
         return Projection(act, self.head_weight_bits, self.group)
 
 
+@dataclass(frozen=True)
+class PowerRecipe(Recipe):
+    """A recipe with such scales; ``edge`` as of :class:`PowerQuant`."""
+
+    edge: Fraction = RULES["nearest"]
+
+    @property
+    def formats(self) -> Formats:
+        """Formats of the passes, with scales that are powers of two."""
+        plain = super().formats
+        values = {each.name: getattr(plain, each.name) for each in fields(plain)}
+        return PowerFormats(**values, edge=self.edge)
+
+
+def power_recipe(rule: str) -> PowerRecipe:
+    """The shipped W4A4 recipe with such scales."""
+    shipped = Recipe.load("w4a4")
+    return PowerRecipe(shipped.name, shipped.passes, shipped.exceptions, RULES[rule])
+
+
 def power_of_two(rule: str, threads: int) -> QuantizedModel:
     """The bundled model with such scales."""
     checkpoint = bundled()
     ids, _ = Calibration(sequences=160).tokens(checkpoint, 0)  # as bench.accuracy has it
-    work = Work(checkpoint.weights, ids, 0, PowerFormats(hadamard=1, edge=RULES[rule]))
-    recipe, vocab = Recipe.load("w4a4"), checkpoint.valid_vocab
-    return lower_model(work, recipe, valid_vocab=vocab, threads=threads)
+    work, vocab = Work(checkpoint.weights, ids, 0), checkpoint.valid_vocab
+    return lower_model(work, power_recipe(rule), valid_vocab=vocab, threads=threads)

@@ -1,10 +1,13 @@
 """Activation scales that are bare powers of two, which only a benchmark has."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
-from bench.scales import RULES, PowerFormats, PowerQuant
+from bench.scales import RULES, PowerFormats, PowerQuant, power_recipe
 
 from lightmamba.numerics.blocks import BlockQuant
+from lightmamba.quantization import Recipe
 
 
 @pytest.mark.parametrize(("bits", "qmax"), [(4, 7), (8, 119)])
@@ -32,3 +35,12 @@ def test_formats_hand_the_rule_on():
     assert isinstance(formats.projection.act, PowerQuant)
     assert isinstance(formats.head.act, PowerQuant)
     assert formats.head.act.qmax == 119
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_recipe_has_these_scales_and_is_else_as_shipped(rule):
+    """`lower_model` takes the formats of the recipe, whatever the work had."""
+    formats, shipped = power_recipe(rule).formats, Recipe.load("w4a4").formats
+    assert isinstance(formats, PowerFormats)
+    assert formats.edge == RULES[rule]
+    assert all(getattr(formats, f.name) == getattr(shipped, f.name) for f in fields(shipped))

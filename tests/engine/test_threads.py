@@ -74,8 +74,8 @@ def test_a_child_of_fork_waits_for_no_thread_of_its_parent():
     model = case("w4a4")
     ids, engine = token_ids(model.config, 1, 3), Engine(model)
     wanted = engine.forward(ids, engine.empty_state(1))[0]
-    assert engine.passes is not None
-    locks = (engine.passes.ops.lock, engine.passes.ops.context._lock, engine._counting)
+    assert engine.kernels is not None
+    locks = (engine.kernels.lock, engine.kernels.context._lock, engine._counting)
     inside, done = threading.Event(), threading.Event()
 
     def pass_of_another_thread():
@@ -86,7 +86,7 @@ def test_a_child_of_fork_waits_for_no_thread_of_its_parent():
     thread = threading.Thread(target=pass_of_another_thread)
     thread.start()
     inside.wait()
-    workspace = engine.passes.ops.workspace(ids.size)
+    workspace = engine.kernels.workspace(ids.size)
     workspace.lost[:] = 7  # as far as the pass has come
     try:
         np.testing.assert_array_equal(in_a_child(_runs, engine, ids), wanted)

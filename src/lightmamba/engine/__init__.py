@@ -1,8 +1,8 @@
 """The integer engine: a quantized model's tokens, bit-exact, with numpy and a compiled path."""
 
-from lightmamba.engine.blas import one_blas_thread
 from lightmamba.engine.digest import Difference, Digests, digest, first_difference
 from lightmamba.engine.engine import Engine, Observe
+from lightmamba.engine.reference import one_blas_thread
 from lightmamba.engine.state import State
 
 __all__ = [

@@ -16,14 +16,10 @@ from lightmamba import native
 from lightmamba.blocks.layer import Arithmetic, Observe, Rms
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot, carry_out
-from lightmamba.engine.blas import one_blas_thread
-from lightmamba.engine.comparison import rescale_input
 from lightmamba.engine.described import Description
 from lightmamba.engine.native import Native
-from lightmamba.engine.operations import Operations
-from lightmamba.engine.passes import Passes
-from lightmamba.engine.reference import Reference
-from lightmamba.engine.run import by_arrays, check, rows_together
+from lightmamba.engine.passes import by_arrays, by_kernels, check, rows_together
+from lightmamba.engine.reference import Reference, one_blas_thread, rescale_input
 from lightmamba.engine.state import Layout, State
 from lightmamba.model.qmodel import QuantizedLinear, QuantizedModel
 from lightmamba.model.qmodel.model import RMS_SHIFT
@@ -82,12 +78,13 @@ class Engine:
         self.threads, self.layout = threads, Layout.of(model)
         self.projection, self.head_projection = self.formats.projection, self.formats.head
         self._arithmetic: dict[int, Arithmetic] = {}
-        self.ops: Operations = Reference(model)
+        self.ops: Reference | Native = Reference(model)
         self.counters: Counter[str] = Counter()  # what saturated, by kind
         self._counting = native.ForkLock()
-        self.passes: Passes | None = None  # where the kernels run all layers in one call
-        if compiled and _has_kernels():
-            self.ops, self.passes = _kernels(model, threads, isa) or (self.ops, None)
+        self.kernels: Native | None = None  # that run all layers in one call
+        if compiled and _has_kernels() and Description.fits(model):
+            self.ops = Native(model, threads, isa)
+            self.kernels = self.ops if model.plain else None  # a comparison recipe has own steps
         if isinstance(self.ops, Reference):
             log.info("the engine runs on numpy, on one thread")
 
@@ -218,8 +215,8 @@ class Engine:
         self, work: Pass, state: State, observe: Observe | None, total: Counter[str]
     ) -> NDArray[np.int32]:
         """Carry out what goes through all layers together, and add what saturated to ``total``."""
-        if self.passes is not None:
-            logits, lost = self.passes.run(work, state, observe)
+        if self.kernels is not None:
+            logits, lost = by_kernels(self.kernels, work, state, observe)
         else:
             with one_blas_thread():
                 logits, lost = by_arrays(work, state, partial(self._run, observe=observe))
@@ -357,16 +354,6 @@ class Engine:
         out, last = self.out_proj(i, mixed, rms, flat, lost)
         see(last)
         return out.reshape(u.shape)
-
-
-def _kernels(
-    model: QuantizedModel, threads: int, isa: str | None
-) -> tuple[Operations, Passes | None] | None:
-    """Compiled operations, and whole passes where no step is that of a comparison recipe."""
-    if not Description.fits(model):
-        return None
-    ops = Native(model, threads, isa)
-    return ops, Passes(ops, model.config) if model.plain else None
 
 
 @lru_cache

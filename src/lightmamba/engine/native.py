@@ -152,7 +152,7 @@ class Native:
         q: NDArray[np.int8],
         code: NDArray[np.uint8],
         rms: tuple[Ints, Ints],
-        row_shift: Ints,
+        row_shift: Any,
         out: IntFormat,
     ) -> tuple[Array, int]:
         mantissa, j = (_as(part, np.int32) for part in rms)

@@ -1,92 +1,161 @@
-"""Whole passes of the compiled kernels: all layers in one call, for tokens of many sequences."""
+"""A pass over tokens of several sequences: its checks, on numpy, and by the compiled kernels."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.blocks.layer import Observe
+from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass
 from lightmamba.engine.native import Native
-from lightmamba.engine.run import rows_together
 from lightmamba.engine.state import State
-from lightmamba.model.config import ModelConfig
 
-__all__ = ["Passes"]
+__all__ = ["Forward", "by_arrays", "by_kernels", "check", "rows_together"]
+
+# Of ids (batch, seqlen), a state to advance, and how many of the last tokens want logits: logits
+# (batch, wanted, vocab_size), and what saturated.
+Forward = Callable[[NDArray[np.int64], State, int], tuple[NDArray[np.int32], Counter[str]]]
 
 
-class Passes:
-    """Passes over a model.
+def check(work: Pass, state: State, vocab_size: int) -> None:
+    """Refuse a pass that does not fit the state or the vocabulary.
 
-    Parameters
-    ----------
-    ops : Native
-        Kernels of the model.
-    config : ModelConfig
+    Raises
+    ------
+    InputError
+        See :meth:`lightmamba.engine.Engine.run`.
     """
+    for slot in work.slots:
+        if not 0 <= slot.sequence < len(state):
+            raise InputError(f"sequence {slot.sequence} is not of a state of {len(state)}")
+        outside = slot.tokens[(slot.tokens < 0) | (slot.tokens >= vocab_size)]
+        if outside.size:
+            raise InputError(
+                f"token id {outside[0]} is outside the vocabulary of {vocab_size}; "
+                f"ids go from 0 to {vocab_size - 1}"
+            )
+        left = len(slot.tokens) - slot.committed
+        if not slot.fresh:
+            state.record.usable(slot.sequence)
+        state.record.check(slot.sequence, slot.replay, left)
 
-    def __init__(self, ops: Native, config: ModelConfig) -> None:
-        self.ops, self.config = ops, config
 
-    def run(
-        self, work: Pass, state: State, observe: Observe | None = None
-    ) -> tuple[NDArray[np.int32], Counter[str]]:
-        """Feed the tokens of a pass through all layers and advance ``state``, which has space.
+def rows_together(work: Pass) -> slice | None:
+    """Rows of the state, if all slots are one array (batch, seqlen) of certain tokens.
 
-        Returns
-        -------
-        logits : (wanted, vocab_size) int32
-        lost : Counter
-            What saturated in the tokens that became certain.
-        """
-        lost: Counter[str] = Counter()
-        with self.ops.lock:
-            for slot in work.slots:
-                state.position[slot.sequence] += slot.replay
-            try:
-                logits = self._logits(state, work, observe)
-            except BaseException:
-                self.ops.discard()
-                raise
-            kinds = self.ops.workspace(work.tokens).take_lost(work.tokens)
-            first = 0
-            for slot in work.slots:
-                row, sure = slot.sequence, slot.committed
-                state.position[row] += sure
-                end, last = first + sure, first + len(slot.tokens)
-                lost.update(state.record.accept(row, slot.replay))
-                lost.update(kinds.total(first, end))
-                each = [kinds.total(v, v + 1) for v in range(end, last)]
-                state.record.leave(row, slot.tokens[sure:], each)
-                first = last
-        return logits, lost
+    Their rows are adjacent and in order, and as many logits are wanted of each.
+    """
+    first = work.slots[0]
+    count, begin = len(first.tokens), first.sequence
+    for n, slot in enumerate(work.slots):
+        alike = len(slot.tokens) == slot.committed == count and slot.wanted == first.wanted
+        if slot.sequence != begin + n or slot.replay or not alike:
+            return None
+    return slice(begin, begin + len(work.slots))
 
-    def _logits(self, state: State, work: Pass, observe: Observe | None) -> NDArray[np.int32]:
-        ops, slots, every = self.ops, work.slots, range(self.config.n_layer)
-        ops.prepare()
-        ids = np.concatenate([slot.tokens for slot in slots])
-        ends = np.cumsum([len(slot.tokens) for slot in slots])
-        want = np.concatenate(
-            [np.arange(end - s.wanted, end) for s, end in zip(slots, ends, strict=True)]
-        )
-        if observe is None:
-            return ops.run(state, slots, every, ids, want)
-        memory, lead = ops.workspace(ids.size), (len(slots), len(slots[0].tokens))
-        rows = rows_together(work)
-        assert rows is not None, "what is observed is one array"
-        mine = state.view(rows)
-        ops.run(state, slots, range(0), ids, want[:0])
-        observe("embedding", memory.arrays["u"][: ids.size].reshape(*lead, -1).copy())
-        for i in every:
-            ops.run(state, slots, range(i, i + 1), None, want[:0])
-            sizes = self.config.layers[i]
-            for name, value in memory.observables(sizes, lead, mine.layer(i), mine.position):
-                observe(f"layer.{i}.{name}", value)
-        logits = ops.run(state, slots, range(0), None, want)
-        lead = len(slots), slots[0].wanted
-        for name in ("rms", "rms_shift", "q", "code") if want.size else ():
-            part = memory.arrays[f"head_{name}"][: want.size].copy()
-            observe(f"head.{name}", part.reshape(*lead, -1))
-        if want.size:
-            observe("head.logits", logits.reshape(*lead, -1))
-        return logits
+
+def by_arrays(work: Pass, state: State, forward: Forward) -> tuple[NDArray[np.int32], Counter[str]]:
+    """Carry out a pass on numpy, by what undecided tokens mean.
+
+    Accepted tokens are fed again, and those that stay undecided are fed to a copy.
+
+    Returns
+    -------
+    logits : (wanted, vocab_size) int32
+    lost : Counter
+        What saturated in the tokens that became certain.
+    """
+    if (rows := rows_together(work)) is not None:
+        for row in range(rows.start, rows.stop):
+            state.record.accept(row, 0)
+        ids = np.stack([slot.tokens for slot in work.slots])
+        logits, lost = forward(ids, state.view(rows), work.slots[0].wanted)
+        return logits.reshape(work.wanted, logits.shape[-1]), lost
+    found, total = [], Counter[str]()
+    for slot in work.slots:
+        row, count, sure = slot.sequence, len(slot.tokens), slot.committed
+        mine, ids = state.view(slice(row, row + 1)), state.record.open[row].ids[: slot.replay]
+        total.update(state.record.accept(row, slot.replay))
+        if len(ids):
+            forward(ids[None], mine, 0)
+        if sure:
+            logits, lost = forward(
+                slot.tokens[None, :sure], mine, max(0, sure + slot.wanted - count)
+            )
+            found.append(logits[0])
+            total.update(lost)
+        trial, each = mine.fork() if sure < count else mine, []
+        for n in range(sure, count):
+            logits, lost = forward(
+                slot.tokens[None, n : n + 1], trial, int(n >= count - slot.wanted)
+            )
+            found.append(logits[0])
+            each.append(lost)
+        state.record.leave(row, slot.tokens[sure:], each)
+    return np.concatenate(found), total
+
+
+def by_kernels(
+    ops: Native, work: Pass, state: State, observe: Observe | None
+) -> tuple[NDArray[np.int32], Counter[str]]:
+    """Carry out a pass by kernels, all layers in one call; ``state`` has space for its tokens.
+
+    Returns
+    -------
+    logits, lost
+        As :func:`by_arrays`.
+    """
+    lost: Counter[str] = Counter()
+    with ops.lock:
+        for slot in work.slots:
+            state.position[slot.sequence] += slot.replay
+        try:
+            logits = _logits(ops, state, work, observe)
+        except BaseException:
+            ops.discard()
+            raise
+        kinds = ops.workspace(work.tokens).take_lost(work.tokens)
+        first = 0
+        for slot in work.slots:
+            row, sure = slot.sequence, slot.committed
+            state.position[row] += sure
+            end, last = first + sure, first + len(slot.tokens)
+            lost.update(state.record.accept(row, slot.replay))
+            lost.update(kinds.total(first, end))
+            each = [kinds.total(v, v + 1) for v in range(end, last)]
+            state.record.leave(row, slot.tokens[sure:], each)
+            first = last
+    return logits, lost
+
+
+def _logits(ops: Native, state: State, work: Pass, observe: Observe | None) -> NDArray[np.int32]:
+    slots, every = work.slots, range(ops.config.n_layer)
+    ops.prepare()
+    ids = np.concatenate([slot.tokens for slot in slots])
+    ends = np.cumsum([len(slot.tokens) for slot in slots])
+    want = np.concatenate(
+        [np.arange(end - s.wanted, end) for s, end in zip(slots, ends, strict=True)]
+    )
+    if observe is None:
+        return ops.run(state, slots, every, ids, want)
+    memory, lead = ops.workspace(ids.size), (len(slots), len(slots[0].tokens))
+    rows = rows_together(work)
+    assert rows is not None, "what is observed is one array"
+    mine = state.view(rows)
+    ops.run(state, slots, range(0), ids, want[:0])
+    observe("embedding", memory.arrays["u"][: ids.size].reshape(*lead, -1).copy())
+    for i in every:
+        ops.run(state, slots, range(i, i + 1), None, want[:0])
+        sizes = ops.config.layers[i]
+        for name, value in memory.observables(sizes, lead, mine.layer(i), mine.position):
+            observe(f"layer.{i}.{name}", value)
+    logits = ops.run(state, slots, range(0), None, want)
+    lead = len(slots), slots[0].wanted
+    for name in ("rms", "rms_shift", "q", "code") if want.size else ():
+        part = memory.arrays[f"head_{name}"][: want.size].copy()
+        observe(f"head.{name}", part.reshape(*lead, -1))
+    if want.size:
+        observe("head.logits", logits.reshape(*lead, -1))
+    return logits

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightmamba.engine.comparison import ROOT_BITS, rescale_input
+from lightmamba.engine.reference import ROOT_BITS, rescale_input
 from lightmamba.model.qmodel import QuantizedLinear
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.fixed import exponent_for, to_fixed

@@ -8,7 +8,7 @@ import pytest
 from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.engine import Digests, Engine, State, first_difference
+from lightmamba.engine import Digests, Engine, first_difference
 from lightmamba.model.config import HYBRIDS, ModelConfig
 from lightmamba.model.qmodel import load, save, to_bytes
 from lightmamba.model.qmodel.synthetic import random_model
@@ -126,13 +126,13 @@ def test_ragged_passes_equal_sequences_alone():
     assert state.position.tolist() == [60, 60, 60]
 
 
-def test_states_are_forked_taken_joined_and_put():
+def test_states_are_forked_taken_and_put():
     engine = Engine(model())
     ids = np.random.default_rng(1).integers(0, 300, (3, 90))
     _, state = engine.forward(ids[:, :50], engine.empty_state(3))
     forked = state.fork()
     wanted, _ = engine.forward(ids[:, 50:], state)
-    taken = State.join([forked.take(np.array([2])), forked.take(np.array([0, 1]))])
+    taken = forked.take(np.array([2, 0, 1]))
     found, _ = engine.forward(ids[[2, 0, 1], 50:], taken)
     assert (found == wanted[[2, 0, 1]]).all()
     slots = engine.empty_state(4)
@@ -145,22 +145,6 @@ def test_states_are_forked_taken_joined_and_put():
     assert (fresh[0] == wanted[1, 0]).all()
 
 
-def test_states_are_saved_as_arrays(tmp_path):
-    engine = Engine(model())
-    ids = np.random.default_rng(1).integers(0, 300, (2, 90))
-    _, state = engine.forward(ids[:, :50], engine.empty_state(2))
-    np.savez(tmp_path / "state.npz", allow_pickle=False, **state.arrays())
-    wanted, _ = engine.forward(ids[:, 50:], state)
-    with np.load(tmp_path / "state.npz") as file:
-        found, _ = engine.forward(ids[:, 50:], State.of_arrays(state.layout, file))
-    assert (found == wanted).all()
-    cut = state.arrays() | {"pages1": state.pages[1].data[:1]}
-    other = {"position": np.array([50, 90])}  # of as many pages as no state of 50 tokens has
-    for changed in (cut, *(state.arrays() | each for each in (other, {"data": state.data[:1]}))):
-        with pytest.raises(InputError, match="the saved state has changed since it was saved"):
-            State.of_arrays(state.layout, changed)
-
-
 def test_a_state_of_another_layout_is_refused():
     """Keys and values of 64 channels, of one head or of two: as many bytes, in other places."""
     one, two = (
@@ -168,11 +152,8 @@ def test_a_state_of_another_layout_is_refused():
     )
     _, state = one.forward(np.array([[1, 2, 3]]), one.empty_state(1))
     assert state.layout.page == two.layout.page
-    with pytest.raises(InputError, match="saved state is of a model with other layers"):
-        State.of_arrays(two.layout, state.arrays())
     with pytest.raises(InputError, match="the state is of a model with other layers"):
         two.forward(np.array([[4]]), state)
-    assert State.of_arrays(one.layout, state.arrays()).position == 3
 
 
 def test_files_keep_them(tmp_path):

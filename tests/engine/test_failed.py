@@ -46,7 +46,7 @@ def test_an_observer_that_raises(name, compiled, after):
         engine.run(one, state, failing(after))
     assert engine.counters == counted
     for use in (
-        lambda: engine.run(one, state), state.fork, state.arrays,
+        lambda: engine.run(one, state), state.fork,
         lambda: engine.forward(np.array([[1], [2]]), state),
         lambda: before.fork().put(0, state.view(slice(1, 2))),
     ):  # fmt: skip

@@ -105,7 +105,7 @@ def test_an_open_state_is_not_copied(compiled):
     ids = np.arange(3)
     engine.run(Pass((Slot(1, ids, commit=1),)), state)
     state.take(slice(0, 1))
-    for copy in (state.fork, state.arrays, lambda: closed.put(0, state.view(slice(1, 2)))):
+    for copy in (state.fork, lambda: closed.put(0, state.view(slice(1, 2)))):
         with pytest.raises(ValueError, match="undecided"):
             copy()
     engine.run(Pass((Slot(1, ids[:1], replay=2),)), state)

@@ -1,9 +1,8 @@
 """States of sequences: a fixed number of bytes each, and pages that grow with the tokens."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from hashlib import sha256
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -12,8 +11,6 @@ from numpy.typing import NDArray
 
 from lightmamba.blocks import kind
 from lightmamba.blocks.layer import Sizes
-from lightmamba.common.errors import InputError
-from lightmamba.common.files import sha256_of_arrays
 from lightmamba.engine.record import Record
 from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.native.arena import LINE, Arena
@@ -64,15 +61,6 @@ class Layout:
         """Layout of some layers alone."""
         return _layout(layers, formats)
 
-    @cached_property
-    def digest(self) -> NDArray[np.uint8]:
-        """SHA-256 of all places, (32,)."""
-        places = [
-            [(name, p.start, np.dtype(p.dtype).name, p.shape) for name, p in layer.items()]
-            for layer in (*self.layers, *self.tokens)
-        ]
-        return np.frombuffer(sha256(repr(places).encode()).digest(), np.uint8)
-
     def bytes_of(self, tokens: int) -> int:
         """Bytes of a sequence after a number of tokens, none of them undecided."""
         return self.size + -(-tokens // PAGE) * self.page
@@ -108,17 +96,6 @@ def _placed(
         places[name] = Place(at, dtype, shape)
         at += -(-places[name].size // LINE) * LINE
     return places, at
-
-
-def _hash(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
-    return np.frombuffer(bytes.fromhex(sha256_of_arrays(arrays)), np.uint8)
-
-
-def _lacks_none(arrays: Mapping[str, NDArray[Any]], *names: str) -> None:
-    if missing := [name for name in names if name not in arrays]:
-        raise InputError(
-            f"the saved state lacks {' and '.join(missing)}; save all that State.arrays() gives"
-        )
 
 
 class Pages:
@@ -187,46 +164,6 @@ class State:
 
     def __len__(self) -> int:
         return len(self.position)
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Copies by name, for ``numpy.savez``; :meth:`of_arrays` makes the state of them again.
-
-        ``layout`` (32,) uint8 is the hash of what lies where, ``sha256`` (32,) uint8 that of all
-        the others.
-        """
-        one = self.fork()
-        pages = {f"pages{row}": pages.data for row, pages in enumerate(one.pages)}
-        arrays: dict[str, NDArray[Any]] = {
-            "layout": self.layout.digest, "data": one.data, "position": one.position, **pages,
-        }  # fmt: skip
-        return arrays | {"sha256": _hash(arrays)}
-
-    @staticmethod
-    def of_arrays(layout: Layout, arrays: Mapping[str, NDArray[Any]]) -> "State":
-        """Invert :meth:`arrays`.
-
-        Raises
-        ------
-        InputError
-            If they are not of states of this layout, or have changed since they were saved.
-        """
-        _lacks_none(arrays, "layout", "position", "data")
-        position = np.array(arrays["position"], np.int64)
-        _lacks_none(arrays, *(f"pages{row}" for row in range(len(position))))
-        others = {name: arrays[name] for name in arrays if name != "sha256"}
-        if "sha256" not in arrays or not np.array_equal(arrays["sha256"], _hash(others)):
-            raise InputError("the saved state has changed since it was saved; compute it again "
-                             "from the tokens of its sequences")  # fmt: skip
-        if not np.array_equal(arrays["layout"], layout.digest):
-            raise InputError(
-                "the saved state is of a model with other layers or formats; restore it with the "
-                "model that it was saved from"
-            )
-        state = State.of_layout(layout, position)
-        state.data[...] = arrays["data"]
-        for row in range(len(position)):
-            state.pages[row] = Pages(layout.page, np.array(arrays[f"pages{row}"], np.uint8))
-        return state
 
     @property
     def nbytes(self) -> int:
@@ -309,15 +246,3 @@ class State:
         part = State(self.layout, self.data[rows], self.position[rows], self.pages[rows])
         part.undecided, part.record = self.undecided, self.record.view(rows)
         return part
-
-    @staticmethod
-    def join(parts: "list[State]") -> "State":
-        """Put sequences side by side again."""
-        for each in parts:
-            each.record.settled()
-        layout, batch = parts[0].layout, sum(len(p) for p in parts)
-        data = Arena(1).array((batch, layout.size), np.uint8)
-        np.concatenate([p.data for p in parts], out=data)
-        position = np.concatenate([p.position for p in parts])
-        pages = [pages for p in parts for pages in p.pages]
-        return State(layout, data, position, pages, parts[0].undecided)

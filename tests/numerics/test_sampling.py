@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lightmamba.numerics import sampling
-from lightmamba.numerics.exp2 import exp2_weight
+from lightmamba.numerics.draw import X_END, exp2_weight
 from lightmamba.numerics.sampling import Sampler
 from lightmamba.numerics.sampling_options import SamplingOptions
 
@@ -23,6 +23,13 @@ def make_sampler(exponent=0, vocab=4, **options):
 
 def scores(*values):
     return np.array(values, dtype=np.int64)
+
+
+def candidates(sampler, values):
+    """Ids of a row that may be drawn, in order, and their weights."""
+    x, weights = sampler._weights(values)
+    ids, edges, _ = sampler._kept(*sampling._ordered(values, x, weights, X_END))
+    return ids, np.diff(edges, prepend=0)
 
 
 def draw_many(sampler, logits, count):
@@ -44,7 +51,7 @@ def draw_many(sampler, logits, count):
 )
 def test_weights_equal_float_softmax(logits, exponent, temperature):
     sampler = make_sampler(exponent, len(logits), temperature=temperature)
-    ids, weights = sampler.candidates(scores(*logits))
+    ids, weights = candidates(sampler, scores(*logits))
     exact = np.exp((np.array(logits) - max(logits)) * 2.0**exponent / temperature)
     found = np.zeros(len(logits))
     found[ids] = weights / ONE
@@ -60,7 +67,7 @@ def test_extreme_logits_do_not_wrap():
     np.testing.assert_array_equal(penalized, [-100 << 31, (1 << 31) - 1])
     multiplier, shift = sampler.scale
     assert 202 * (1 << 31) * multiplier + (1 << shift) < 1 << 63
-    ids, weights = sampler.candidates(penalized)
+    ids, weights = candidates(sampler, penalized)
     # exp(-101 * 2**31 / 2**40 / 100) = 0.998029
     np.testing.assert_array_equal(ids, [1, 0])
     assert weights[1] / ONE == pytest.approx(0.998029, rel=7e-6)
@@ -168,19 +175,19 @@ HALVES = {"temperature": 1.4426950408889634, "exponent": 0}
     ],
 )
 def test_filters_worked_values(options, kept):
-    ids, weights = make_sampler(**HALVES, **options).candidates(scores(7, 8, 6, 9))
+    ids, weights = candidates(make_sampler(**HALVES, **options), scores(7, 8, 6, 9))
     np.testing.assert_array_equal(ids, kept)
     np.testing.assert_array_equal(weights, [ONE, ONE >> 1, ONE >> 2, ONE >> 3][: len(kept)])
 
 
 def test_equal_logits_come_by_id():
-    ids, _ = make_sampler(vocab=6, top_k=3).candidates(scores(1, 5, 5, 0, 5, 5))
+    ids, _ = candidates(make_sampler(vocab=6, top_k=3), scores(1, 5, 5, 0, 5, 5))
     np.testing.assert_array_equal(ids, [1, 2, 4])
 
 
 def test_options_are_the_decimals_that_were_written():
     """0.1 is a tenth, not the binary number near it: ten equal ids, and one reaches 0.1."""
-    ids, _ = make_sampler(vocab=10, top_p=0.1).candidates(scores(*[0] * 10))
+    ids, _ = candidates(make_sampler(vocab=10, top_p=0.1), scores(*[0] * 10))
     np.testing.assert_array_equal(ids, [0])
     for value in (np.float32(0.7), decimal.Decimal("0.7"), Fraction(7, 10)):
         same = make_sampler(temperature=value)
@@ -231,7 +238,7 @@ def test_a_draw_needs_no_whole_order(seed, vocab, exponent, temperature, top_k, 
     sampler = make_sampler(
         exponent, vocab, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
     )
-    ids, weights = sampler.candidates(values)
+    ids, weights = candidates(sampler, values)
     edges = np.cumsum(weights)
     places = [0, int(edges[0]) - 1, int(edges[-1]) - 1, *rng.integers(0, edges[-1], 5).tolist()]
     for draw in places:
@@ -254,7 +261,7 @@ def test_candidates_are_ordered_by_score_and_id(bits, values):
 def check_order(values):
     sampler = make_sampler(-2, len(values), temperature=1.0)
     array = scores(*values)
-    ids, weights = sampler.candidates(array)
+    ids, weights = candidates(sampler, array)
     wanted = sorted(range(len(values)), key=lambda i: (-values[i], i))
     assert ids.tolist() == wanted[: len(ids)]
     assert (np.diff(weights) <= 0).all()
@@ -361,9 +368,9 @@ def test_everything_is_an_integer():
     sampler = make_sampler(-4, top_k=3, top_p=0.9, min_p=0.1, repetition_penalty=1.2)
     state = sampler.observe(sampler.empty_state(1), np.array([[0]]))
     penalized = sampler.penalize(scores(4, 5, 3, 2), state.seen[0])
-    candidates, weights = sampler.candidates(penalized)
+    drawable, weights = candidates(sampler, penalized)
     ids, state = sampler(np.array([[4, 5, 3, 2]], dtype=np.int32), state)
-    for array in (penalized, candidates, weights, exp2_weight(penalized), ids, state.draws):
+    for array in (penalized, drawable, weights, exp2_weight(penalized), ids, state.draws):
         assert array.dtype == np.int64
     assert all(isinstance(number, int) for number in (*sampler.scale, *sampler.penalties))
 

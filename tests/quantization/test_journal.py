@@ -19,7 +19,7 @@ from lightmamba.model.checkpoint import open_checkpoint
 from lightmamba.model.config import mamba2_config
 from lightmamba.model.qmodel import load, to_bytes
 from lightmamba.model.qmodel.model import RMS_SHIFT
-from lightmamba.numerics.fixed import square_exponent
+from lightmamba.numerics.formats import square_exponent
 from lightmamba.quantization import Calibration, FileRun, Recipe, driver, quantize_checkpoint
 from lightmamba.quantization.journal import Journal
 from lightmamba.quantization.streams import Rows

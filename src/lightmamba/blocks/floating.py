@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightmamba.blocks.layer import Sizes
-from lightmamba.numerics.fixed import HEADROOM_16, exponent_for
+from lightmamba.numerics.formats import HEADROOM_16, exponent_for
 
 __all__ = ["BaseMixer", "Cache", "NoCache", "numpy64", "rms_norm", "row_exponents"]
 

@@ -1,5 +1,6 @@
-"""Integer formats, packing of sub-byte words, and the scales of weight groups."""
+"""Integer formats, packing of sub-byte words, scales of weight groups, real values as integers."""
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -9,11 +10,15 @@ from numpy.typing import NDArray
 from lightmamba.numerics.primitives import Ints, saturate
 
 __all__ = [
-    "INT8", "INT16", "INT24", "INT32", "NIBBLES", "GroupScale", "IntFormat", "halves", "pack",
+    "HEADROOM_16", "HEADROOM_LEAST", "HEADROOM_WIDE", "INT8", "INT16", "INT24", "INT32", "NIBBLES",
+    "GroupScale", "IntFormat", "exponent_for", "halves", "pack", "square_exponent", "to_fixed",
     "unpack",
 ]  # fmt: skip
 
 NIBBLES = 16 * 7 + 7  # largest value that two signed nibbles hold
+HEADROOM_WIDE = 8.0  # of values that have bits to spare
+HEADROOM_LEAST = 2.0  # of the residual, if other tokens than those looked at first are larger
+HEADROOM_16 = 2.0  # of int16 values
 
 
 @dataclass(frozen=True)
@@ -130,3 +135,28 @@ class GroupScale:
             return 0
         top = self.one << ((1 << self.exponent_bits) - 1)
         return int(np.ceil(np.log2(largest / (top * (2 - 1 / self.one)))))
+
+
+def exponent_for(largest: float, bits: int, headroom: float = 1.0) -> int:
+    """Smallest exponent, but none below -60, at which ``largest`` times ``headroom`` fits."""
+    if largest <= 0:
+        return -bits
+    return max(-60, math.ceil(math.log2(largest * headroom / IntFormat(bits).max)))
+
+
+def square_exponent(largest: float, bits: int, spare: int, eps: float) -> int:
+    """Exponent of values that are squared ``spare`` bits narrower, with room for ``eps``.
+
+    ``eps`` is the checkpoint's epsilon times the channels of a group: its integer stays below 2^58.
+    """
+    least = math.ceil((math.log2(eps) - 58) / 2) - spare
+    return max(least, exponent_for(largest, bits, HEADROOM_WIDE))
+
+
+def to_fixed(
+    value: NDArray[np.float64], exponent: int | NDArray[np.int64], bits: int
+) -> NDArray[np.int64]:
+    """Round half up to integers of an exponent, saturated to ``bits``."""
+    form = IntFormat(bits)
+    wide = np.floor(value * 2.0 ** -np.asarray(exponent, dtype=np.float64) + 0.5)
+    return wide.clip(form.min, form.max).astype(np.int64)

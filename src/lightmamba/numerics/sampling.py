@@ -19,10 +19,17 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.numerics.exp2 import LN2, WEIGHT_BITS, X_BITS, X_END, exp2_weight, round_half_up
+from lightmamba.numerics.draw import (
+    LN2,
+    WEIGHT_BITS,
+    X_BITS,
+    X_END,
+    exp2_weight,
+    round_half_up,
+    uniform_below,
+)
 from lightmamba.numerics.primitives import Ints, round_shift
 from lightmamba.numerics.sampling_options import SamplingOptions, fraction
-from lightmamba.numerics.uniform import uniform_below
 
 __all__ = ["LOGIT_EXPONENT", "Sampler", "SamplerState"]
 
@@ -176,33 +183,13 @@ class Sampler:
         out[where] -= round_shift(counts * each + once, bits)
         return np.clip(out, -SCORE_END, SCORE_END)
 
-    def candidates(self, scores: Ints) -> tuple[Ints, Ints]:
-        """Find the ids of one row that may be drawn, and their weights.
-
-        Parameters
-        ----------
-        scores : NDArray[np.int64], shape (valid_vocab,)
-            Penalized logits, below 100 * 2**31 in size.
-
-        Returns
-        -------
-        ids : NDArray[np.int64], shape (kept,)
-            Largest score first, equal ones by id.
-        weights : NDArray[np.int64], shape (kept,)
-            Proportional to the probabilities; the first is 2**31. Relative error at most 7e-6,
-            and one unit of 2**-31 of the largest; below that a weight is 0 and its id is left out.
-        """
-        found = self._kept(*_ordered(scores, *self._weights(scores), X_END))
-        assert found is not None
-        return found[0], np.diff(found[1], prepend=0)
-
     def choose(self, scores: Ints, uniform: Callable[[int], int]) -> int:
         """Draw one of the candidates of a row; most draws need only the few best in order.
 
         Parameters
         ----------
         scores : NDArray[np.int64], shape (valid_vocab,)
-            As for :meth:`candidates`.
+            Penalized logits, below 100 * 2**31 in size.
         uniform
             Takes a bound and gives an integer from 0 to the bound - 1, always the same.
         """
@@ -217,7 +204,11 @@ class Sampler:
         raise AssertionError("a draw is below the sum of all weights")
 
     def _weights(self, scores: Ints) -> tuple[Ints, Ints]:
-        """How far each id is below the best, in units of 2**-16 of a halving, and its weight."""
+        """How far each id is below the best, in units of 2**-16 of a halving, and its weight.
+
+        A weight is proportional to the probability; the best has 2**31. Relative error at most
+        7e-6, and one unit of 2**-31 of the largest; below that it is 0 and its id is never drawn.
+        """
         multiplier, shift = self.scale
         # below 200 * 2**31 * 2**24 < 2**63
         x = round_shift((scores.max() - scores) * multiplier, shift)

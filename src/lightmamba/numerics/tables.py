@@ -38,6 +38,11 @@ class _Nodes:
         nodes = np.minimum(np.floor(values + 0.5), top).astype(np.int64)
         return _Nodes(nodes[:-1], np.diff(nodes), bits)
 
+    def __call__(self, offset: Ints) -> Ints:
+        """Value at an offset from the first node."""
+        segment, fraction = offset >> self.bits, offset & ((1 << self.bits) - 1)
+        return interpolate(self.base[segment], self.delta[segment], fraction, self.bits)
+
 
 @dataclass(frozen=True)
 class Sigmoid:
@@ -55,9 +60,7 @@ class Sigmoid:
         return _Nodes.of(65536 / (1 + np.exp(-x)), 65535, self.bits)
 
     def __call__(self, x: Ints) -> Ints:
-        offset = x - _LOW
-        segment, fraction = offset >> self.bits, offset & ((1 << self.bits) - 1)
-        return interpolate(self.nodes.base[segment], self.nodes.delta[segment], fraction, self.bits)
+        return self.nodes(x - _LOW)
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,7 @@ class Softplus:
 
     def __call__(self, x: Ints) -> tuple[Ints, Ints]:
         offset = x - _LOW
-        segment, fraction = offset >> self.bits, offset & ((1 << self.bits) - 1)
-        nodes = self.nodes
-        mantissa = interpolate(nodes.base[segment], nodes.delta[segment], fraction, self.bits)
-        return mantissa, self.shifts[segment]
+        return self.nodes(offset), self.shifts[offset >> self.bits]
 
     def limits(self, low: float, high: float) -> tuple[int, int]:
         """Range of inputs that clamps dt to ``low..high``, since softplus rises throughout."""
@@ -123,11 +123,7 @@ class Exp2:
         return _Nodes.of(2.0 ** (24 - f), 1 << 24, self.bits)
 
     def __call__(self, t: Ints) -> Ints:
-        fraction = t & self.one
-        segment, rest = fraction >> self.bits, fraction & ((1 << self.bits) - 1)
-        nodes = self.nodes
-        value = interpolate(nodes.base[segment], nodes.delta[segment], rest, self.bits)
-        return saturate(round_shift(value, t >> 24), 0, self.one)
+        return saturate(round_shift(self.nodes(t & self.one), t >> 24), 0, self.one)
 
 
 @dataclass(frozen=True)
@@ -154,10 +150,7 @@ class Rsqrt:
 
     def __call__(self, s: Ints) -> tuple[Ints, Ints]:
         f, j = self.normalize(s)
-        offset = f - (1 << 14)
-        segment, fraction = offset >> self.bits, offset & ((1 << self.bits) - 1)
-        nodes = self.nodes
-        return interpolate(nodes.base[segment], nodes.delta[segment], fraction, self.bits), j
+        return self.nodes(f - (1 << 14)), j
 
 
 @dataclass(frozen=True)
@@ -184,10 +177,7 @@ class Reciprocal:
 
     def __call__(self, s: Ints) -> tuple[Ints, Ints]:
         f, j = self.normalize(s)
-        offset = f - (1 << 15)
-        segment, fraction = offset >> self.bits, offset & ((1 << self.bits) - 1)
-        nodes = self.nodes
-        return interpolate(nodes.base[segment], nodes.delta[segment], fraction, self.bits), j
+        return self.nodes(f - (1 << 15)), j
 
 
 @lru_cache

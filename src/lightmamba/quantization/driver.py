@@ -20,7 +20,7 @@ from lightmamba.blocks.layer import Mixer, out_channels
 from lightmamba.model.causal_lm import Layer
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
 from lightmamba.model.qmodel.model import RMS_SHIFT
-from lightmamba.numerics.fixed import HEADROOM_LEAST, exponent_for, square_exponent
+from lightmamba.numerics.formats import HEADROOM_LEAST, exponent_for, square_exponent
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
 from lightmamba.quantization.calibrate import LayerTrace, run_layer

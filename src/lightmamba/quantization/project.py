@@ -13,7 +13,7 @@ from torch import Tensor
 from lightmamba.engine.reference import ROOT_BITS, rescale_input
 from lightmamba.model.qmodel import QuantizedLinear
 from lightmamba.numerics.blocks import BlockQuant
-from lightmamba.numerics.fixed import exponent_for, to_fixed
+from lightmamba.numerics.formats import exponent_for, to_fixed
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
 from lightmamba.quantization.lower import pad_groups

@@ -13,7 +13,7 @@ from lightmamba.blocks.attention import arithmetic
 from lightmamba.blocks.attention.arithmetic import Sizes
 from lightmamba.blocks.floating import BaseMixer, row_exponents
 from lightmamba.blocks.layer import hadamard_shift
-from lightmamba.numerics.fixed import HEADROOM_WIDE, exponent_for
+from lightmamba.numerics.formats import HEADROOM_WIDE, exponent_for
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["Cache", "Mixer", "lower"]

@@ -18,7 +18,7 @@ from lightmamba.blocks.floating import BaseMixer, numpy64, rms_norm
 from lightmamba.blocks.layer import hadamard_shift
 from lightmamba.blocks.mamba2 import quantized
 from lightmamba.blocks.mamba2.quantized import Sizes
-from lightmamba.numerics.fixed import (
+from lightmamba.numerics.formats import (
     HEADROOM_16,
     HEADROOM_WIDE,
     exponent_for,

@@ -13,7 +13,7 @@ from lightmamba.blocks.floating import BaseMixer, NoCache, row_exponents
 from lightmamba.blocks.layer import hadamard_shift
 from lightmamba.blocks.mlp import arithmetic
 from lightmamba.blocks.mlp.arithmetic import Sizes
-from lightmamba.numerics.fixed import HEADROOM_WIDE, exponent_for
+from lightmamba.numerics.formats import HEADROOM_WIDE, exponent_for
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["Mixer", "lower"]

@@ -1,5 +1,6 @@
 """Published Mamba2 checkpoints, in transformers' layout or mamba_ssm's, as a ``CausalLM``."""
 
+from lightmamba.model.checkpoint.chosen import FloatWeights, ModelWeights
 from lightmamba.model.checkpoint.load import (
     Checkpoint,
     OpenCheckpoint,
@@ -8,7 +9,6 @@ from lightmamba.model.checkpoint.load import (
     open_checkpoint,
 )
 from lightmamba.model.checkpoint.save import save_checkpoint
-from lightmamba.model.checkpoint.weights import FloatWeights, ModelWeights
 
 __all__ = [
     "Checkpoint", "FloatWeights", "ModelWeights", "OpenCheckpoint", "Source", "load_checkpoint",

@@ -9,21 +9,26 @@ import torch
 
 from lightmamba.common.errors import InputError
 from lightmamba.model.causal_lm import CausalLM
-from lightmamba.model.checkpoint.chosen import build_model, check_tied
-from lightmamba.model.checkpoint.files import sha256
-from lightmamba.model.checkpoint.hub import local_copy
-from lightmamba.model.checkpoint.layouts import read_config
-from lightmamba.model.checkpoint.origins import Published
-from lightmamba.model.checkpoint.sidecar import (
+from lightmamba.model.checkpoint.chosen import (
+    FloatWeights,
+    ModelWeights,
+    StoredWeights,
+    build_model,
+    check_tied,
+)
+from lightmamba.model.checkpoint.files import (
     parse_tokenizer,
     read_chat_template,
     read_licence,
     read_optional_json,
     resolve_special_ids,
+    sha256,
     tokenizer_size,
 )
+from lightmamba.model.checkpoint.hub import local_copy
+from lightmamba.model.checkpoint.layouts import read_config
+from lightmamba.model.checkpoint.published import Published
 from lightmamba.model.checkpoint.tensors import Weights, find_weights
-from lightmamba.model.checkpoint.weights import FloatWeights, ModelWeights, StoredWeights
 from lightmamba.model.config import ModelConfig
 
 __all__ = ["Checkpoint", "OpenCheckpoint", "Source", "load_checkpoint", "open_checkpoint"]

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from lightmamba.common.errors import InputError
 from lightmamba.model.causal_lm import CausalLM
+from lightmamba.model.checkpoint.files import parse_tokenizer
 from lightmamba.model.checkpoint.layouts import granite, mamba2, published_as
-from lightmamba.model.checkpoint.origins import Published
-from lightmamba.model.checkpoint.sidecar import parse_tokenizer
+from lightmamba.model.checkpoint.published import Published
 from lightmamba.model.config import ModelConfig
 
 __all__ = ["config_json", "published_parts", "save_checkpoint"]

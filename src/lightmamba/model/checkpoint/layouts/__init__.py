@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.common.errors import InputError
-from lightmamba.model.checkpoint.fields import Fields
 from lightmamba.model.checkpoint.files import read_json
 from lightmamba.model.checkpoint.layouts import granite, mamba2, nemotron
-from lightmamba.model.checkpoint.origins import Published
+from lightmamba.model.checkpoint.published import Fields, Published
 
 __all__ = ["ConfigFile", "published_as", "read_config"]
 

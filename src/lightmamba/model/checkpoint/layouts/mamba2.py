@@ -8,8 +8,7 @@ import math
 from typing import Any
 
 from lightmamba.common.errors import InputError
-from lightmamba.model.checkpoint.fields import Fields, Unsupported
-from lightmamba.model.checkpoint.origins import Origin, Published
+from lightmamba.model.checkpoint.published import Fields, Origin, Published, Unsupported
 from lightmamba.model.config import ModelConfig, mamba2_config
 
 __all__ = ["config_json", "is_mamba_ssm", "names_mamba2", "origin", "read"]

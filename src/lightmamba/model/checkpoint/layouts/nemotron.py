@@ -6,8 +6,7 @@ from typing import Any
 
 from lightmamba.blocks import kind
 from lightmamba.blocks.layer import Sizes
-from lightmamba.model.checkpoint.fields import Fields, Unsupported
-from lightmamba.model.checkpoint.origins import Origin, Part, Published
+from lightmamba.model.checkpoint.published import Fields, Origin, Part, Published, Unsupported
 from lightmamba.model.config import ModelConfig
 
 __all__ = ["read"]

@@ -15,8 +15,8 @@ from lightmamba.blocks.tensors import Spec, number, tensor, tensors
 from lightmamba.common.errors import InputError
 from lightmamba.model.config import mamba2_config
 from lightmamba.model.qmodel import QuantizedModel, load, save, validate
-from lightmamba.model.qmodel.layout import mixer_tensors
-from lightmamba.model.qmodel.layout import tensors as file_layout
+from lightmamba.model.qmodel.check import mixer_tensors
+from lightmamba.model.qmodel.check import tensors as file_layout
 from lightmamba.numerics.model_formats import Formats
 from tests.qmodel.surgery import assert_same_model, sealed
 from tests.support.builders import random_model

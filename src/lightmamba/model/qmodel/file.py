@@ -23,8 +23,14 @@ from lightmamba.common.errors import InputError
 from lightmamba.common.files import refuse_gguf
 from lightmamba.common.plain import restore, take
 from lightmamba.model.config import ModelConfig
-from lightmamba.model.qmodel.check import validate
-from lightmamba.model.qmodel.layout import DTYPES, Matrix, matrices, mixer_tensors, tensors
+from lightmamba.model.qmodel.check import (
+    DTYPES,
+    Matrix,
+    matrices,
+    mixer_tensors,
+    tensors,
+    validate,
+)
 from lightmamba.model.qmodel.model import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
 from lightmamba.model.qmodel.seal import BLANK, check_seal, seal
 from lightmamba.numerics.formats import pack
@@ -258,8 +264,8 @@ def _matrix(name: str, value: QuantizedLinear | Table, matrix: Matrix) -> Iterat
             yield _plain(f"{name}.{extra}", vector)
 
 
-def _metadata(handle: Any) -> dict[str, Any]:
-    """The project's entry of an open file's metadata."""
+def _checked(handle: Any, path: Path, *, again: bool = False) -> dict[str, Any]:
+    """Entry of the project in the metadata of a file that has the hash that it carries."""
     text = (handle.metadata() or {}).get(KEY)
     if text is None:
         raise InputError(
@@ -275,14 +281,8 @@ def _metadata(handle: Any) -> dict[str, Any]:
             f"of version {version}, but this program reads version {VERSION}; make it again with: "
             "lightmamba quantize CKPT -o FILE"
         )
-    return cast(dict[str, Any], header)
-
-
-def _checked(handle: Any, path: Path, *, again: bool = False) -> dict[str, Any]:
-    """The project's entry of the metadata of a file that has the hash that it carries."""
-    header = _metadata(handle)
     check_seal(path, header, again=again)
-    return header
+    return cast(dict[str, Any], header)
 
 
 def _number(text: str) -> float:

@@ -2,8 +2,8 @@
 
     python -m tests.quantization.killed CHECKPOINT IDS OUTPUT WHEN COUNT
 
-WHEN is "write" (of a stream), "part" (a finished part is kept) or "rename" (of a file that was
-written aside); the process is gone at the COUNT-th of them. 0 lets it live.
+WHEN is "write" (of a stream), "part" (a finished part is kept) or "add" (how far a run has come);
+the process is gone at the COUNT-th of them. 0 lets it live.
 """
 
 import os
@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 
+from lightmamba.common.store import Store
 from lightmamba.model.checkpoint import open_checkpoint
 from lightmamba.quantization import Calibration, FileRun, Recipe
 from lightmamba.quantization.journal import Journal
 from lightmamba.quantization.streams import Rows
 
 PLACES: dict[str, tuple[Any, str]] = {
-    "write": (Rows, "write"), "part": (Journal, "put"), "rename": (Path, "replace"),
+    "write": (Rows, "write"), "part": (Journal, "put"), "add": (Store, "add"),
 }  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 
 from lightmamba.common import locks
 from lightmamba.common.errors import InputError
+from lightmamba.common.store import read_store
 from lightmamba.model.checkpoint import open_checkpoint
 from lightmamba.model.config import mamba2_config
 from lightmamba.model.qmodel import load, to_bytes
@@ -49,6 +49,11 @@ def job(root, output, recipe="w4a4", **options):
     return FileRun(opened, Recipe.load(recipe), ids, kind, output, least=0.0, **options)
 
 
+def records(folder):
+    """Values of a journal: which run it is, and how far that has come."""
+    return {record.key: record.values for record in read_store(folder / "run.jsonl")}
+
+
 class Stopped(Exception):
     pass
 
@@ -76,7 +81,7 @@ def test_on_disk_and_in_memory_are_the_same_bytes(world, tmp_path):
 
 @pytest.mark.slow
 def test_killed_five_times(world, tmp_path):
-    """SIGKILL in the embedding, in a stream, before facts, in a part, before a rename."""
+    """SIGKILL in the embedding, in a stream, before facts, in a part, before facts again."""
     root, wanted = world
     output = tmp_path / "m.safetensors"
     words = [
@@ -88,12 +93,12 @@ def test_killed_five_times(world, tmp_path):
         output,
     ]
     reached = []
-    for when, count in (("write", 2), ("write", 14), ("rename", 3), ("part", 1), ("rename", 2)):
+    for when, count in (("write", 2), ("write", 14), ("add", 2), ("part", 1), ("add", 1)):
         done = subprocess.run([*words, when, str(count)], capture_output=True, check=False)
         assert done.returncode == -9, done.stderr.decode()[-500:]
         assert not output.exists()
-        facts = tmp_path / "m.safetensors.journal" / "facts.json"
-        reached.append(json.loads(facts.read_text())["done"] if facts.exists() else -1)
+        found = records(tmp_path / "m.safetensors.journal")
+        reached.append(found.get("facts", {"done": -1})["done"])
     assert reached == sorted(reached)
     assert len(set(reached)) >= 3
     done = subprocess.run([*words, "write", "0"], capture_output=True, check=False)
@@ -140,7 +145,7 @@ def test_only_what_is_worth_it_is_written_down(world, tmp_path, monkeypatch, lea
     with pytest.raises(Stopped):
         run.run()
     monkeypatch.undo()
-    assert json.loads((run.folder / "facts.json").read_text())["done"] == (0 if least else 2)
+    assert records(run.folder)["facts"]["done"] == (0 if least else 2)
     streams = {path.name for path in run.folder.glob("*.bin")}
     layer = 0 if least else 2
     assert {f"float.{layer}.bin", f"integer.{layer}.bin"} <= streams
@@ -235,7 +240,7 @@ def test_a_journal_in_use_is_refused(world, tmp_path):
     root, _ = world
     run = job(root, tmp_path / "m.safetensors")
     held = Journal(run.folder, {})
-    with pytest.raises(InputError, match="another process is at work in"):
+    with pytest.raises(InputError, match="is in use by another process"):
         run.run()
     held.close(remove=True)
 
@@ -253,9 +258,9 @@ def test_a_journal_that_is_removed_while_it_is_opened(tmp_path, monkeypatch, cal
 
     monkeypatch.setattr(vars(locks)[module], name, after)
     second = Journal(tmp_path / "j", {"run": 2})
-    with pytest.raises(InputError, match="another process is at work in"):
+    with pytest.raises(InputError, match="is in use by another process"):
         Journal(tmp_path / "j", {"run": 3})
-    assert json.loads((tmp_path / "j" / "manifest.json").read_text())["run"] == 2
+    assert records(tmp_path / "j")["run"] == {"run": 2}
     second.close(remove=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -272,35 +277,42 @@ def test_a_journal_that_is_taken_over_while_it_is_removed(tmp_path, monkeypatch)
     taken: list[Journal] = []
     monkeypatch.setattr(Path, "rmdir", taken_over)
     first.close(remove=True)
-    assert json.loads((tmp_path / "j" / "manifest.json").read_text())["run"] == 2
+    assert records(tmp_path / "j")["run"] == {"run": 2}
     taken[0].close(remove=True)
 
 
 def cut(data):
-    return data[:20]
+    return data[:-20]
 
 
 def with_a_flipped_bit(data):
     return data[:-5] + bytes([data[-5] ^ 4]) + data[-4:]
 
 
-def with_another_number(data):
-    """JSON as good as before, which says something else."""
-    return re.sub(rb"\d", lambda found: b"%d" % (int(found[0]) ^ 1), data, count=1)
+def with_other_values(data):
+    """JSON as good as before, which says something else in its last line."""
+    lines = data.splitlines(keepends=True)
+    lines[-1] = lines[-1].replace(b'"done":1', b'"done":0')
+    return b"".join(lines)
 
 
-PARTS = ("layers.0.safetensors", "float.1.bin", "integer.1.bin")
+def of_another_run(data):
+    return data.replace(b'"seed":0', b'"seed":1')
+
+
+PARTS = ("layers.0.msgpack", "float.1.bin", "integer.1.bin")
 
 
 @pytest.mark.parametrize(
     ("name", "damage"),
-    [*((n, cut) for n in ("facts.json", "manifest.json", *PARTS)),
-     *((n, with_a_flipped_bit) for n in PARTS),
-     *((n, with_another_number) for n in ("facts.json", "manifest.json"))],
+    [*((n, damage) for n in PARTS for damage in (cut, with_a_flipped_bit)),
+     *(("run.jsonl", damage) for damage in (cut, with_other_values, of_another_run))],
 )  # fmt: skip
 def test_a_damaged_journal_is_refused(begun, name, damage):
     path = begun.folder / name
-    path.write_bytes(damage(path.read_bytes()))
+    before = path.read_bytes()
+    path.write_bytes(damage(before))
+    assert path.read_bytes() != before
     with pytest.raises(InputError, match=r"damaged; delete its folder"):
         begun.run()
 

@@ -247,7 +247,7 @@ class FileRun:
             "number of threads": self.threads,
             "torch device": str(device),
             "version of lightmamba": metadata.version("lightmamba"),
-            "version of torch": torch.__version__,
+            "version of torch": str(torch.__version__),  # a text of its own kind
             "version of numpy": np.__version__,
             **self.also,
         }

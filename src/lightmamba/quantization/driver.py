@@ -34,8 +34,7 @@ from lightmamba.quantization.project import (
     quantize_projection,
 )
 from lightmamba.quantization.recipe import Recipe
-from lightmamba.quantization.store import Store
-from lightmamba.quantization.streams import Rows
+from lightmamba.quantization.streams import Rows, Run
 from lightmamba.quantization.work import Floats, Work
 
 __all__ = ["lower_model"]
@@ -56,11 +55,11 @@ def lower_model(
     *,
     valid_vocab: int,
     threads: int = 1,
-    store: Store | None = None,
+    store: Run | None = None,
 ) -> QuantizedModel:
     """Integers of the model of ``work`` by ``recipe``; goes on from what ``store`` has."""
     recipe.formats.check_layers(work.config.n_layer)
-    store = store or Store()
+    store = store or Run()
     while True:
         for step in recipe.passes:
             step.begin(work)
@@ -89,7 +88,7 @@ class _Lowering:
     """One run over the layers."""
 
     def __init__(
-        self, work: Work, recipe: Recipe, valid_vocab: int, threads: int, store: Store
+        self, work: Work, recipe: Recipe, valid_vocab: int, threads: int, store: Run
     ) -> None:
         self.work, self.recipe, self.store = work, recipe, store
         self.config, self.formats = work.config, work.formats

@@ -1,7 +1,11 @@
-"""Vectors of all calibration tokens, in memory or in a file, read and written a few at a time."""
+"""What a run keeps: vectors of all calibration tokens, and finished parts.
+
+Vectors lie in memory or in a file, and are read and written a few at a time.
+"""
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.common.errors import InputError
+from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, Table
 
-__all__ = ["Rows", "disk_error"]
+__all__ = ["Part", "Rows", "Run", "disk_error"]
+
+Part = Table | QuantizedLayer | QuantizedLinear
 
 
 def disk_error(error: OSError, path: Path) -> InputError:
@@ -111,3 +118,38 @@ class Rows:
             self._file = -1
             if remove:
                 self.path.unlink(missing_ok=True)
+
+
+class Run:
+    """Finished parts and the two residual streams of one run; there is nothing to resume.
+
+    :class:`~lightmamba.quantization.journal.Journal` keeps them on disk.
+    """
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = {}  # what was written down last
+        self._parts: dict[str, Part] = {}
+
+    def rows(self, name: str, vectors: int, channels: int, dtype: Any) -> Rows:
+        """A stream of this name, with what it held when it was written down, if it was."""
+        return Rows(vectors, channels, dtype)
+
+    def drop(self, rows: Rows) -> None:
+        """Give a stream back that the run has no more use for."""
+        rows.close()
+
+    def put(self, name: str, part: Part) -> None:
+        """Keep a finished part."""
+        self._parts[name] = part
+
+    def get(self, name: str) -> Any:
+        """A finished part."""
+        return self._parts[name]
+
+    def commit(self, facts: dict[str, Any], *streams: Rows) -> None:
+        """Write down how far the run has come; ``streams`` are where it goes on from."""
+        self.facts = facts
+
+    def layers(self, count: int) -> Sequence[QuantizedLayer]:
+        """All layers."""
+        return tuple(self.get(f"layers.{i}") for i in range(count))

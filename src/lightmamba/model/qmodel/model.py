@@ -4,9 +4,9 @@ A real value is always ``q * 2**exponent`` (times a scale code, where one is sto
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from lightmamba.numerics.formats import pack, unpack
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["QuantizedLayer", "QuantizedLinear", "QuantizedModel", "Table"]
+__all__ = ["LazyLayers", "QuantizedLayer", "QuantizedLinear", "QuantizedModel", "Table"]
 
 RMS_SHIFT = 8  # the residual is squared as int24
 
@@ -79,6 +79,29 @@ class QuantizedLayer:
     in_proj: QuantizedLinear
     mixer: Mixer
     out_proj: QuantizedLinear
+
+
+class LazyLayers(Sequence[QuantizedLayer]):
+    """Layers that are made when they are asked for; the last one is kept."""
+
+    def __init__(self, count: int, make: Callable[[int], QuantizedLayer]) -> None:
+        self._count, self._make = count, make
+        self._last: tuple[int, QuantizedLayer] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> QuantizedLayer: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[QuantizedLayer, ...]: ...
+    def __getitem__(self, index: int | slice) -> QuantizedLayer | tuple[QuantizedLayer, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        i = range(len(self))[index]
+        if self._last is None or self._last[0] != i:
+            self._last = i, self._make(i)
+        return self._last[1]
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,8 @@ and nothing dies out. Decays are slow and fast, dt is small and large.
 """
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
 from statistics import NormalDist
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +19,7 @@ from lightmamba.model.config import ModelConfig
 from lightmamba.model.qmodel.check import validate
 from lightmamba.model.qmodel.model import (
     RMS_SHIFT,
+    LazyLayers,
     QuantizedLayer,
     QuantizedLinear,
     QuantizedModel,
@@ -85,28 +84,15 @@ def random_model(
     return model
 
 
-class RandomLayers(Sequence[QuantizedLayer]):
-    """Layers of a random model, made when they are asked for; the last one is kept."""
+class RandomLayers(LazyLayers):
+    """Layers of a random model, made when they are asked for."""
 
     def __init__(self, config: ModelConfig, formats: Formats, seed: int) -> None:
-        self.config, self.formats, self.seed = config, formats, seed
-        self._last: tuple[int, QuantizedLayer] | None = None
+        def make(index: int) -> QuantizedLayer:
+            return _layer(np.random.default_rng([seed, LAYERS + index]), config, index, formats)
 
-    def __len__(self) -> int:
-        return self.config.n_layer
-
-    @overload
-    def __getitem__(self, index: int) -> QuantizedLayer: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[QuantizedLayer, ...]: ...
-    def __getitem__(self, index: int | slice) -> QuantizedLayer | tuple[QuantizedLayer, ...]:
-        if isinstance(index, slice):
-            return tuple(self[i] for i in range(*index.indices(len(self))))
-        i = range(len(self))[index]
-        if self._last is None or self._last[0] != i:
-            rng = np.random.default_rng([self.seed, LAYERS + i])
-            self._last = i, _layer(rng, self.config, i, self.formats)
-        return self._last[1]
+        super().__init__(config.n_layer, make)
+        self.seed = seed
 
 
 @lru_cache

@@ -9,13 +9,17 @@ from lightmamba.blocks.floating import rms_norm
 from lightmamba.quantization.calibrate import (
     PIECE,
     InputTrace,
+    LayerTrace,
     run_layer,
     sample_sequences,
-    trace_layer,
 )
-from lightmamba.quantization.transforms import layers_of
 from tests.quantization.cases import SHAPES, wild_model
 from tests.support.builders import token_ids
+
+
+def trace_layer(layer, u, batch=8):
+    trace = LayerTrace()
+    return torch.cat([run_layer(layer, part, trace.see) for part in u.split(batch)]), trace
 
 
 def direct(layer, u):
@@ -56,7 +60,7 @@ def test_trace_is_the_direct_computation(name):
     config = SHAPES[name]
     model = wild_model(config)
     u = model.embedding(torch.from_numpy(token_ids(config, 3, 70, seed=2)))
-    layer = layers_of(model)[0]
+    layer = model.layers[0]
     out, trace = trace_layer(layer, u, batch=2)
     seen, wanted = direct(layer, u)
     torch.testing.assert_close(out, wanted, rtol=1e-9, atol=1e-9)
@@ -66,7 +70,6 @@ def test_trace_is_the_direct_computation(name):
     for key, value in seen.items():
         largest = value.abs().amax((0, 1)).numpy()
         np.testing.assert_allclose(trace.ranges[key], largest, rtol=1e-9, err_msg=key)
-        assert trace.largest(key, slice(2, 5)) == trace.ranges[key][2:5].max()
     for every in (1, 7):
         inputs = InputTrace(every)
         run_layer(layer, u, inputs.see)
@@ -82,7 +85,7 @@ def test_trace_is_the_direct_computation(name):
 
 def test_trace_leaves_no_observer():
     model = wild_model(SHAPES["tied"])
-    layer = layers_of(model)[0]
+    layer = model.layers[0]
     trace_layer(layer, torch.zeros(1, 5, 64, dtype=torch.float64))
     assert layer.mixer.observe is None
     with pytest.raises(RuntimeError):
@@ -109,7 +112,7 @@ def test_sampled_sequences_come_from_the_model():
     model.lm_head.weight = torch.nn.Parameter(torch.zeros_like(model.lm_head.weight))
     model.norm_f.data.fill_(1)
     model.embedding.weight.data.abs_()
-    for layer in layers_of(model):
+    for layer in model.layers:
         layer.mixer.out_proj.weight.data.zero_()
     model.lm_head.weight.data[17] = 9.0
     drawn = sample_sequences(model, 61, sequences=3, seqlen=6, seed=0)

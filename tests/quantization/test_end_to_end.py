@@ -13,7 +13,7 @@ from lightmamba.engine import Engine
 from lightmamba.model.causal_lm import CausalLM
 from lightmamba.model.checkpoint import ModelWeights
 from lightmamba.model.qmodel import QuantizedModel, load, to_bytes
-from lightmamba.numerics.model_formats import PROJECTIONS
+from lightmamba.numerics.model_formats import PROJECTIONS, Widths
 from lightmamba.quantization.driver import lower_model
 from lightmamba.quantization.recipe import (
     OnlineHadamard,
@@ -21,8 +21,6 @@ from lightmamba.quantization.recipe import (
     Recipe,
     recipe_names,
 )
-from lightmamba.quantization.transforms import layers_of
-from lightmamba.quantization.widths import Widths
 from lightmamba.quantization.work import Work
 from tests.quantization.cases import SHAPES
 from tests.support.builders import token_ids
@@ -188,7 +186,7 @@ def test_the_seed_turns_the_model_another_way():
 def with_outliers(where) -> CausalLM:
     """Random model with every tenth channel 30 times as heavy before or after the gated norm."""
     model = float_model(MODELS["80-no-conv-bias"], seed=1)
-    for layer in layers_of(model):
+    for layer in model.layers:
         mixer, channels = layer.mixer, slice(0, sizes_of(model.config).d_inner, 10)
         if where == "before":  # large values that the norm's weight brings down
             mixer.conv1d.weight[channels] *= 30

@@ -25,7 +25,6 @@ from lightmamba.quantization.transforms import (
     fold_gate_weight,
     fuse_norms,
     insert_hadamard,
-    layers_of,
     rotate_residual,
 )
 from tests.quantization.cases import (
@@ -85,10 +84,10 @@ def test_shapes_cover_a_size_without_hadamard():
 def test_fused_norms_are_one_and_the_head_is_untied():
     model = wild_model(SHAPES["tied"])
     fuse_norms(model)
-    norms = [model.norm_f, *(layer.norm for layer in layers_of(model))]
+    norms = [model.norm_f, *(layer.norm for layer in model.layers)]
     assert all(bool((norm == 1).all()) for norm in norms)
     assert model.lm_head.weight is not model.embedding.weight
-    assert not bool((layers_of(model)[0].mixer.norm == 1).any())  # the gated norm is kept
+    assert not bool((model.layers[0].mixer.norm == 1).any())  # the gated norm is kept
 
 
 def test_rotation_turns_the_residual_stream():
@@ -104,7 +103,7 @@ def test_rotation_turns_the_residual_stream():
 def test_rotation_of_an_unfused_model_is_refused(which):
     model = wild_model(SHAPES["tied"])
     fuse_norms(model)
-    norm = model.norm_f if which == "norm_f" else layers_of(model)[1].norm
+    norm = model.norm_f if which == "norm_f" else model.layers[1].norm
     norm.data[5] = 2.0
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match="must be fused before"):
@@ -130,9 +129,9 @@ def test_float_transform_is_the_integer_one(order, pad, groups, group_dim):
 def test_passes_that_would_undo_one_another_are_refused():
     config = SHAPES["tied"]
     model, ids = wild_model(config), token_ids(config, 2, 33, seed=0)
-    for layer in layers_of(model):
+    for layer in model.layers:
         insert_hadamard(layer, HadamardOp(128))
-    first = layers_of(model)[0]
+    first = model.layers[0]
     with pytest.raises(ValueError, match="transformed or shifted already"):
         insert_hadamard(first, HadamardOp(128))
     with pytest.raises(ValueError, match="before its output is transformed"):
@@ -143,13 +142,13 @@ def test_passes_that_would_undo_one_another_are_refused():
     model = wild_model(config)
     fuse_norms(model)
     model = rewritten(model, [OutlierSuppression(steps=1)], ids, 0)
-    assert isinstance(layers_of(model)[0].before_in, Shift)
+    assert isinstance(model.layers[0].before_in, Shift)
     with pytest.raises(ValueError, match="before channels are shifted"):
         fuse_norms(model)
     with pytest.raises(ValueError, match="before channels are shifted"):
         rotate_residual(model, Rotation.random(64, 0))
     with pytest.raises(ValueError, match="transformed or shifted already"):
-        insert_hadamard(layers_of(model)[0], HadamardOp(128))
+        insert_hadamard(model.layers[0], HadamardOp(128))
 
 
 def test_passes_that_look_come_after_those_that_do_not():
@@ -174,4 +173,4 @@ def test_the_fast_rotation_is_the_matrix(order):
 def test_norm_group_without_a_hadamard_matrix_is_bad_input():
     model = wild_model(SHAPES["48-dt-limit"])  # a norm group of 96, padded to 100
     with pytest.raises(InputError, match="write order = 128"):
-        insert_hadamard(layers_of(model)[0], HadamardOp(0, pad=100 // 2))
+        insert_hadamard(model.layers[0], HadamardOp(0, pad=100 // 2))

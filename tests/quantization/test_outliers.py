@@ -5,9 +5,7 @@ import pytest
 import torch
 
 from lightmamba.blocks.floating import rms_norm
-from lightmamba.quantization.calibrate import trace_layer
 from lightmamba.quantization.outliers import make_outlier_twin
-from lightmamba.quantization.transforms import layers_of
 from tests.quantization.cases import SHAPES, assert_same_function, logits_of, wild_model
 from tests.support.builders import token_ids
 from tests.support.layers import sizes_of
@@ -38,8 +36,8 @@ def test_residual_lies_along_its_principal_axes():
     for m in (model, twin):
         u = m.embedding(torch.from_numpy(ids))
         streams = [u]
-        for layer in layers_of(m):
-            u, _ = trace_layer(layer, u)
+        for layer in m.layers:
+            u, _ = layer(u, layer.mixer.empty_cache(len(u)))
             streams.append(u)
         ones = torch.ones(192, dtype=torch.float64)
         flat = torch.cat([rms_norm(s, ones, config.eps).flatten(0, 1) for s in streams])
@@ -59,7 +57,7 @@ def test_a_share_of_the_gated_norm_is_scaled_up(factor, share):
         model, token_ids(config, 2, 20, seed=1), seed=4, factor=factor, share=share
     )
     places = []
-    for before, after in zip(layers_of(model), layers_of(twin), strict=True):
+    for before, after in zip(model.layers, twin.layers, strict=True):
         ratio = (after.mixer.norm / before.mixer.norm).detach().numpy()
         scaled = np.flatnonzero(ratio != 1)
         places.append(set(scaled))
@@ -74,7 +72,7 @@ def test_the_seed_decides():
     config = SHAPES["tied"]
     ids = token_ids(config, 2, 20, seed=1)
     norms = [
-        layers_of(make_outlier_twin(wild_model(config), ids, seed=seed))[0].mixer.norm.detach()
+        make_outlier_twin(wild_model(config), ids, seed=seed).layers[0].mixer.norm.detach()
         for seed in (0, 0, 1)
     ]
     assert torch.equal(norms[0], norms[1])

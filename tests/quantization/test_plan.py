@@ -16,8 +16,8 @@ from tests.support.layers import resized
 GIB = 1 << 30
 
 
-def planned(shape, sequences=32, recipe="w4a4", threads=2, in_memory=False, seqlen=512):
-    return Plan.of(SHAPES[shape], Recipe.load(recipe), (sequences, seqlen), threads, in_memory)
+def planned(shape, sequences=32, recipe="w4a4", threads=2, seqlen=512):
+    return Plan.of(SHAPES[shape], Recipe.load(recipe), (sequences, seqlen), threads)
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,6 @@ def test_memory_is_that_of_one_layer_and_time_that_of_all():
     assert deep.memory == one.memory
     assert 1.5 < deep.seconds(1e11) / one.seconds(1e11) < 2
     assert deep.disk["parts"] > 1.2 * one.disk["parts"]
-    inside = planned("mamba2-130m", in_memory=True)
-    assert inside.memory > one.memory + inside.disk["parts"]
 
 
 def test_rounding_without_moments_takes_less():
@@ -49,7 +47,6 @@ REDUCE = {
     "threads": ({"threads": 64}, "lower --threads, or free memory"),
     "long": ({"seqlen": 8192, "sequences": 2, "threads": 1}, "lower --seqlen to "),
     "gptq": ({"threads": 1}, "free memory, or take a recipe without gptq"),
-    "inside": ({"in_memory": True, "sequences": 2000}, "lower sequences, or quantize to a file"),
 }
 
 

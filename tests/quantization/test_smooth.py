@@ -10,7 +10,6 @@ from lightmamba.model.causal_lm import CausalLM
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.calibrate import InputTrace, run_layer
 from lightmamba.quantization.recipe import OutlierSuppression, Pass, SmoothQuant
-from lightmamba.quantization.transforms import layers_of
 from lightmamba.quantization.weights import quantize_weights
 from lightmamba.quantization.work import fake_quantize
 from tests.quantization.cases import SHAPES, rewritten, wild_model
@@ -31,7 +30,7 @@ def rewrite(model: CausalLM, step: Pass) -> CausalLM:
 def inputs_and_weights(model):
     """(layer and name, inputs (tokens, channels), weights) of every projection."""
     u = model.embedding(torch.from_numpy(IDS))
-    for index, layer in enumerate(layers_of(model)):
+    for index, layer in enumerate(model.layers):
         trace = InputTrace(1)
         u = run_layer(layer, u, trace.see)
         for name, linear in zip(INPUTS, (layer.mixer.in_proj, layer.mixer.out_proj), strict=True):
@@ -54,11 +53,11 @@ def test_smoothing_splits_the_range_by_alpha(alpha):
 
 def test_a_dead_channel_is_left_alone():
     model = wild_model(CONFIG)
-    layer = layers_of(model)[0]
+    layer = model.layers[0]
     layer.norm[3] = 0.0
     layer.mixer.out_proj.weight[:, 5] = 0.0
     before = copy.deepcopy(layer.state_dict())
-    after = layers_of(rewrite(model, SmoothQuant(0.5)))[0].state_dict()
+    after = rewrite(model, SmoothQuant(0.5)).layers[0].state_dict()
     assert all(bool(value.isfinite().all()) for value in after.values())
     column = after["mixer.in_proj.weight"][:, 3]
     assert torch.equal(column, before["mixer.in_proj.weight"][:, 3])
@@ -91,7 +90,7 @@ def output_errors(model):
 def test_thresholds_pay_where_there_are_outliers():
     """One step means no scaling; a search must win clearly on norms with heavy channels."""
     model = wild_model(CONFIG)
-    for layer in layers_of(model):
+    for layer in model.layers:
         layer.norm[::50] *= 40
         layer.mixer.in_proj.weight[:, ::50] /= 40
     shifted, scaled = (
@@ -107,7 +106,8 @@ def search_errors(x, weight, thresholds):
         scale = np.maximum(1, np.abs(x).max(0) / threshold)
         scaled, columns = (np.pad(v, [(0, 0), (0, 64)]) for v in (x / scale, weight * scale))
         packed = quantize_weights(torch.from_numpy(columns), bits=4, group=128, rounding="rtn")
-        got = fake_quantize(scaled, FORMATS.projection.act) @ packed.dequantize().T
+        real = packed.rows(slice(None), torch.from_numpy(columns)).numpy()
+        got = fake_quantize(scaled, FORMATS.projection.act) @ real.T
         errors.append(((got - x @ weight.T) ** 2).sum())
     return errors
 
@@ -128,5 +128,5 @@ def test_the_best_threshold_is_taken():
 def test_one_step_scales_nothing():
     model = wild_model(CONFIG)
     after = rewrite(model, OutlierSuppression(1))
-    for a, b in zip(layers_of(model), layers_of(after), strict=True):
+    for a, b in zip(model.layers, after.layers, strict=True):
         assert torch.equal(a.norm, b.norm)

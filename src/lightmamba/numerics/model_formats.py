@@ -1,21 +1,22 @@
 """Which arithmetic a quantized model is for: the numerics objects, chosen by a few numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from lightmamba.common.errors import InputError
-from lightmamba.common.plain import checked, restore
+from lightmamba.common.plain import build, checked, restore
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.formats import NIBBLES
 from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.ssm import SsmStep
 
-__all__ = ["PROJECTIONS", "FormatException", "Formats"]
+__all__ = ["PROJECTIONS", "FormatException", "Formats", "Widths"]
 
 PROJECTIONS = ("in_proj", "out_proj")
+EXAMPLE = 'layers = [1, 3], projection = "out_proj", weight_bits = 8, act_bits = 8'  # of Widths
 
 
 @dataclass(frozen=True)
@@ -159,3 +160,44 @@ class Formats:
     def in_channels(self, d_model: int) -> int:
         """Columns of in_proj and the head: d_model, zero-padded to whole groups."""
         return -(-d_model // self.group) * self.group
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Exception of a recipe: other widths of one projection of some layers."""
+
+    layers: tuple[int, ...]
+    projection: str
+    weight_bits: int | None = None  # None: the recipe's
+    act_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ValueError("layers must name one or more, for example [1, 3]")
+        if self.weight_bits is None and self.act_bits is None:
+            raise ValueError("give weight_bits, act_bits or both, for example weight_bits = 8")
+
+    def of(self, formats: Formats) -> Iterator[FormatException]:
+        """The exception of each layer in a model of these formats; none if it changes nothing."""
+        own = formats.weight_bits, formats.act_bits
+        weight = own[0] if self.weight_bits is None else self.weight_bits
+        act = own[1] if self.act_bits is None else self.act_bits
+        for layer in self.layers:
+            exception = FormatException(layer, self.projection, weight, act)
+            if (weight, act) != own:
+                yield exception
+
+    def table(self) -> dict[str, Any]:
+        """Entry of a recipe's TOML."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @staticmethod
+    def read(entry: dict[str, Any]) -> "Widths":
+        """Invert :meth:`table`.
+
+        Raises
+        ------
+        InputError
+            For an unknown key, or a value that cannot be.
+        """
+        return build(Widths, entry, "exception", EXAMPLE)

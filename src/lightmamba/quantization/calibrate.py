@@ -11,7 +11,7 @@ from torch import Tensor
 from lightmamba.blocks.floating import Cache
 from lightmamba.model.causal_lm import CausalLM, Layer
 
-__all__ = ["InputTrace", "LayerTrace", "run_layer", "sample_sequences", "trace_layer"]
+__all__ = ["InputTrace", "LayerTrace", "run_layer", "sample_sequences"]
 
 PIECE = 32  # tokens between two looks at the state
 See = Callable[[str, Tensor], None]
@@ -34,10 +34,6 @@ class LayerTrace:
     def ranges(self) -> dict[str, NDArray[np.float64]]:
         """Largest magnitude of every value by channel."""
         return {name: x.cpu().double().numpy() for name, x in self.largest_seen.items()}
-
-    def largest(self, name: str, channels: slice = slice(None)) -> float:
-        """Largest magnitude of a value over some channels."""
-        return float(self.largest_seen[name][channels].max())
 
 
 @dataclass
@@ -87,12 +83,6 @@ def run_layer(layer: Layer, u: Tensor, see: See) -> Tensor:
     finally:
         layer.mixer.observe = None
     return out
-
-
-def trace_layer(layer: Layer, u: Tensor, batch: int = 8) -> tuple[Tensor, LayerTrace]:
-    """Run (sequences, seqlen, d_model) through a float layer: its output, and what was seen."""
-    trace = LayerTrace()
-    return torch.cat([run_layer(layer, part, trace.see) for part in u.split(batch)]), trace
 
 
 @torch.no_grad()

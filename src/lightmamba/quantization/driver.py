@@ -25,12 +25,12 @@ from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
 from lightmamba.quantization.calibrate import LayerTrace, run_layer
 from lightmamba.quantization.integers import IntegerPath
-from lightmamba.quantization.lower import lower_embedding, pad_groups
 from lightmamba.quantization.project import (
     NO_CODE,
     NO_WORDS,
     FloatProjection,
     Inputs,
+    lower_embedding,
     quantize_projection,
 )
 from lightmamba.quantization.recipe import Recipe
@@ -71,7 +71,7 @@ def lower_model(
 
 
 def _real(tensor: Tensor | None, groups: int, channels: int) -> NDArray[np.float64] | None:
-    return None if tensor is None else pad_groups(numpy64(tensor), groups, channels)
+    return None if tensor is None else numpy64(_padded(tensor, groups, channels))
 
 
 def _padded(x: Tensor, groups: int, channels: int) -> Tensor:

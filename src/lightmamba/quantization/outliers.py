@@ -18,7 +18,6 @@ from lightmamba.model.causal_lm import CausalLM
 from lightmamba.quantization.transforms import (
     Rotation,
     fuse_norms,
-    layers_of,
     rotate_residual,
     set_parameter,
 )
@@ -64,7 +63,7 @@ def make_outlier_twin(
     fuse_norms(twin)
     rotate_residual(twin, Rotation.dense(_principal_axes(twin, ids)))
     rng = np.random.default_rng(seed)
-    for layer in layers_of(twin):
+    for layer in twin.layers:
         if layer.mixer.norm is None:
             continue
         width = len(layer.mixer.norm)
@@ -88,7 +87,7 @@ def _principal_axes(model: CausalLM, ids: NDArray[np.int64]) -> NDArray[np.float
     for start in range(0, len(ids), BATCH):
         u = model.embedding(torch.from_numpy(ids[start : start + BATCH]))
         streams = [u]
-        for layer in layers_of(model):
+        for layer in model.layers:
             u, _ = layer(u, layer.mixer.empty_cache(len(u)))
             streams.append(u)
         for stream in streams:

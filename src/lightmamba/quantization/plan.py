@@ -32,15 +32,12 @@ class Plan:
     seqlen: int
     learns: bool  # whether weights are rounded by the inputs' moments
     threads: int
-    in_memory: bool = False  # whether the streams are, and what is finished
 
     @staticmethod
-    def of(
-        config: ModelConfig, recipe: Recipe, shape: tuple[int, int], threads: int, in_memory: bool
-    ) -> "Plan":
+    def of(config: ModelConfig, recipe: Recipe, shape: tuple[int, int], threads: int) -> "Plan":
         """Plan of a recipe with (sequences, seqlen) of calibration."""
         learns = any(isinstance(s, QuantizeWeights) and s.rounding == "gptq" for s in recipe.passes)
-        return Plan(config, recipe.formats, *shape, learns, threads, in_memory)
+        return Plan(config, recipe.formats, *shape, learns, threads)
 
     @property
     def tokens(self) -> int:
@@ -59,7 +56,6 @@ class Plan:
         inner = f.in_channels(c.d_model)
         outer = max(width for _, width in self._layers)
         rows = max(sizes.in_rows for sizes in c.layers)
-        streams = self.tokens * (c.d_model * 4 * 4 + outer * 4)
         moments = 3 * 4 * (2 * outer * outer + 2 * c.d_model * outer)
         factor = 2 * 8 * outer * outer + 4 * outer * outer
         layer = 4 * (rows * inner + c.d_model * outer)
@@ -68,12 +64,10 @@ class Plan:
         head = c.vocab_size * inner * (4 + 1 + 1) + 6 * 4 * 8192 * inner
         table = c.vocab_size * c.d_model * (2 + 1) + 8 * 4 * 4096 * c.d_model
         busy = max(2 * layer + batch + (moments + factor if self.learns else 0), integers + layer)
-        stored = sum(self.disk.values()) if self.in_memory else 0
         return {
             "process": PROCESS,
             "one layer at work": busy,
             "embedding or head at work": max(head, table),
-            "streams": (streams if self.in_memory else 0) + stored,
         }
 
     @property
@@ -81,7 +75,7 @@ class Plan:
         """Bytes at the largest moment."""
         parts = self.parts
         working = max(parts["one layer at work"], parts["embedding or head at work"])
-        return parts["process"] + working + parts["streams"]
+        return parts["process"] + working
 
     @property
     def disk(self) -> dict[str, int]:
@@ -164,8 +158,6 @@ class Plan:
 
     def _reduce(self) -> str:
         rows = max(sizes.in_rows for sizes in self.config.layers)
-        if self.in_memory and self.parts["streams"] > self.memory / 3:
-            return "lower sequences, or quantize to a file, which keeps streams on disk"
         if self.threads > 1 and self.threads * (1 << 23) * 16 > self.memory / 4:
             return "lower --threads, or free memory"
         if self.seqlen * rows > 1 << 23:

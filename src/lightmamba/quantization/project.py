@@ -1,27 +1,29 @@
-"""Quantize one projection on the inputs that the integer path really gives it."""
+"""Quantize the embedding, and a projection on the inputs that the integer path really gives it."""
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightmamba.blocks.floating import numpy64
 from lightmamba.engine.reference import ROOT_BITS, rescale_input
-from lightmamba.model.qmodel import QuantizedLinear
+from lightmamba.model.qmodel import QuantizedLinear, Table
 from lightmamba.numerics.blocks import BlockQuant
-from lightmamba.numerics.formats import exponent_for, to_fixed
+from lightmamba.numerics.formats import GroupScale, IntFormat, exponent_for, to_fixed
 from lightmamba.numerics.linear import Projection
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
-from lightmamba.quantization.lower import pad_groups
 from lightmamba.quantization.moments import Factor, Moments, correct_target
 from lightmamba.quantization.streams import Rows
 from lightmamba.quantization.weights import ROWS, PackedWeights, quantize_weights
 
-__all__ = ["NO_CODE", "NO_WORDS", "FloatProjection", "Inputs", "quantize_projection"]
+__all__ = ["NO_CODE", "NO_WORDS", "FloatProjection", "Inputs", "lower_embedding", "pad_groups"]
+__all__ += ["quantize_projection"]
 
 Array = NDArray[np.float64]
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the target correction
@@ -29,6 +31,8 @@ NO_WORDS = NO_CODE = np.zeros((0, 0), np.uint8)
 BATCH = 2048  # vectors that are looked at together
 PROBE = 1024  # vectors that the accumulator's shift is taken from
 JUDGES = 1 << 29  # values of moments times rows that judge, or 256 rows: all rows of small models
+LOWERED = 4096  # rows of the embedding that are lowered together
+N = TypeVar("N", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -231,3 +235,45 @@ def _accumulator_shift(
             part = slice(at, at + width)
             largest = max(largest, float((x[:, part] @ w[:, part].T).abs().max()))
     return max(0, math.ceil(math.log2(largest)) + 3 - 39)
+
+
+def pad_groups(x: NDArray[N], groups: int, channels: int) -> NDArray[N]:
+    """Zero-pad each of ``groups`` runs of the last axis to ``channels`` together."""
+    grouped = x.reshape(*x.shape[:-1], groups, -1)
+    width = channels // groups - grouped.shape[-1]
+    if width == 0:
+        return x
+    padded = np.pad(grouped, [(0, 0)] * (grouped.ndim - 1) + [(0, width)])
+    return padded.reshape(*x.shape[:-1], channels)
+
+
+def lower_embedding(
+    read: Callable[[slice], torch.Tensor], count: int, formats: Formats, channels: int
+) -> Table:
+    """Embedding rows to int8 with a scale per group, round to nearest.
+
+    Parameters
+    ----------
+    read
+        Some of the rows, (rows, d_model).
+    count : int
+        All of them.
+    formats : Formats
+        With the group that shares a scale.
+    channels : int
+        What d_model is padded to.
+    """
+    scale_format, form = GroupScale(), IntFormat(8, symmetric=True)
+    blocks = [slice(at, min(at + LOWERED, count)) for at in range(0, count, LOWERED)]
+    top = max(float(read(rows).abs().max()) for rows in blocks)
+    base = scale_format.base(top / form.max)
+    q = np.empty((count, channels), np.int8)
+    codes = np.empty((count, channels // formats.group), np.uint8)
+    for rows in blocks:
+        padded = pad_groups(numpy64(read(rows)), 1, channels)
+        groups = padded.reshape(len(padded), -1, formats.group)
+        code = scale_format.encode(np.maximum(np.abs(groups).max(-1) / form.max, 1e-300), base)
+        scale = scale_format.multiplier(code)[..., None] * 2.0**base
+        wide = np.floor(groups / scale + 0.5).clip(form.min, form.max)
+        q[rows], codes[rows] = wide.reshape(len(groups), -1), code
+    return Table(q, codes, base)

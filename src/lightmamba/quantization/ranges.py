@@ -16,7 +16,6 @@ from lightmamba.quantization.transforms import (
     Rotation,
     fuse_norms,
     insert_hadamard,
-    layers_of,
     rotate_residual,
 )
 
@@ -58,7 +57,7 @@ def rotate(model: CausalLM, seed: int) -> None:
     """Apply the rotations of the project's recipes, in place."""
     fuse_norms(model)
     rotate_residual(model, Rotation.random(model.config.d_model, seed))
-    for layer in layers_of(model):
+    for layer in model.layers:
         insert_hadamard(layer, OnlineHadamard())
 
 

@@ -17,8 +17,7 @@ import tomli_w
 from lightmamba.common.errors import InputError
 from lightmamba.common.plain import build
 from lightmamba.numerics.formats import NIBBLES
-from lightmamba.numerics.model_formats import Formats
-from lightmamba.quantization.widths import Widths
+from lightmamba.numerics.model_formats import Formats, Widths
 
 if TYPE_CHECKING:
     from lightmamba.quantization.work import Site, Work

@@ -20,7 +20,7 @@ from lightmamba.numerics.hadamard import hadamard, has_hadamard, random_rotation
 
 __all__ = [
     "GroupedHadamard", "Rotation", "Shift", "fold_gate_weight", "fuse_layer", "fuse_norms",
-    "insert_hadamard", "layers_of", "rotate_layer", "rotate_residual", "set_parameter", "untie",
+    "insert_hadamard", "rotate_layer", "rotate_residual", "set_parameter", "untie",
     "wide",
 ]  # fmt: skip
 
@@ -110,11 +110,6 @@ class Shift(nn.Module):
         return shifted
 
 
-def layers_of(model: CausalLM) -> list[Layer]:
-    """Layers under their own type."""
-    return [layer for layer in model.layers if isinstance(layer, Layer)]
-
-
 def set_parameter(parameter: Tensor, value: Tensor) -> None:
     """Give a parameter a new value, in the type that it has."""
     parameter.data = value.to(parameter.dtype)
@@ -168,7 +163,7 @@ def fuse_norms(model: CausalLM) -> None:
         If channels are shifted already.
     """
     untie(model)
-    for layer in layers_of(model):
+    for layer in model.layers:
         fuse_layer(layer)
     norm = wide(model.norm_f)
     rewrite_rows(model.lm_head.weight, lambda rows: rows * norm)
@@ -202,11 +197,11 @@ def rotate_residual(model: CausalLM, rotation: Rotation) -> None:
     ValueError
         If a norm still has a weight, or channels are shifted already.
     """
-    norms = [*(layer.norm for layer in layers_of(model)), model.norm_f]
+    norms = [*(layer.norm for layer in model.layers), model.norm_f]
     if any(bool((norm != 1).any()) for norm in norms):
         raise ValueError("norm weights must be fused before the residual stream is rotated")
     untie(model)
-    for layer in layers_of(model):
+    for layer in model.layers:
         rotate_layer(layer, rotation)
     for weight in (model.embedding.weight, model.lm_head.weight):
         rewrite_rows(weight, rotation)

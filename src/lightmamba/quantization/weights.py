@@ -40,23 +40,17 @@ class PackedWeights:
     code: NDArray[np.uint8]
     base: int
 
-    def dequantize(self) -> NDArray[np.float64]:
-        """Real values of the integers, (rows, channels)."""
-        scale = SCALE.multiplier(self.code) * 2.0**self.base
-        group = self.q.shape[1] // self.code.shape[1]
-        return self.q.astype(np.float64) * np.repeat(scale, group, axis=1)
-
     def rows(self, rows: slice, like: Tensor) -> Tensor:
         """Real values of some rows, in the type and on the device of ``like``."""
         q = torch.from_numpy(self.q[rows]).to(like)
-        scale = _decode(torch.from_numpy(self.code[rows].astype(np.int64)).to(q.device), self, like)
+        code = torch.from_numpy(self.code[rows].astype(np.int64)).to(q.device)
+        scale = _decode(code, self.base, like)
         real: Tensor = (q.unflatten(1, (scale.shape[1], -1)) * scale[..., None]).flatten(1)
         return real
 
 
-def _decode(code: Tensor, base: "int | PackedWeights", like: Tensor) -> Tensor:
-    exponent = base.base if isinstance(base, PackedWeights) else base
-    return torch.from_numpy(SCALE.table()).to(like.dtype).to(like.device)[code] * 2.0**exponent
+def _decode(code: Tensor, base: int, like: Tensor) -> Tensor:
+    return torch.from_numpy(SCALE.table()).to(like.dtype).to(like.device)[code] * 2.0**base
 
 
 def _encode(scale: Tensor, base: int) -> Tensor:

@@ -4,13 +4,14 @@ import hashlib
 import json
 import struct
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
 from lightmamba.arch.target import Target, target_names
-from lightmamba.common.errors import InputError
+from lightmamba.common.errors import InputError, shown
 from lightmamba.device.sim.simulator import from_target
 from lightmamba.hardware.compiler import build, open_model, plan
 from lightmamba.hardware.compiler.memory import Memory
@@ -23,6 +24,7 @@ from lightmamba.numerics.sampling import Sampler
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.quantization import Recipe, recipe_names
 from tests.fuzz.mutate import (
+    MISSING,
     damage,
     json_text,
     mutate_bytes,
@@ -64,6 +66,10 @@ class Subject(ABC):
             self.orders[seed] = Random(f"{seed}/{self.name}").sample(range(count), count)
         return self.faults[self.orders[seed][index % len(self.faults)]]
 
+    def names(self, fault: Any, sentence: str) -> bool:
+        """Whether a sentence that refuses this fault names the field and the value, if it can."""
+        return True
+
     def plant(self, fault: Any) -> None:
         """Write the mutant with this fault in place of the last one."""
         raise NotImplementedError  # of those without faults
@@ -103,6 +109,18 @@ class Model(Subject):
                 header[name] = header[name] | {"dtype": dtype}
         self._write(header)
 
+    def names(self, fault: Any, sentence: str) -> bool:
+        match fault:
+            case (None, (path, value)):
+                field = next(key for key in reversed(path) if isinstance(key, str))
+                if value != value:
+                    return "NaN is no number" in sentence
+                if field in sentence:
+                    return any(text in sentence for text in _texts(value))
+                last = field.rpartition("_")[2].removesuffix("s")  # activation bits, a layer
+                return any(x in sentence for x in (last, "hash of its contents", ", expected "))
+        return fault[0] in sentence or "damaged" in sentence
+
     def _write(self, header: Any) -> None:
         text = json_text(header)
         whole = struct.pack("<Q", len(text)) + text + self.body
@@ -129,6 +147,16 @@ class Model(Subject):
         model = load(self.path)
         to_bytes(model)
         Sampler(SamplingOptions(), model.logit_exp, model.valid_vocab)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Ways in which a sentence may show a value; of what is missing, or of a table, any way."""
+    if value is MISSING or isinstance(value, dict | list):
+        yield ""
+    else:
+        yield from (shown(value)[:30], str(value)[:30])
+        if isinstance(value, int | float) and abs(value) < 1 << 65:
+            yield repr(float(value))
 
 
 def sealed_text(manifest: Any) -> bytes:

@@ -1,6 +1,7 @@
 """A short fuzz: some thousand mutants, the same ones each time; ``make fuzz`` runs as many more.
 
-Every one must load, or be refused in one sentence: no other exception, no second line.
+Every one must load, or be refused in one sentence: no other exception, no second line. Of a single
+fault in a model file, the sentence names the field and the value, or what does not fit them.
 """
 
 import pytest
@@ -28,6 +29,9 @@ def test_every_mutant_loads_or_is_refused_in_one_sentence(name, tmp_path):
             loaded += 1
         else:
             sentences.add(sentence)
+            if subject.faults and index % 2 == 0:
+                fault = subject.fault(SEED, index // 2)
+                assert subject.names(fault, sentence), (fault, sentence)
     # Or most of it would be vacuous: mutants that differ, and that get far.
     assert loaded > 0.05 * COUNTS[name]
     assert len(sentences) > 0.15 * COUNTS[name]

@@ -40,6 +40,7 @@ WRONG: list[tuple[QuantizedModel, str]] = [
     (replace(M, valid_vocab=0), "valid_vocab is 0, expected 1 to 3"),
     (replace(M, residual_exp=-65), "residual_exp is -65, expected -64 to 64"),
     (replace(M, logit_exp=1), "logit_exp is 1, expected -40 to 0"),
+    (replace(M, logit_exp=-41), "logit_exp is -41, expected -40 to 0"),
     (replace(M, eps=0), "eps is 0, expected 1 to"),
     (replace(M, eps=1 << 61), "eps is 2305843009213693952, expected 1 to"),
     (replace(M, eps=10**30), "eps is 1000000000000000000000000000000, expected 1 to"),

@@ -1,7 +1,5 @@
 """Recipes: TOML in and out, and one sentence for what cannot be."""
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +7,6 @@ from hypothesis import strategies as st
 from lightmamba.common.errors import InputError
 from lightmamba.numerics.model_formats import FormatException, Formats
 from lightmamba.quantization.recipe import (
-    PASSES,
     FuseNorms,
     OnlineHadamard,
     OutlierSuppression,
@@ -125,92 +122,86 @@ def test_exceptions():
     assert (act.bits, act.qmax) == (8, 119)
 
 
-BAD_EXCEPTIONS = {
-    "no layers": ("layers = []\nweight_bits = 8", "layers must name one or more"),
-    "no widths": ("layers = [1]", "give weight_bits, act_bits or both"),
-    "layer twice": ("layers = [1, 1]\nact_bits = 8", "out_proj of layer 1 has two exceptions"),
-    "negative layer": ("layers = [-1]\nact_bits = 8", "layer must be 0 or more, not -1"),
-    "six bits": ("layers = [1]\nweight_bits = 6", "weight_bits must be 4 or 8, not 6"),
-    "no bits": ("layers = [1]\nweight_bits = 0", "weight_bits must be 4 or 8, not 0"),
-    "unknown key": ("layer = 1", "has no key layer; it has layers, projection, weight_bits"),
-}
+HEAD = 'name = "x"\n'
+FUSE = '[[pass]]\nkind = "fuse_norms"\n'
 
 
-@pytest.mark.parametrize(("table", "sentence"), BAD_EXCEPTIONS.values(), ids=BAD_EXCEPTIONS)
-def test_bad_exceptions_get_one_sentence(table, sentence):
-    text = 'name = "x"\n[[pass]]\nkind = "fuse_norms"\n[[exception]]\nprojection = "out_proj"\n'
-    assert sentence in refused(text + table)
+def step(kind, values=""):
+    return f'{HEAD}[[pass]]\nkind = "{kind}"\n{values}\n'
 
 
-def test_an_exception_that_changes_nothing_is_none():
-    formats = Recipe.parse(EXCEPTED, "mine.toml").formats
-    same = EXCEPTED + '\n[[exception]]\nlayers = [3]\nprojection = "out_proj"\nweight_bits = 4\n'
-    assert Recipe.parse(same, "mine.toml").formats == formats
+def order(*kinds):
+    return HEAD + "".join(f'[[pass]]\nkind = "{kind}"\n' for kind in kinds)
 
 
-def test_an_exception_for_no_projection():
-    text = EXCEPTED.replace('"in_proj"', '"head"')
-    sentence = "in_proj or out_proj (layers of every kind have these two), not 'head'"
-    assert sentence in refused(text)
+def exception(table):
+    return f'{HEAD}{FUSE}[[exception]]\nprojection = "out_proj"\n{table}'
 
 
-BAD_TEXTS = {
-    "one exception": (
-        'name = "x"\nexception = 3\n[[pass]]\nkind = "fuse_norms"',
-        "exception must be a list of tables",
+# A text, and words of the sentence that refuses it.
+REFUSED = [
+    ('name = "x', "is not TOML"),
+    ("name = " + "[" * 9000, "is not TOML: brackets nested too deeply"),
+    (HEAD + HEAD, "is not TOML"),
+    ("", "no name"),
+    (HEAD, 'write name = "mine" and [[pass]] tables'),
+    (f'{HEAD}[pass]\nkind = "fuse_norms"', "pass must be a list of tables"),
+    (f'{HEAD}pass = ["fuse_norms"]', "pass must be a list of tables"),
+    (f"{HEAD}exception = 3\n{FUSE}", "exception must be a list of tables"),
+    (f"name = 3\n{FUSE}", "name must be a text, not 3"),
+    (f"{HEAD}seed = 3\n{FUSE}", "unknown key 'seed'"),
+    (
+        f"{HEAD}[[pass]]\nbits = 4",
+        'has no kind, such as kind = "rotate"; known: quantize_',
     ),
-    "broken": ('name = "x', "is not TOML"),
-    "brackets without end": ("name = " + "[" * 9000, "is not TOML: brackets nested too deeply"),
-    "twice the same key": ('name = "x"\nname = "y"', "is not TOML"),
-    "empty": ("", "no name"),
-    "no passes": ('name = "x"', r"write name = .* and \[\[pass\]\] tables"),
-    "one table": ('name = "x"\n[pass]\nkind = "fuse_norms"', "pass must be a list of tables"),
-    "a list of words": ('name = "x"\npass = ["fuse_norms"]', "pass must be a list of tables"),
-    "name of a wrong type": (
-        'name = 3\n[[pass]]\nkind = "fuse_norms"',
-        "name must be a text, not 3",
+    (f'{HEAD}[[pass]]\nkind = ["rotate"]', "no pass"),
+    (step("awq"), "no pass 'awq'; known: quantize_weights, "),
+    (step("quantize_state", "bit = 8"), "has no key bit; it has bits, rounding"),
+    (step("rotate", "seed = 1"), "[rotate] has no key seed; it has nothing"),
+    (step("quantize_state", 'bits = "8"'), "bits must be a whole number, not '8'"),
+    (step("quantize_state", "bits = true"), "bits must be a whole number, not True"),
+    (step("quantize_weights", "correct = 1"), "correct must be true or false, not 1"),
+    (step("quantize_state", "bits = 8.5"), "bits must be a whole number, not 8.5"),
+    (step("quantize_state", "bits = 5"), "state bits must be in 8..16"),
+    (step("quantize_state", 'rounding = "up"'), "'dither' or 'half_up'"),
+    (step("quantize_weights", "bits = 5"), "weight bits must be 4 or 8"),
+    (step("quantize_weights", 'rounding = "up"'), "must be rtn, mse or gptq"),
+    (step("quantize_weights", "group = 0"), "group must be even, from 2 to 1024"),
+    (step("quantize_weights", "group = 2048"), "from 2 to 1024, not 2048"),
+    (step("quantize_weights", "group = 16"), "block 32 must divide"),
+    (step("quantize_activations", "bits = 6"), "bits must be 4 or 8, not 6"),
+    (step("quantize_activations", "block = 48"), "48 must divide the group of 128"),
+    (step("quantize_activations", "block = 0"), "block must be positive"),
+    (step("quantize_head", "block = 48"), "48 must divide the group of 128"),
+    (step("quantize_head", "act_bits = 16"), "must be 4 or 8, not 16"),
+    (step("online_hadamard", "order = 3"), "order 3 must divide the group of 128"),
+    (step("online_hadamard", "order = 256"), "order 256 must divide"),
+    (step("online_hadamard", "order = -2"), "power of two up to 128, not -2"),
+    (step("online_hadamard", 'gate_weight = "move"'), "must be keep, fold or measure"),
+    (step("smoothquant", "alpha = 2"), "alpha must lie between 0 and 1, not 2.0"),
+    (step("smoothquant", "alpha = nan"), "alpha must be a finite number"),
+    (step("outlier_suppression", "steps = 0"), "steps must be at least 1"),
+    (order("rotate", "fuse_norms", "rotate"), "rotate occurs more than once"),
+    (order("rotate", "fuse_norms"), "rotate must come after fuse_norms"),
+    (order("rotate"), "rotate needs fuse_norms"),
+    (order("smoothquant", "fuse_norms"), "smoothquant must come after fuse_norms"),
+    (order("fuse_norms", "outlier_suppression", "rotate"), "suppression must come after rotate"),
+    (order("online_hadamard", "quantize_weights"), "hadamard must come after quantize_weights"),
+    (order("outlier_suppression", "quantize_activations"), "must come after quantize_activations"),
+    (order("smoothquant", "online_hadamard"), "smoothquant and online_hadamard exclude"),
+    (order("online_hadamard", "outlier_suppression"), "outlier_suppression and online_hadamard ex"),
+    (exception("layers = []\nweight_bits = 8"), "layers must name one or more"),
+    (exception("layers = [1]"), "give weight_bits, act_bits or both"),
+    (exception("layers = [1, 1]\nact_bits = 8"), "out_proj of layer 1 has two exceptions"),
+    (exception("layers = [-1]\nact_bits = 8"), "layer must be 0 or more, not -1"),
+    (exception("layers = [1]\nweight_bits = 6"), "weight_bits must be 4 or 8, not 6"),
+    (exception("layers = [1]\nweight_bits = 0"), "weight_bits must be 4 or 8, not 0"),
+    (exception("layer = 1"), "has no key layer; it has layers, projection, weight_bits"),
+    (
+        EXCEPTED.replace('"in_proj"', '"head"'),
+        "in_proj or out_proj (layers of every kind have these two), not 'head'",
     ),
-    "unknown key": ('name = "x"\nseed = 3\n[[pass]]\nkind = "rotate"', "unknown key 'seed'"),
-}
-BAD_PASSES = {
-    "no kind": ("bits = 4", 'has no kind, such as kind = "rotate"; known: quantize_weights, '),
-    "unknown kind": ('kind = "awq"', "no pass 'awq'; known: quantize_weights, "),
-    "kind of a wrong type": ('kind = ["rotate"]', "no pass"),
-    "unknown key": ('kind = "quantize_state"\nbit = 8', "has no key bit; it has bits, rounding"),
-    "key of a bare pass": ('kind = "rotate"\nseed = 1', "[rotate] has no key seed; it has nothing"),
-    "text for a number": (
-        'kind = "quantize_state"\nbits = "8"',
-        "bits must be a whole number, not '8'",
-    ),
-    "truth for a number": (
-        'kind = "quantize_state"\nbits = true',
-        "bits must be a whole number, not True",
-    ),
-    "number for truth": (
-        'kind = "quantize_weights"\ncorrect = 1',
-        "correct must be true or false, not 1",
-    ),
-    "fraction": ('kind = "quantize_state"\nbits = 8.5', "bits must be a whole number, not 8.5"),
-    "state of 5 bits": ('kind = "quantize_state"\nbits = 5', "state bits must be in 8..16"),
-    "state rounding": ('kind = "quantize_state"\nrounding = "up"', "'dither' or 'half_up'"),
-    "weights of 5 bits": ('kind = "quantize_weights"\nbits = 5', "weight bits must be 4 or 8"),
-    "weight rounding": ('kind = "quantize_weights"\nrounding = "up"', "must be rtn, mse or gptq"),
-    "no group": ('kind = "quantize_weights"\ngroup = 0', "group must be even, from 2 to 1024"),
-    "group too large": ('kind = "quantize_weights"\ngroup = 2048', "from 2 to 1024, not 2048"),
-    "group of the block": ('kind = "quantize_weights"\ngroup = 16', "block 32 must divide"),
-    "activations of 6": ('kind = "quantize_activations"\nbits = 6', "bits must be 4 or 8, not 6"),
-    "block of 48": ('kind = "quantize_activations"\nblock = 48', "48 must divide the group of 128"),
-    "no block": ('kind = "quantize_activations"\nblock = 0', "block must be positive"),
-    "head block": ('kind = "quantize_head"\nblock = 48', "48 must divide the group of 128"),
-    "head of 16 bits": ('kind = "quantize_head"\nact_bits = 16', "must be 4 or 8, not 16"),
-    "hadamard 3": ('kind = "online_hadamard"\norder = 3', "order 3 must divide the group of 128"),
-    "hadamard 256": ('kind = "online_hadamard"\norder = 256', "order 256 must divide"),
-    "hadamard -2": ('kind = "online_hadamard"\norder = -2', "power of two up to 128, not -2"),
-    "gate": ('kind = "online_hadamard"\ngate_weight = "move"', "must be keep, fold or measure"),
-    "alpha": ('kind = "smoothquant"\nalpha = 2', "alpha must lie between 0 and 1, not 2.0"),
-    "alpha no number": ('kind = "smoothquant"\nalpha = nan', "alpha must be a finite number"),
-    "steps": ('kind = "outlier_suppression"\nsteps = 0', "steps must be at least 1"),
-}
+]
 
 
 def refused(text):
@@ -222,48 +213,15 @@ def refused(text):
     return sentence
 
 
-@pytest.mark.parametrize(("text", "sentence"), BAD_TEXTS.values(), ids=BAD_TEXTS)
-def test_bad_text_gets_one_sentence(text, sentence):
-    assert re.search(sentence, refused(text))
+@pytest.mark.parametrize(("text", "words"), REFUSED)
+def test_a_text_that_is_no_recipe_gets_one_sentence(text, words):
+    assert words in refused(text)
 
 
-@pytest.mark.parametrize(("table", "sentence"), BAD_PASSES.values(), ids=BAD_PASSES)
-def test_bad_pass_gets_one_sentence(table, sentence):
-    assert sentence in refused(f'name = "x"\n[[pass]]\n{table}\n')
-
-
-BAD_ORDERS = {
-    "twice": ((Rotate(), FuseNorms(), Rotate()), "rotate occurs more than once"),
-    "rotate first": ((Rotate(), FuseNorms()), "rotate must come after fuse_norms"),
-    "rotate unfused": ((Rotate(),), "rotate needs fuse_norms"),
-    "fused away": ((SmoothQuant(), FuseNorms()), "smoothquant must come after fuse_norms"),
-    "shift before rotate": (
-        (FuseNorms(), OutlierSuppression(), Rotate()), "outlier_suppression must come after rotate"
-    ),
-    "measured too early": (
-        (OnlineHadamard(), QuantizeWeights()), "online_hadamard must come after quantize_weights"
-    ),
-    "searched too early": (
-        (OutlierSuppression(), QuantizeActivations()), "must come after quantize_activations"
-    ),
-    "smooth and turn": ((SmoothQuant(), OnlineHadamard()), "smoothquant and online_hadamard excl"),
-    "turn and shift": (
-        (OnlineHadamard(), OutlierSuppression()), "outlier_suppression and online_hadamard exclude"
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("passes", "sentence"), BAD_ORDERS.values(), ids=BAD_ORDERS)
-def test_passes_that_cannot_follow_each_other(passes, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        Recipe("x", passes)
-    tables = "".join(
-        f'[[pass]]\nkind = "{name}"\n'
-        for step in passes
-        for name, kind in PASSES.items()
-        if kind is type(step)
-    )
-    assert sentence in refused(f'name = "x"\n{tables}')
+def test_an_exception_that_changes_nothing_is_none():
+    formats = Recipe.parse(EXCEPTED, "mine.toml").formats
+    same = EXCEPTED + '\n[[exception]]\nlayers = [3]\nprojection = "out_proj"\nweight_bits = 4\n'
+    assert Recipe.parse(same, "mine.toml").formats == formats
 
 
 def test_no_such_recipe_names_the_shipped_ones():

@@ -8,21 +8,6 @@ from tests.engine.models import assert_same_state, case
 from tests.support.builders import random_model, sizes, token_ids
 
 
-@pytest.mark.parametrize("splits", [[1] * 9, [9], [4, 5], [1, 7, 1]])
-@pytest.mark.parametrize("name", ["w4a4", "w4a8-groups"])
-def test_any_split_of_a_sequence(name, splits):
-    model = case(name)
-    engine, ids = Engine(model), token_ids(model.config, 3, 9)
-    whole, after = engine.forward(ids, engine.empty_state(3), last_only=False)
-    state, at, pieces = engine.empty_state(3), 0, []
-    for size in splits:
-        logits, state = engine.forward(ids[:, at : at + size], state, last_only=False)
-        pieces.append(logits)
-        at += size
-    np.testing.assert_array_equal(np.concatenate(pieces, 1), whole)
-    assert_same_state(state, after)
-
-
 def test_step_is_a_piece_of_one():
     model = case("w4a4")
     engine, ids = Engine(model), token_ids(model.config, 2, 1)
@@ -41,34 +26,6 @@ def test_last_only():
     assert last.dtype == every.dtype == np.int32
     assert last.shape == (2, 1, model.config.vocab_size)
     np.testing.assert_array_equal(last, every[:, -1:])
-
-
-def test_rows_of_a_batch_are_alone():
-    model = case("w4a4")
-    engine, ids = Engine(model), token_ids(model.config, 3, 6)
-    together, after = engine.forward(ids, engine.empty_state(3))
-    for row in range(3):
-        alone, state = engine.forward(ids[row : row + 1], engine.empty_state(1))
-        np.testing.assert_array_equal(alone[0], together[row])
-        assert_same_state(state, after.take(slice(row, row + 1)))
-
-
-@pytest.mark.parametrize("batch", [1, 5])
-def test_threads_change_nothing(batch):
-    """Nor do the pieces that a large batch is cut into."""
-    model = case("w4a8-groups")
-    ids = token_ids(model.config, batch, 120)
-    results = []
-    for threads in (1, 2):
-        engine = Engine(model, threads=threads)
-        logits, state = engine.forward(ids, engine.empty_state(batch), last_only=False)
-        results.append((logits, state, engine.counters))
-    (first, before, ours), (second, after, theirs) = results
-    np.testing.assert_array_equal(first, second)
-    assert_same_state(before, after)
-    assert ours == theirs
-    alone, _ = Engine(model).forward(ids[-1:], Engine(model).empty_state(1), last_only=False)
-    np.testing.assert_array_equal(alone[0], first[-1])
 
 
 @pytest.mark.parametrize("compiled", [True, False])

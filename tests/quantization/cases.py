@@ -13,12 +13,11 @@ from lightmamba.model.checkpoint import ModelWeights
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.recipe import Pass
-from lightmamba.quantization.streams import Rows
 from lightmamba.quantization.work import Floats, Work
 from tests.support.builders import sizes, token_ids
 from tests.support.checkpoints import float_model, named_parameters
 
-__all__ = ["SHAPES", "assert_same_function", "floats_of", "logits_of", "rewritten", "wild_model"]
+__all__ = ["SHAPES", "assert_same_function", "logits_of", "rewritten", "wild_model"]
 
 shape = partial(sizes, chunk_size=8)
 SHAPES = {
@@ -45,13 +44,6 @@ def wild_model(config: ModelConfig, seed: int = 0, dtype: torch.dtype = torch.fl
     return model.to(dtype)
 
 
-def floats_of(u: torch.Tensor) -> Floats:
-    """A residual stream (sequences, seqlen, d_model) as the quantizer keeps it."""
-    rows = Rows(u.shape[0] * u.shape[1], u.shape[2], u.numpy().dtype)
-    rows.write(slice(None), u.flatten(0, 1).numpy())
-    return Floats(rows, u.shape[1], torch.device("cpu"))
-
-
 @torch.no_grad()
 def rewritten(
     model: CausalLM, passes: Sequence[Pass], ids: NDArray[np.int64], seed: int,
@@ -68,7 +60,7 @@ def rewritten(
     out.norm_f.data = work.norm_f()
     u = table[torch.from_numpy(ids)]
     for index in range(model.config.n_layer):
-        layer = work.layer(index, passes, floats_of(u))
+        layer = work.layer(index, passes, Floats.of(u))
         u, _ = layer(u, layer.mixer.empty_cache(len(u)))
         cast(Any, out.layers)[index] = layer
     return out

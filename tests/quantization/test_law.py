@@ -23,9 +23,9 @@ from lightmamba.quantization.transforms import (
     Rotation,
     Shift,
     fold_gate_weight,
-    fuse_norms,
+    fuse_layer,
     insert_hadamard,
-    rotate_residual,
+    rotate_layer,
 )
 from tests.quantization.cases import (
     SHAPES,
@@ -81,34 +81,21 @@ def test_shapes_cover_a_size_without_hadamard():
     assert all(has_hadamard(c.d_model) for name, c in SHAPES.items() if "without" not in name)
 
 
-def test_fused_norms_are_one_and_the_head_is_untied():
-    model = wild_model(SHAPES["tied"])
-    fuse_norms(model)
-    norms = [model.norm_f, *(layer.norm for layer in model.layers)]
-    assert all(bool((norm == 1).all()) for norm in norms)
-    assert model.lm_head.weight is not model.embedding.weight
-    assert not bool((model.layers[0].mixer.norm == 1).any())  # the gated norm is kept
+def test_a_fused_norm_is_one():
+    layer = wild_model(SHAPES["tied"]).layers[0]
+    fuse_layer(layer)
+    assert bool((layer.norm == 1).all())
+    assert not bool((layer.mixer.norm == 1).any())  # the gated norm is kept
 
 
-def test_rotation_turns_the_residual_stream():
-    model = wild_model(SHAPES["tied"])
-    fuse_norms(model)
-    rotation = random_rotation(model.config.d_model, 3)
-    before = model.embedding.weight.detach().numpy().copy()
-    rotate_residual(model, Rotation.random(model.config.d_model, 3))
-    np.testing.assert_allclose(model.embedding.weight.numpy(), before @ rotation, atol=1e-12)
-
-
-@pytest.mark.parametrize("which", ["layer", "norm_f"])
-def test_rotation_of_an_unfused_model_is_refused(which):
-    model = wild_model(SHAPES["tied"])
-    fuse_norms(model)
-    norm = model.norm_f if which == "norm_f" else model.layers[1].norm
-    norm.data[5] = 2.0
-    before = copy.deepcopy(model.state_dict())
+def test_rotation_of_an_unfused_layer_is_refused():
+    layer = wild_model(SHAPES["tied"]).layers[0]
+    fuse_layer(layer)
+    layer.norm.data[5] = 2.0
+    before = copy.deepcopy(layer.state_dict())
     with pytest.raises(ValueError, match="must be fused before"):
-        rotate_residual(model, Rotation.random(64, 0))
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+        rotate_layer(layer, Rotation.random(64, 0))
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -140,13 +127,12 @@ def test_passes_that_would_undo_one_another_are_refused():
         rewritten(model, [SmoothQuant()], ids, 0)
 
     model = wild_model(config)
-    fuse_norms(model)
-    model = rewritten(model, [OutlierSuppression(steps=1)], ids, 0)
+    model = rewritten(model, [FuseNorms(), OutlierSuppression(steps=1)], ids, 0)
     assert isinstance(model.layers[0].before_in, Shift)
     with pytest.raises(ValueError, match="before channels are shifted"):
-        fuse_norms(model)
+        fuse_layer(model.layers[0])
     with pytest.raises(ValueError, match="before channels are shifted"):
-        rotate_residual(model, Rotation.random(64, 0))
+        rotate_layer(model.layers[0], Rotation.random(64, 0))
     with pytest.raises(ValueError, match="transformed or shifted already"):
         insert_hadamard(model.layers[0], HadamardOp(128))
 

@@ -10,6 +10,7 @@ from lightmamba.quantization.recipe import (
     FuseNorms,
     OnlineHadamard,
     OutlierSuppression,
+    Pass,
     QuantizeActivations,
     QuantizeHead,
     QuantizeState,
@@ -41,7 +42,7 @@ def test_shipped_recipe_is_what_its_name_says(name):
     assert formats.hadamard == (1 if method else 128)
     kinds = {type(step) for step in recipe.passes}
     scaling = {"smoothquant": {SmoothQuant}, "osplus": {OutlierSuppression}, "rtn": set()}
-    rewrites = {kind for kind in kinds if kind.preserves}
+    rewrites = {kind for kind in kinds if kind.rewrite is not Pass.rewrite}
     assert rewrites == scaling.get(method, {FuseNorms, Rotate, OnlineHadamard})
     rounding = next(s.rounding for s in recipe.passes if isinstance(s, QuantizeWeights))
     assert rounding == ("rtn" if method else "gptq")

@@ -12,15 +12,18 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import Parameter
 
 from lightmamba.blocks.floating import rms_norm
 from lightmamba.model.causal_lm import CausalLM
+from lightmamba.model.checkpoint import ModelWeights
 from lightmamba.quantization.transforms import (
     Rotation,
-    fuse_norms,
-    rotate_residual,
+    fuse_layer,
+    rotate_layer,
     set_parameter,
 )
+from lightmamba.quantization.work import Work
 
 __all__ = ["make_outlier_twin"]
 
@@ -60,8 +63,15 @@ def make_outlier_twin(
         raise ValueError(f"factor must be >= 1 and share in 0..1, not {factor} and {share}")
     twin = copy.deepcopy(model)
     twin.config = replace(model.config, tie_embeddings=False)
-    fuse_norms(twin)
-    rotate_residual(twin, Rotation.dense(_principal_axes(twin, ids)))
+    for layer in twin.layers:
+        fuse_layer(layer)
+    axes = Rotation.dense(_principal_axes(twin, ids))
+    work = Work(ModelWeights(model), ids, seed, fused=True, rotation=axes)
+    for layer in twin.layers:
+        rotate_layer(layer, axes)
+    twin.lm_head.weight = Parameter(work.head(slice(None)), requires_grad=False)
+    set_parameter(twin.embedding.weight, work.turned(model.embedding.weight))
+    set_parameter(twin.norm_f, work.norm_f())
     rng = np.random.default_rng(seed)
     for layer in twin.layers:
         if layer.mixer.norm is None:

@@ -1,5 +1,6 @@
 """Ranges by channel of the projections' inputs and weights, before and after rotation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,19 +8,15 @@ import torch
 from numpy.typing import NDArray
 
 from lightmamba.blocks.floating import numpy64
-from lightmamba.model.causal_lm import CausalLM
 from lightmamba.model.checkpoint import Checkpoint
-from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.quantization.api import Calibration
 from lightmamba.quantization.calibrate import InputTrace, run_layer
-from lightmamba.quantization.transforms import (
-    Rotation,
-    fuse_norms,
-    insert_hadamard,
-    rotate_residual,
-)
+from lightmamba.quantization.recipe import FuseNorms, OnlineHadamard, Pass, Rotate
+from lightmamba.quantization.work import Floats, Work
 
-__all__ = ["ChannelRanges", "channel_ranges", "ranges_of", "rotate"]
+__all__ = ["ChannelRanges", "channel_ranges", "ranges_of"]
+
+ROTATIONS = FuseNorms(), Rotate(), OnlineHadamard(gate_weight="keep")  # of the project's recipes
 
 
 @dataclass(frozen=True)
@@ -38,11 +35,13 @@ class ChannelRanges:
 
 
 @torch.no_grad()
-def channel_ranges(model: CausalLM, ids: NDArray[np.int64]) -> list[dict[str, ChannelRanges]]:
-    """Ranges of in_proj and out_proj of every layer over (sequences, seqlen) ids."""
-    u, out = model.embedding(torch.from_numpy(ids)), []
-    for layer in model.layers:
-        trace = InputTrace(every=1)
+def channel_ranges(work: Work, passes: Sequence[Pass] = ()) -> list[dict[str, ChannelRanges]]:
+    """Ranges of in_proj and out_proj of every layer as passes rewrite it, over ``work.ids``."""
+    for step in passes:
+        step.begin(work)
+    u, out = work.turned(work.weights.embedding()[torch.from_numpy(work.ids)]), []
+    for index in range(work.config.n_layer):
+        layer, trace = work.layer(index, passes, Floats.of(u)), InputTrace(every=1)
         u = run_layer(layer, u, trace.see)
         found = {}
         for name in ("in_proj", "out_proj"):
@@ -53,22 +52,13 @@ def channel_ranges(model: CausalLM, ids: NDArray[np.int64]) -> list[dict[str, Ch
     return out
 
 
-def rotate(model: CausalLM, seed: int) -> None:
-    """Apply the rotations of the project's recipes, in place."""
-    fuse_norms(model)
-    rotate_residual(model, Rotation.random(model.config.d_model, seed))
-    for layer in model.layers:
-        insert_hadamard(layer, OnlineHadamard())
-
-
 def ranges_of(
     checkpoint: Checkpoint, seed: int
 ) -> tuple[list[dict[str, ChannelRanges]], list[dict[str, ChannelRanges]]]:
-    """Ranges of every layer before and after the rotations, which stay in the checkpoint's model.
+    """Ranges of every layer before and after the rotations of the project's recipes.
 
     They are taken over a short calibration: shipped novels, or ids that the model samples.
     """
     ids, _ = Calibration(sequences=8, seqlen=256).tokens(checkpoint, seed)
-    before = channel_ranges(checkpoint.model, ids)
-    rotate(checkpoint.model, seed)
-    return before, channel_ranges(checkpoint.model, ids)
+    before, after = (Work(checkpoint.weights, ids, seed) for _ in range(2))
+    return channel_ranges(before), channel_ranges(after, ROTATIONS)

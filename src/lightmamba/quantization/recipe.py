@@ -39,7 +39,6 @@ class Pass:
     Those that look at the inputs of a layer are applied to it after those that do not.
     """
 
-    preserves: ClassVar[bool] = False  # whether logits stay as they are
     looks: ClassVar[bool] = False  # whether it needs what calibration puts into the layer
 
     def formats(self, before: Formats) -> Formats:
@@ -58,8 +57,6 @@ class Pass:
 class FuseNorms(Pass):
     """Move the residual norms' weights into in_proj and the head."""
 
-    preserves: ClassVar[bool] = True
-
     def begin(self, work: "Work") -> None:
         work.fused = True
 
@@ -72,8 +69,6 @@ class FuseNorms(Pass):
 @dataclass(frozen=True)
 class Rotate(Pass):
     """Turn the residual stream off line by a random-sign Hadamard matrix."""
-
-    preserves: ClassVar[bool] = True
 
     def begin(self, work: "Work") -> None:
         from lightmamba.quantization.transforms import Rotation
@@ -98,7 +93,6 @@ class OnlineHadamard(Pass):
 
     order: int = 128
     gate_weight: str = "measure"
-    preserves: ClassVar[bool] = True
     looks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -130,7 +124,6 @@ class SmoothQuant(Pass):
     """Move range from activations into weights, channel by channel (arXiv 2211.10438)."""
 
     alpha: float = 0.5
-    preserves: ClassVar[bool] = True
     looks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -151,7 +144,6 @@ class OutlierSuppression(Pass):
     """
 
     steps: int = 20
-    preserves: ClassVar[bool] = True
     looks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """Rewrites of the float model that keep its function: fuse norms, rotate, transform online.
 
-Each works on some rows at a time in float64, on one layer or an entire model, and obeys one law:
+Each works on some rows at a time in float64, on one layer, and obeys one law:
 logits before = logits after.
 """
 
@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightmamba.common.errors import InputError
-from lightmamba.model.causal_lm import CausalLM, Layer
+from lightmamba.model.causal_lm import Layer
 from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.numerics.hadamard import hadamard, has_hadamard, random_rotation
 
 __all__ = [
-    "GroupedHadamard", "Rotation", "Shift", "fold_gate_weight", "fuse_layer", "fuse_norms",
-    "insert_hadamard", "rotate_layer", "rotate_residual", "set_parameter", "untie",
-    "wide",
+    "GroupedHadamard", "Rotation", "Shift", "fold_gate_weight", "fuse_layer", "insert_hadamard",
+    "rotate_layer", "set_parameter", "wide",
 ]  # fmt: skip
 
 ROWS = 2048  # of a weight that are rewritten together
@@ -126,12 +125,6 @@ def rewrite_rows(parameter: Tensor, change: Callable[[Tensor], Tensor]) -> None:
         rows.copy_(change(wide(rows)))
 
 
-def untie(model: CausalLM) -> None:
-    """Give the head weights of its own."""
-    if model.lm_head.weight is model.embedding.weight:
-        model.lm_head.weight = nn.Parameter(model.embedding.weight.detach().clone())
-
-
 def _check_untouched(layer: Layer, *, what: str) -> None:
     """Refuse a layer whose inputs were shifted: the shift would have to change too."""
     shifted = isinstance(layer.before_in, Shift) or isinstance(layer.mixer.before_out, Shift)
@@ -154,22 +147,6 @@ def fuse_layer(layer: Layer) -> None:
     layer.norm.data.fill_(1)
 
 
-def fuse_norms(model: CausalLM) -> None:
-    """Move the weights of every residual norm into the projections behind them.
-
-    Raises
-    ------
-    ValueError
-        If channels are shifted already.
-    """
-    untie(model)
-    for layer in model.layers:
-        fuse_layer(layer)
-    norm = wide(model.norm_f)
-    rewrite_rows(model.lm_head.weight, lambda rows: rows * norm)
-    model.norm_f.data.fill_(1)
-
-
 @torch.no_grad()
 def rotate_layer(layer: Layer, rotation: Rotation) -> None:
     """Turn what a layer takes from the residual stream and what it adds.
@@ -187,24 +164,6 @@ def rotate_layer(layer: Layer, rotation: Rotation) -> None:
     turned = weight.data.T.contiguous()
     rewrite_rows(turned, rotation)
     weight.data = turned.T.contiguous()
-
-
-def rotate_residual(model: CausalLM, rotation: Rotation) -> None:
-    """Turn the residual stream: u becomes u @ R (off-line, R1 of SpinQuant).
-
-    Raises
-    ------
-    ValueError
-        If a norm still has a weight, or channels are shifted already.
-    """
-    norms = [*(layer.norm for layer in model.layers), model.norm_f]
-    if any(bool((norm != 1).any()) for norm in norms):
-        raise ValueError("norm weights must be fused before the residual stream is rotated")
-    untie(model)
-    for layer in model.layers:
-        rotate_layer(layer, rotation)
-    for weight in (model.embedding.weight, model.lm_head.weight):
-        rewrite_rows(weight, rotation)
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +16,12 @@ from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.calibrate import InputTrace, run_layer
+from lightmamba.quantization.recipe import Pass
 from lightmamba.quantization.streams import Rows
 from lightmamba.quantization.transforms import GroupedHadamard, Rotation, wide
 from lightmamba.quantization.weights import quantize_weights
 
-__all__ = ["Floats", "Rewrite", "Site", "Work", "fake_quantize"]
+__all__ = ["Floats", "Site", "Work", "fake_quantize"]
 
 SAMPLE = 4  # sequences that decide between two places of a norm weight
 BATCH = 8  # sequences that go through a float layer at once
@@ -34,6 +35,13 @@ class Floats:
     rows: Rows  # (tokens, d_model)
     seqlen: int
     device: torch.device
+
+    @staticmethod
+    def of(u: Tensor) -> "Floats":
+        """A stream (sequences, seqlen, d_model) that is in memory."""
+        rows = Rows(u.shape[0] * u.shape[1], u.shape[2], u.cpu().numpy().dtype)
+        rows.write(slice(None), u.flatten(0, 1).cpu().numpy())
+        return Floats(rows, u.shape[1], u.device)
 
     def batches(self, sequences: int | None = None) -> Iterator[tuple[slice, Tensor]]:
         """Some sequences after the other: which rows, and (batch, seqlen, d_model)."""
@@ -85,7 +93,7 @@ class Work:
         norm = self.weights.norm_f().to(self.device)
         return torch.ones_like(norm) if self.fused else norm
 
-    def layer(self, index: int, passes: Sequence["Rewrite"], floats: Floats) -> Layer:
+    def layer(self, index: int, passes: Sequence[Pass], floats: Floats) -> Layer:
         """A layer, read and rewritten by passes; those that look at its inputs come last."""
         site = Site(self, index, self.weights.layer(index).to(self.device), floats)
         for step in sorted(passes, key=lambda step: step.looks):
@@ -135,15 +143,6 @@ class Site:
             got = torch.from_numpy(seen).to(w.dtype).to(w.device) @ packed.T
             errors.append(float((got - wanted).square().sum(1).cpu().double().sum()))
         return errors[1] < errors[0]
-
-
-class Rewrite(Protocol):
-    """One pass over the float layers."""
-
-    looks: ClassVar[bool]  # whether it needs what calibration puts into the layer
-
-    def rewrite(self, site: Site) -> None:
-        """Rewrite a float layer, keeping its function."""
 
 
 def fake_quantize(x: NDArray[np.float64], act: BlockQuant) -> NDArray[np.float64]:

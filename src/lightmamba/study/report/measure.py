@@ -14,7 +14,7 @@ def measure_outliers(checkpoint: Checkpoint, name: str, seed: int = 0) -> Outlie
     Parameters
     ----------
     checkpoint
-        Its model is rotated in place.
+        Left as it is.
     name
         For people.
     seed

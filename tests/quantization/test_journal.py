@@ -317,6 +317,22 @@ def test_a_damaged_journal_is_refused(begun, name, damage):
         begun.run()
 
 
+@pytest.mark.parametrize("damage", [of_another_run, with_other_values, lambda data: b"thesis\n"])
+def test_a_restart_empties_a_journal_that_it_cannot_go_on_with(world, begun, damage):
+    path = begun.folder / "run.jsonl"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError):
+        begun.run()
+    replace(begun, restart=True).run()
+    assert begun.output.read_bytes() == world[1]
+    other = replace(begun, output=begun.output.with_name("other.st"))
+    Journal(other.folder, {"another": "run"}).close(remove=False)
+    with pytest.raises(InputError, match="journal of a run with another"):
+        other.run()
+    replace(other, restart=True).run()
+    assert other.output.read_bytes() == world[1]
+
+
 def test_a_missing_shard_is_named_and_put_back(world, begun, tmp_path):
     root, wanted = world
     index = json.loads((root / "ck" / "model.safetensors.index.json").read_text())

@@ -17,8 +17,8 @@ from tests.support.builders import sizes, write_tokenizer
 
 from .layers import sizes_of
 
-__all__ = ["UNTIED", "float_model", "named_parameters", "transformers_model", "transformers_names"]
-__all__ += ["write_state_spaces", "write_transformers"]
+__all__ = ["UNTIED", "drawn", "float_model", "named_parameters", "transformers_model"]
+__all__ += ["transformers_names", "write_state_spaces", "write_transformers"]
 
 UNTIED = sizes(vocab_size=64, chunk_size=8, tie_embeddings=False)
 DRAWN = ("dt_bias", "A_log", "D", "norm", "in_proj.weight", "conv1d.weight", "conv1d.bias",
@@ -40,6 +40,26 @@ def _place(own: str) -> int:
     return DRAWN.index(own) if own in DRAWN else len(DRAWN)
 
 
+def drawn(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Random values of a parameter, of a trained model's sizes: no bias or norm stays trivial."""
+
+    def normal(std: float, mean: float = 0.0) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64) * std + mean
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.rand(shape, generator=generator, dtype=torch.float64) * (high - low) + low
+
+    if name.endswith("dt_bias"):  # softplus of it from 0.001 to 0.3
+        return uniform(math.log(1e-3), math.log(0.3)).exp().expm1().log()
+    if name.endswith("A_log"):
+        return uniform(1.0, 16.0).log()
+    if "embed" in name:
+        return normal(1.0)
+    if len(shape) > 1:
+        return normal(1 / math.sqrt(shape[1:].numel()))
+    return normal(0.2) if name.endswith("bias") else normal(0.3, 1.0)  # D, or a norm
+
+
 def float_model(
     config: ModelConfig = UNTIED, *, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> CausalLM:
@@ -49,35 +69,10 @@ def float_model(
     ``dtype``), so a checkpoint written in ``dtype`` holds exactly these weights.
     """
     generator = torch.Generator().manual_seed(seed)
-
-    def normal(shape: torch.Size, std: float, mean: float = 0.0) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64) * std + mean
-
-    def uniform(shape: torch.Size, low: float, high: float) -> Tensor:
-        return torch.rand(shape, generator=generator, dtype=torch.float64) * (high - low) + low
-
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     model = CausalLM(config).to(wide).requires_grad_(False).eval()
     for name, parameter in named_parameters(model):
-        shape = parameter.shape
-        match name.rpartition(".mixer.")[2]:
-            case "embedding.weight":
-                value = normal(shape, 1.0)
-            case "conv1d.weight":
-                value = normal(shape, 1 / math.sqrt(shape[2]))
-            case "conv1d.bias":
-                value = normal(shape, 0.2)
-            case "dt_bias":  # softplus of it from 0.001 to 0.3
-                value = uniform(shape, math.log(1e-3), math.log(0.3)).exp().expm1().log()
-            case "A_log":
-                value = uniform(shape, 1.0, 16.0).log()
-            case "D":
-                value = normal(shape, 0.3, 1.0)
-            case "in_proj.weight" | "out_proj.weight" | "lm_head.weight":
-                value = normal(shape, 1 / math.sqrt(shape[1]))
-            case _:  # every norm
-                value = normal(shape, 0.3, 1.0)
-        parameter.copy_(value.to(dtype))
+        parameter.copy_(drawn(name, parameter.shape, generator).to(dtype))
     return model
 
 
@@ -125,12 +120,9 @@ def write_transformers(
     folder: Path,
     config: ModelConfig = UNTIED,
     *,
-    seed: int = 0,
     dtype: torch.dtype = torch.float32,
     sharded: bool = False,
     pickled: bool = False,
-    tokenizer: bool = False,
-    **overrides: Any,
 ) -> CausalLM:
     """Have transformers save a random model to ``folder``, and return the same model as ours.
 
@@ -138,19 +130,15 @@ def write_transformers(
     ----------
     folder
         Made if it is not there.
-    config, seed, dtype
+    config, dtype
         Of the random model; ``dtype`` is that of the file.
     sharded
         Several files with an index.
     pickled
         ``pytorch_model.bin``, which transformers itself no longer writes.
-    tokenizer
-        With a tokenizer.json of ``vocab_size - 3`` ids.
-    overrides
-        Fields of transformers' config.
     """
-    model = float_model(config, seed=seed, dtype=dtype)
-    theirs = transformers_model(model, **overrides).to(dtype)
+    model = float_model(config, dtype=dtype)
+    theirs = transformers_model(model).to(dtype)
     if sharded and not pickled:
         theirs.save_pretrained(folder, max_shard_size="12KB")
         assert len(list(folder.glob("model-*.safetensors"))) > 1, "one shard only"
@@ -160,8 +148,6 @@ def write_transformers(
         (folder / "model.safetensors").unlink()
         tensors = {name: tensor.to(dtype) for name, tensor in transformers_names(model).items()}
         _write_pickled(folder, tensors, sharded=sharded)
-    if tokenizer:
-        write_tokenizer(folder / "tokenizer.json", config.vocab_size - 3)
     return model
 
 
@@ -170,12 +156,10 @@ def write_state_spaces(
     config: ModelConfig = UNTIED,
     *,
     seed: int = 0,
-    dtype: torch.dtype = torch.float32,
     sharded: bool = False,
     pickled: bool = True,
     tokenizer: bool = False,
     padding: int = 0,
-    ssm_cfg: dict[str, Any] | None = None,
     **overrides: Any,
 ) -> CausalLM:
     """Write a random model to ``folder`` as mamba_ssm's save_pretrained does, and return it.
@@ -184,15 +168,19 @@ def write_state_spaces(
 
     Parameters
     ----------
-    folder, config, seed, dtype, sharded, pickled, tokenizer
+    folder, config, sharded, pickled
         As for `write_transformers`; mamba_ssm itself writes one pickled file.
+    seed
+        Of the random model.
+    tokenizer
+        With a tokenizer.json of ``vocab_size - 3`` ids.
     padding
         Rows of the vocabulary that are padding; ``pad_vocab_size_multiple`` is chosen to give them.
-    ssm_cfg, overrides
-        Further keys of config.json's ssm_cfg and of config.json itself.
+    overrides
+        Further keys of config.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model = float_model(config, seed=seed, dtype=dtype)
+    model = float_model(config, seed=seed)
     sizes = sizes_of(config)
     low, high = sizes.dt_limit
     written = {
@@ -210,7 +198,6 @@ def write_state_spaces(
             "chunk_size": sizes.chunk_size,
             "conv_bias": sizes.conv_bias,
             "dt_limit": [low, high],
-            **(ssm_cfg or {}),
         },
         "attn_layer_idx": [],
         "attn_cfg": {},
@@ -222,7 +209,7 @@ def write_state_spaces(
     }
     (folder / "config.json").write_text(json.dumps(written | overrides, indent=2))
     tensors = {
-        name.replace("embeddings.", "embedding."): tensor.to(dtype)
+        name.replace("embeddings.", "embedding."): tensor
         for name, tensor in transformers_names(model).items()
     }
     if pickled:

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from tests.support.checkpoints import drawn
+
 __all__ = ["FAMILIES", "granite", "nemotron", "randomized", "saved"]
 
 GRANITE: dict[str, Any] = {
@@ -41,27 +43,12 @@ def nemotron(**changes: Any) -> Any:
 FAMILIES = {"granite": granite, "nemotron": nemotron}
 
 
+@torch.no_grad()
 def randomized(model: Any, seed: int = 0) -> Any:
-    """Fill all parameters with values of a trained model's sizes: no bias or norm stays trivial."""
+    """Fill all parameters as those of :func:`tests.support.checkpoints.float_model` are."""
     generator = torch.Generator().manual_seed(seed)
-
-    def normal(like: torch.Tensor, deviation: float) -> torch.Tensor:
-        return torch.randn(like.shape, generator=generator) * deviation
-
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("A_log"):
-                parameter.copy_((1 + 15 * torch.rand(parameter.shape, generator=generator)).log())
-            elif name.endswith("dt_bias"):
-                dt = torch.exp(normal(parameter, 1.0) - 4)
-                parameter.copy_(dt + torch.log(-torch.expm1(-dt)))
-            elif name.endswith(("norm.weight", "norm_f.weight", ".D")):
-                parameter.copy_(1 + normal(parameter, 0.2))
-            elif parameter.ndim > 1:
-                fan = parameter[0].numel()
-                parameter.copy_(normal(parameter, fan**-0.5 if "embed" not in name else 0.1))
-            else:
-                parameter.copy_(normal(parameter, 0.1))
+    for name, parameter in model.named_parameters():
+        parameter.copy_(drawn(name, parameter.shape, generator))
     return model.eval()
 
 

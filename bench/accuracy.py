@@ -25,10 +25,10 @@ from bench.scales import RULES, power_of_two
 from bench.stored import keep
 from lightmamba.engine import Engine
 from lightmamba.evaluate import compare
+from lightmamba.model.causal_lm import FloatModel
 from lightmamba.model.checkpoint import Checkpoint, load_checkpoint
 from lightmamba.model.data import hybrid_checkpoint
 from lightmamba.model.qmodel import QuantizedModel
-from lightmamba.model.reference import FloatModel
 from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
 from lightmamba.quantization.outliers import make_outlier_twin
 from lightmamba.quantization.recipe import (

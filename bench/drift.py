@@ -20,8 +20,8 @@ from bench.stored import keep
 from lightmamba.engine import Engine
 from lightmamba.evaluate.logprobs import likelihoods
 from lightmamba.evaluate.model import pieces
+from lightmamba.model.causal_lm import FloatModel
 from lightmamba.model.qmodel import QuantizedModel
-from lightmamba.model.reference import FloatModel
 from lightmamba.numerics.ssm import SsmStep
 from lightmamba.quantization import Recipe, quantize_checkpoint
 

@@ -23,12 +23,11 @@ from bench.common import bundled, encode
 from bench.stored import keep
 from lightmamba.engine import Engine
 from lightmamba.evaluate import LanguageModel, perplexity
-from lightmamba.model.causal_lm import CausalLM
+from lightmamba.model.causal_lm import CausalLM, FloatModel
 from lightmamba.model.config import SHAPES
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import load
 from lightmamba.model.qmodel.synthetic import random_model
-from lightmamba.model.reference import FloatModel
 
 __all__ = ["Timed", "measure"]
 

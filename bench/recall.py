@@ -30,9 +30,9 @@ from bench.stored import keep
 from lightmamba.engine import Engine
 from lightmamba.evaluate.logprobs import likelihoods
 from lightmamba.evaluate.model import LanguageModel, advance
+from lightmamba.model.causal_lm import FloatModel, FloatState
 from lightmamba.model.checkpoint import Checkpoint, load_checkpoint
 from lightmamba.model.qmodel import QuantizedModel
-from lightmamba.model.reference import FloatModel, FloatState
 from lightmamba.numerics.primitives import Ints
 from lightmamba.numerics.ssm import SsmStep
 from lightmamba.numerics.ssm_update import FrameUpdate

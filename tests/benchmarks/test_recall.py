@@ -14,8 +14,8 @@ from bench.recall_task import Task
 from bench.recall_train import FOLDER, Distance, RecallOptions, train
 
 from lightmamba.engine import Engine
+from lightmamba.model.causal_lm import FloatModel
 from lightmamba.model.checkpoint import load_checkpoint
-from lightmamba.model.reference import FloatModel
 from lightmamba.numerics.ssm import SsmStep
 
 SMALL = Task(pairs=2, keys=4, values=4, filler=4)

@@ -4,11 +4,11 @@ import pytest
 
 from lightmamba.engine import Engine
 from lightmamba.evaluate import compare
+from lightmamba.model.causal_lm import FloatModel
 from lightmamba.model.checkpoint import load_checkpoint
 from lightmamba.model.config import ModelConfig
 from lightmamba.model.data import austen, demo_checkpoint, demo_file, hybrid_checkpoint, hybrid_file
 from lightmamba.model.qmodel import load
-from lightmamba.model.reference import FloatModel
 from lightmamba.model.tokenizer import Tokenizer
 
 LARGEST = 6_000_000  # bytes of the hybrid's folder and file

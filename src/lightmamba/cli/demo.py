@@ -41,9 +41,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import detail, progress, say, table
     from lightmamba.engine import Engine
     from lightmamba.evaluate import compare, perplexity
+    from lightmamba.model.causal_lm import FloatModel
     from lightmamba.model.checkpoint import load_checkpoint
     from lightmamba.model.data import demo_checkpoint, heldout
-    from lightmamba.model.reference import FloatModel
     from lightmamba.model.tokenizer import Tokenizer
     from lightmamba.numerics.sampling_options import SamplingOptions
     from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint

@@ -214,7 +214,7 @@ def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _plot(args: argparse.Namespace, checkpoint: Any) -> dict[str, Any]:
-    from lightmamba.quantization.ranges import ranges_of
+    from lightmamba.quantization.outliers import ranges_of
     from lightmamba.study.plots.ranges import Panel, ranges
     from lightmamba.study.plots.style import png
 

@@ -139,8 +139,8 @@ def open_float(
     """
     import torch
 
+    from lightmamba.model.causal_lm import FloatModel
     from lightmamba.model.checkpoint import load_checkpoint
-    from lightmamba.model.reference import FloatModel
 
     torch.set_num_threads(threads)
     found = load_checkpoint(name, revision=revision, tokenizer=tokenizer)

@@ -10,9 +10,9 @@ import torch
 from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine
 from lightmamba.evaluate import compare
+from lightmamba.model.causal_lm import FloatModel
 from lightmamba.model.checkpoint import load_checkpoint
 from lightmamba.model.data import heldout
-from lightmamba.model.reference import FloatModel
 from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
 from lightmamba.quantization.recipe import (

@@ -1,7 +1,7 @@
 """Outliers of a float checkpoint, for the page; needs torch."""
 
 from lightmamba.model.checkpoint import Checkpoint
-from lightmamba.quantization.ranges import ChannelRanges, ranges_of
+from lightmamba.quantization.outliers import ChannelRanges, ranges_of
 from lightmamba.study.plots.ranges import Panel
 from lightmamba.study.report.contents import Outliers
 

@@ -46,11 +46,6 @@ def test_state_spaces_layout(tmp_path, config, pickled):
     assert_same_weights(checkpoint.model, expected)
 
 
-def test_sharded_state_spaces(tmp_path):
-    expected = write_state_spaces(tmp_path, sharded=True)
-    assert_same_weights(load_checkpoint(tmp_path).model, expected)
-
-
 @pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16, torch.float32])
 @pytest.mark.parametrize("pickled", [False, True], ids=["safetensors", "bin"])
 def test_stored_types(tmp_path, stored, pickled):

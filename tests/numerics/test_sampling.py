@@ -180,11 +180,6 @@ def test_filters_worked_values(options, kept):
     np.testing.assert_array_equal(weights, [ONE, ONE >> 1, ONE >> 2, ONE >> 3][: len(kept)])
 
 
-def test_equal_logits_come_by_id():
-    ids, _ = candidates(make_sampler(vocab=6, top_k=3), scores(1, 5, 5, 0, 5, 5))
-    np.testing.assert_array_equal(ids, [1, 2, 4])
-
-
 def test_options_are_the_decimals_that_were_written():
     """0.1 is a tenth, not the binary number near it: ten equal ids, and one reaches 0.1."""
     ids, _ = candidates(make_sampler(vocab=10, top_p=0.1), scores(*[0] * 10))

@@ -18,7 +18,6 @@ from lightmamba.model.qmodel import load, save, to_bytes
 from tests.engine.models import CASES, case
 from tests.golden.tiny import FILE, HEADER, header_text, tiny_model
 from tests.qmodel.surgery import assert_same_model
-from tests.support.layers import sizes_of
 
 PLAIN_READER = """
 import sys
@@ -86,11 +85,6 @@ def test_same_bytes_every_time(tmp_path):
     reordered = replace(model, origin=dict(reversed(model.origin.items())))
     assert list(reordered.origin) != list(model.origin)
     assert to_bytes(reordered) == data
-
-
-def test_infinite_limits_survive(tmp_path):
-    save(case("w4a4"), tmp_path / "m.st")
-    assert sizes_of(load(tmp_path / "m.st").config).dt_limit == (0.0, float("inf"))
 
 
 def test_loads_with_numpy_alone():

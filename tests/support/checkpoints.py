@@ -156,7 +156,6 @@ def write_state_spaces(
     config: ModelConfig = UNTIED,
     *,
     seed: int = 0,
-    sharded: bool = False,
     pickled: bool = True,
     tokenizer: bool = False,
     padding: int = 0,
@@ -168,7 +167,7 @@ def write_state_spaces(
 
     Parameters
     ----------
-    folder, config, sharded, pickled
+    folder, config, pickled
         As for `write_transformers`; mamba_ssm itself writes one pickled file.
     seed
         Of the random model.
@@ -215,7 +214,7 @@ def write_state_spaces(
     if pickled:
         if config.tie_embeddings:  # mamba_ssm saves the tied head too
             tensors["lm_head.weight"] = tensors["backbone.embedding.weight"]
-        _write_pickled(folder, tensors, sharded=sharded)
+        _write_pickled(folder, tensors, sharded=False)
     else:
         save_file(tensors, folder / "model.safetensors")
     if tokenizer:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from lightmamba.common.errors import InputError
 
 if TYPE_CHECKING:
+    from lightmamba.model.causal_lm import FloatModel
     from lightmamba.model.checkpoint import Checkpoint
     from lightmamba.model.config import ModelConfig
-    from lightmamba.model.reference import FloatModel
     from lightmamba.model.tokenizer import Tokenizer
     from lightmamba.numerics.model_formats import Formats
     from lightmamba.text.model import Model

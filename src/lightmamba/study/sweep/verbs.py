@@ -23,11 +23,11 @@ from lightmamba.evaluate import (
 )
 from lightmamba.hardware.estimate import estimate
 from lightmamba.model import inputs
+from lightmamba.model.causal_lm import FloatModel
 from lightmamba.model.checkpoint import OpenCheckpoint, open_checkpoint
 from lightmamba.model.checkpoint.files import sha256
 from lightmamba.model.data import heldout
 from lightmamba.model.qmodel import load
-from lightmamba.model.causal_lm import FloatModel
 from lightmamba.model.tokenizer import BareTokenizer, Tokenizer, check_vocab
 from lightmamba.quantization import Calibration, FileRun
 from lightmamba.study.sweep.job import Job, Machine, Model, Order, Task, Text

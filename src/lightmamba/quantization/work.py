@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -16,12 +16,11 @@ from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.calibrate import InputTrace, run_layer
-from lightmamba.quantization.recipe import Pass
 from lightmamba.quantization.streams import Rows
 from lightmamba.quantization.transforms import GroupedHadamard, Rotation, wide
 from lightmamba.quantization.weights import quantize_weights
 
-__all__ = ["Floats", "Site", "Work", "fake_quantize"]
+__all__ = ["Floats", "Rewrite", "Site", "Work", "fake_quantize"]
 
 SAMPLE = 4  # sequences that decide between two places of a norm weight
 BATCH = 8  # sequences that go through a float layer at once
@@ -93,12 +92,21 @@ class Work:
         norm = self.weights.norm_f().to(self.device)
         return torch.ones_like(norm) if self.fused else norm
 
-    def layer(self, index: int, passes: Sequence[Pass], floats: Floats) -> Layer:
+    def layer(self, index: int, passes: Sequence["Rewrite"], floats: Floats) -> Layer:
         """A layer, read and rewritten by passes; those that look at its inputs come last."""
         site = Site(self, index, self.weights.layer(index).to(self.device), floats)
         for step in sorted(passes, key=lambda step: step.looks):
             step.rewrite(site)
         return site.layer
+
+
+class Rewrite(Protocol):
+    """One pass over the float layers: a ``Pass`` of a recipe."""
+
+    looks: ClassVar[bool]  # whether it needs what calibration puts into the layer
+
+    def rewrite(self, site: "Site") -> None:
+        """Rewrite a float layer, keeping its function."""
 
 
 @dataclass(frozen=True)

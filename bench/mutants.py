@@ -156,7 +156,7 @@ def fingerprint(block: str) -> str:
     listed, sources = read(block), rtl()
     faults = [[m["find"], m["replace"], m.get("within")] for m in listed["mutant"]]
     planted = {located(block, mutant, sources).file for mutant in listed["mutant"]}
-    files = [*map(ROOT.joinpath, listed["tests"]), *sorted(planted)]
+    files = [*map(ROOT.joinpath, listed["tests"]), *sorted(planted, key=lambda file: file.name)]
     text = json.dumps([faults, *(without_prose(file.read_text()) for file in files)])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

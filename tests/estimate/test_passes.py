@@ -15,8 +15,8 @@ from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.quantities import Quantities
 from lightmamba.hardware.estimate.resources import resources
 from lightmamba.hardware.estimate.workload import Workload, modes
-from lightmamba.hardware.rtl.mamba2.pipeline import Stages
-from lightmamba.hardware.rtl.mamba2.results import HeadResults
+from lightmamba.hardware.rtl.mamba2.ssm_pipeline import Stages
+from lightmamba.hardware.rtl.mamba2.ssm_results import HeadResults
 from lightmamba.model.config import SHAPES, ModelConfig, mamba2_config
 from lightmamba.numerics.model_formats import Formats
 from tests.estimate.walked import gone, walkers

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from amaranth.hdl import Const, Module, Signal, signed
 
-from lightmamba.hardware.rtl.mamba2.read import add_words, contract, finish, skip
-from lightmamba.hardware.rtl.mamba2.update import Updated
+from lightmamba.hardware.rtl.mamba2.ssm_read import add_words, contract, finish, skip
+from lightmamba.hardware.rtl.mamba2.ssm_update import Updated
 from lightmamba.hardware.rtl.pipe import Pipe
 from lightmamba.numerics.ssm import SsmStep
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import C, Module, Signal, signed
 
-from lightmamba.hardware.rtl.mamba2.update import (
+from lightmamba.hardware.rtl.mamba2.ssm_update import (
     UPDATE,
     Parts,
     dither_of,

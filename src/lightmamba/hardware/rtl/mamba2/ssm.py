@@ -13,8 +13,8 @@ from lightmamba.arch.passes import STEP
 from lightmamba.hardware.rtl.job import Job
 from lightmamba.hardware.rtl.layouts import WORD, command, i_stream, o_stream, payload
 from lightmamba.hardware.rtl.mamba2.bc import bc_layout
-from lightmamba.hardware.rtl.mamba2.pipeline import Pipeline, Stages
-from lightmamba.hardware.rtl.mamba2.walk import StepWalk
+from lightmamba.hardware.rtl.mamba2.ssm_pipeline import Pipeline, Stages
+from lightmamba.hardware.rtl.mamba2.ssm_walk import StepWalk
 from lightmamba.hardware.rtl.memory.state import state_layout
 from lightmamba.hardware.rtl.slices import wide
 

@@ -8,8 +8,8 @@ from amaranth.lib import memory
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.latency import Y_HEADS
 from lightmamba.hardware.rtl.job import Job
-from lightmamba.hardware.rtl.mamba2.heads import RowPlace, cut, row_bits
-from lightmamba.hardware.rtl.mamba2.walk import Level
+from lightmamba.hardware.rtl.mamba2.ssm_heads import RowPlace, cut, row_bits
+from lightmamba.hardware.rtl.mamba2.ssm_walk import Level
 from lightmamba.hardware.rtl.pipe import Pipe, Queue, Timed, select
 
 __all__ = ["HeadResults", "RowResults", "results_of"]

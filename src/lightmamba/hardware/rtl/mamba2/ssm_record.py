@@ -10,8 +10,8 @@ from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.rtl.job import Countdown, Job
 from lightmamba.hardware.rtl.layouts import WORD
 from lightmamba.hardware.rtl.mamba2.bc import element_memory
-from lightmamba.hardware.rtl.mamba2.heads import PARAMETERS, HeadBuffer, packed
-from lightmamba.hardware.rtl.mamba2.walk import Held
+from lightmamba.hardware.rtl.mamba2.ssm_heads import PARAMETERS, HeadBuffer, packed
+from lightmamba.hardware.rtl.mamba2.ssm_walk import Held
 from lightmamba.hardware.rtl.streams import StreamQueue, join
 
 __all__ = ["RecordReader", "RecordWriter", "RecordedB"]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from amaranth.hdl import C, Cat, Mux, Signal, Value, signed
 
-from lightmamba.hardware.rtl.mamba2.update import Updated, shift_right
+from lightmamba.hardware.rtl.mamba2.ssm_update import Updated, shift_right
 from lightmamba.hardware.rtl.pipe import Pipe, Timed
 from lightmamba.hardware.rtl.shifts import add_tree, saturate
 from lightmamba.numerics.ssm import SsmStep

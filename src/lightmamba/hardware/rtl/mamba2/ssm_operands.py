@@ -8,9 +8,9 @@ from amaranth.hdl import C, Module, Signal, Value
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import RECORD_BITS
 from lightmamba.hardware.rtl.job import Job
-from lightmamba.hardware.rtl.mamba2.heads import PARAMETERS, HeadBuffer, cut, packed
-from lightmamba.hardware.rtl.mamba2.record import RecordReader, RecordWriter
-from lightmamba.hardware.rtl.mamba2.walk import Held, StepWalk
+from lightmamba.hardware.rtl.mamba2.ssm_heads import PARAMETERS, HeadBuffer, cut, packed
+from lightmamba.hardware.rtl.mamba2.ssm_record import RecordReader, RecordWriter
+from lightmamba.hardware.rtl.mamba2.ssm_walk import Held, StepWalk
 
 __all__ = ["HeadOperands", "RowOperands", "operands_of"]
 

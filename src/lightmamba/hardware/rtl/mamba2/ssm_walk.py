@@ -9,7 +9,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import encode, width
 from lightmamba.arch.passes import ALONE, STEP, steps
 from lightmamba.hardware.rtl.layouts import record
-from lightmamba.hardware.rtl.mamba2.update import dither_of
+from lightmamba.hardware.rtl.mamba2.ssm_update import dither_of
 
 __all__ = ["Held", "HeldBlock", "Level", "StepWalk", "head_groups", "head_words"]
 

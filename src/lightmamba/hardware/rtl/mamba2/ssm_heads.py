@@ -10,7 +10,7 @@ from lightmamba.arch.contract import RECORD_BITS
 from lightmamba.arch.latency import HEADS
 from lightmamba.hardware.rtl.job import Countdown, Job
 from lightmamba.hardware.rtl.layouts import payload
-from lightmamba.hardware.rtl.mamba2.walk import Level, head_groups
+from lightmamba.hardware.rtl.mamba2.ssm_walk import Level, head_groups
 
 __all__ = ["PARAMETERS", "HeadBuffer", "RowPlace", "cut", "packed", "row_bits"]
 

@@ -10,10 +10,17 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.hardware.rtl.job import Job
 from lightmamba.hardware.rtl.layouts import payload
 from lightmamba.hardware.rtl.mamba2.bc import bc_layout
-from lightmamba.hardware.rtl.mamba2.operands import operands_of
-from lightmamba.hardware.rtl.mamba2.read import SKIP, Contraction, add_words, contract, finish, skip
-from lightmamba.hardware.rtl.mamba2.results import results_of
-from lightmamba.hardware.rtl.mamba2.update import (
+from lightmamba.hardware.rtl.mamba2.ssm_operands import operands_of
+from lightmamba.hardware.rtl.mamba2.ssm_read import (
+    SKIP,
+    Contraction,
+    add_words,
+    contract,
+    finish,
+    skip,
+)
+from lightmamba.hardware.rtl.mamba2.ssm_results import results_of
+from lightmamba.hardware.rtl.mamba2.ssm_update import (
     UPDATE,
     Parts,
     Row,
@@ -22,7 +29,7 @@ from lightmamba.hardware.rtl.mamba2.update import (
     row_of,
     update,
 )
-from lightmamba.hardware.rtl.mamba2.walk import HeldBlock, Level, StepWalk, head_words
+from lightmamba.hardware.rtl.mamba2.ssm_walk import HeldBlock, Level, StepWalk, head_words
 from lightmamba.hardware.rtl.memory.state import state_layout
 from lightmamba.hardware.rtl.pipe import Pipe, Queue, Timed, select
 from lightmamba.hardware.rtl.shifts import add_tree, saturate, tree_steps

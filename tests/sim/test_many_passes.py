@@ -1,0 +1,43 @@
+"""Two thousand tokens of the bundled models in random passes, on three machines."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from lightmamba.arch.target import Target
+from lightmamba.device.sim import open_twin
+from lightmamba.hardware.compiler import build
+from lightmamba.model.data import demo_file, hybrid_file
+from lightmamba.model.qmodel import load
+
+from .passes import random_passes
+
+TOKENS, SEQUENCES, CONTEXT = 2000, 4, 192
+
+pytestmark = [
+    pytest.mark.slow,  # minutes for each machine
+    pytest.mark.skipif(
+        shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
+    ),
+]
+
+
+@pytest.mark.parametrize("target", ["tiny", "tiny-t4", "tiny-hybrid"])
+def test_every_observable_of_many_passes_equals_the_engine(tmp_path, target):
+    model = load(hybrid_file() if target == "tiny-hybrid" else demo_file())
+    context = CONTEXT if target == "tiny-hybrid" else None
+    built = build(model, Target.load(target), tmp_path / "build", context=context)
+    opened = open_twin(built.path, stalls=0.2, seed=14, sequences=SEQUENCES)
+    twin, seen = opened.twin, 0
+    work = random_passes(
+        np.random.default_rng(14), tokens=twin.arch.tokens, sequences=SEQUENCES,
+        undecided=twin.arch.undecided, vocab=model.valid_vocab, needs=opened.device.needs,
+        context=CONTEXT,
+    )  # fmt: skip
+    while seen < TOKENS:
+        each = next(work)
+        step = twin.step(each)
+        assert step.difference is None, (seen, each, str(step.difference))
+        seen += each.tokens
+    opened.device.close()

@@ -220,7 +220,7 @@ def test_a_build_writes_what_its_file_writes(run, world, tmp_path):
 
 @pytest.mark.parametrize("options", [(), SAMPLED], ids=["greedy", "sampled"])
 def test_drafts_change_no_text(run, world, options):
-    """Those of a model are the file's own, so they are all right."""
+    """A model drafts what it will say itself, so all drafts of the file's own are right."""
     wanted = generate(run, world, *options)
     for drafter in ("ngram", world.worded_file):
         found = generate(run, world, *options, "--speculate", drafter)

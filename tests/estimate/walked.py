@@ -11,7 +11,7 @@ from lightmamba.hardware.estimate.workload import Workload
 
 
 def walkers(work: Workload) -> dict[str, Walker]:
-    """Those of all layers, by name."""
+    """Walkers of all layers, by name."""
     run = Run(work.config.n_layer, work.config.vocab_size, 1, (0,))
     return {walker.name: walker for walker in Walkers(work, run).each()}
 

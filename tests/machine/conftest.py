@@ -1,4 +1,4 @@
-"""What tests of the machine share."""
+"""Fixtures of the tests of the machine."""
 
 import pytest
 

@@ -110,7 +110,7 @@ def test_one_sentence_each(model, sentence):
 
 
 def test_wide_weights_are_two_nibbles():
-    """Those of an exception go up to 119, and the file says which layers are exceptions."""
+    """Scale codes of an exception go up to 119, and the file says which layers are exceptions."""
     formats = Formats(exceptions=(FormatException(1, "out_proj", 8, 4),))
     model = random_model(sizes(), formats)
     validate(model)

@@ -62,7 +62,7 @@ def test_four_clients_share_passes(made, model):
 
 
 def test_a_client_with_drafts(made, model):
-    """Those of the same model on the engine: all are right."""
+    """Drafts of the same model on the engine: all are right."""
     served = open_served(made, device="sim", slots=2, speculate=str(demo_file()))
     with running(served) as server:
         assert ask(server.client(timeout=600), 1) == wanted(model, 1)

@@ -148,7 +148,7 @@ def test_a_pause_within_a_request():
 
 
 def test_more_than_the_buffer_holds():
-    """What is in the buffer is carried out; the request that does not fit is broken."""
+    """Requests in the buffer are carried out; the request that does not fit is broken."""
     board = Board(identity=replace(IDENTITY, buffer=64), memory=False, stalls=1.0)
     writes = [Request(OP.WRITE_REGISTERS, n, payload=entry(4 * n, n + 1)) for n in range(6)]
 

@@ -130,7 +130,7 @@ class Chip:
             )  # fmt: skip
 
     def data(self, after_ps: int = 9_999) -> int:
-        """What is on the data lines so long after the last tick."""
+        """Value of the data lines, this long after the last tick."""
         return int(self.library.chip_dq(self.handle, ctypes.c_int64(self.now + after_ps)))
 
     @property

@@ -43,7 +43,7 @@ def flow(**changes: Any) -> Flow:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
-    """What comes out, and the folder."""
+    """Results of the flow, and the folder."""
     folder = tmp_path_factory.mktemp("blink")
     return bitstream(flow(), folder), folder
 

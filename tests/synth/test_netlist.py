@@ -86,7 +86,7 @@ def _edited(netlist: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def netlist(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What yosys makes of the shapes."""
+    """Netlist that yosys makes of the shapes."""
     folder = tmp_path_factory.mktemp("shapes")
     (folder / "shapes.v").write_text(SHAPES)
     return synthesized(find_yosys(), ["shapes.v"], "shapes", folder)

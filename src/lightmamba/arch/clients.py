@@ -34,7 +34,7 @@ MEMORY = "memory"  # source and target of the streams that readers and writers c
 
 
 class Owner(Enum):
-    """What the words of a client belong to."""
+    """Owner of the words of a client."""
 
     MODEL = "model"  # the same for every token; they come from a file
     VECTOR = "vector"  # of each token of a pass

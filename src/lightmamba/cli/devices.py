@@ -91,7 +91,7 @@ def read_model(args: argparse.Namespace) -> "Model":
 
 
 def open_decoder(model: "Model", args: argparse.Namespace) -> Any:
-    """What runs a model: the engine, or the device that the flags name, with its build loaded."""
+    """Runner of a model: the engine, or the device that the flags name, with its build loaded."""
     from lightmamba.text import DeviceDecoder
 
     if args.device == "engine" or model.artifact is None:

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is evaluated.
+    """Subject of an evaluation.
 
     Parameters
     ----------

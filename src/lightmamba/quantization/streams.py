@@ -1,4 +1,4 @@
-"""What a run keeps: vectors of all calibration tokens, and finished parts.
+"""Files of a run: vectors of all calibration tokens, and finished parts.
 
 Vectors lie in memory or in a file, and are read and written a few at a time.
 """

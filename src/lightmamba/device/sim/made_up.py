@@ -1,4 +1,4 @@
-"""Targets that no board is: any build parameters, behind memory of a given rate."""
+"""Targets without a board, for tests and benchmarks: any build parameters, any rate of memory."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,7 @@ def made_up(
 ) -> Target:
     """Target with these build parameters.
 
-    ``beats`` per cycle come from every memory; the state has so many ``copies``, and a change of
+    ``beats`` per cycle come from every memory; the state has one or two ``copies``, and a change of
     direction takes ``turn`` cycles, half of them each way.
     """
     config = replace(ArchConfig(), **machine)

@@ -74,13 +74,13 @@ def _binary(value: int) -> str:
 
 
 def _input(cell: Cell, pin: str, absent: str = "0") -> Any:
-    """What a pin of one bit reads: ``absent`` where nothing is said."""
+    """Value of a pin of one bit: ``absent`` where nothing is said."""
     bits = cell["connections"].get(pin)
     return bits[0] if bits else _tied(cell, pin) or absent
 
 
 def _outputs(cell: Cell, pins: str, count: int, fresh: Iterator[int]) -> list[Any]:
-    """What the pins ``pins0`` and so on drive."""
+    """Bits that the pins ``pins0`` and so on drive."""
     wired = [cell["connections"].get(f"{pins}{n}") for n in range(count)]
     return [bits[0] if bits else next(fresh) for bits in wired]
 

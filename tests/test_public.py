@@ -74,6 +74,7 @@ def test_every_module_says_what_is_public():
         "study",
         "study.plots",
         "hardware.rtl",
+        *(f"hardware.rtl.{part}" for part in ("attention", "mamba2", "memory")),
         "hardware.soc",
         *(f"blocks.{kind}" for kind in kinds()),
     }

@@ -55,7 +55,7 @@ def test_its_tests_are_there(block):
 def test_every_file_of_the_rtl_is_in_a_list():
     """But for those without hardware of their own: names, layouts, and the way to Verilog."""
     planted = {located(b, m, rtl()).file.name for b in BLOCKS for m in read(b)["mutant"]}
-    files = {path.name for path in RTL.glob("*.py")}
+    files = {path.name for path in RTL.rglob("*.py")}
     assert files - planted == {"__init__.py", "layouts.py", "verilog.py"}
 
 
@@ -96,14 +96,14 @@ def found_in(folder):
 
 def test_a_reformatted_source_has_the_same_places(tmp_path):
     """Other line breaks, quotes and parentheses, and no comments."""
-    for file in RTL.glob("*.py"):
+    for file in RTL.rglob("*.py"):
         (tmp_path / file.name).write_text(ast.unparse(ast.parse(file.read_text())))
     assert found_in(tmp_path) == found_in(RTL)
 
 
 def test_moved_code_has_the_same_places(tmp_path):
     """Every class and function goes to another file; what else a file has stays."""
-    for file in RTL.glob("*.py"):
+    for file in RTL.rglob("*.py"):
         body = ast.parse(file.read_text()).body
         for moves, name in ((False, file.name), (True, f"moved_{file.name}")):
             part = [n for n in body if isinstance(n, ast.ClassDef | ast.FunctionDef) == moves]

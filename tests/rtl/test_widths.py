@@ -301,8 +301,8 @@ def test_a_counter_that_is_too_narrow_is_found(monkeypatch):
         def __init__(self, bits: int) -> None:
             super().__init__(bits - 1)
 
-    for module in ("gate", "conv", "quantizer", "ssm_heads", "slot_walk", "blocks", "ssm_record",
-                   "residual"):  # fmt: skip
+    of_kind = (f"mamba2.{name}" for name in ("gate", "conv", "ssm_heads", "ssm_record"))
+    for module in ("quantizer", "blocks", "residual", "memory.slot_walk", *of_kind):
         monkeypatch.setattr(f"lightmamba.hardware.rtl.{module}.Countdown", Narrow)
     found = {part for part, name in narrow(CONFIGS["two tokens"]) if name == "_left"}
     assert found >= {"gate", "conv", "quant_in", "ssm", "blocks", "residual", "reads", "writes"}

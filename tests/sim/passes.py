@@ -14,12 +14,12 @@ __all__ = ["damaged", "random_passes"]
 
 def random_passes(
     rng: np.random.Generator, *, tokens: int, sequences: int, undecided: int, vocab: int,
-    needs: Callable[[Slot], object], context: int = 1 << 20,
+    needs: Callable[[Slot], object], restart: float = 0.05, context: int = 1 << 20,
 ) -> Iterator[Pass]:  # fmt: skip
     """Passes without end: chunks, batches, drafts, ragged and mixed, sequences that restart.
 
     ``needs`` gives the record that a slot would need now, or None: a pass has one at most. A
-    sequence restarts now and then, and before it has ``context`` tokens.
+    sequence restarts with a probability of ``restart``, and before it has ``context`` tokens.
     """
     left = dict.fromkeys(range(sequences), 0)  # what each left undecided
     length = dict.fromkeys(range(sequences), 0)  # at most
@@ -32,7 +32,7 @@ def random_passes(
             if not room:
                 break
             count = int(rng.integers(1, room + 1))
-            fresh = sequence not in begun or rng.random() < 0.05
+            fresh = sequence not in begun or rng.random() < restart
             fresh |= length[sequence] + count > context
             open_ = 0 if fresh else left[sequence]
             replay = open_ if rng.random() < 0.5 else int(rng.integers(0, open_ + 1))

@@ -1,14 +1,15 @@
 """A job that was killed goes on where it was, and ends with the same bytes and the same numbers."""
 
-import json
 import multiprocessing
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lightmamba.cli import main
+from lightmamba.common.store import read_store
 from lightmamba.evaluate.journal import Journal as Evaluation
 from lightmamba.quantization import driver
 from lightmamba.quantization.journal import Journal
@@ -34,8 +35,13 @@ def killed(world: World, folder: Path, when: str, count: int) -> None:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """All that lies beside the quantized files, them included."""
+    """Content of all files in the folder of the quantized ones."""
     return {file.name: file.read_bytes() for file in (folder / "files").iterdir()}
+
+
+def journaled(journal: Path) -> dict[str, dict[str, Any]]:
+    """Records of the journal of a quantization: its run, and how far it has come."""
+    return {record.key: record.values for record in read_store(journal / "run.jsonl")}
 
 
 def of_another_code(monkeypatch):
@@ -79,7 +85,7 @@ def test_a_file_goes_on_from_its_journal(world, whole, tmp_path, layers):
         killed(world, folder, "part", count)
         (journal,) = (folder / "files").iterdir()  # the file itself is not there
         assert journal.name.endswith(".safetensors.journal")
-        assert json.loads((journal / "facts.json").read_text())["done"] == done
+        assert journaled(journal)["facts"]["done"] == done
     sweep(world.plan, folder, workers=0)
     assert layers == dict.fromkeys(range(LAYERS), 1)  # the second file's alone
     same(folder, whole)
@@ -94,7 +100,7 @@ def test_a_file_of_another_run_is_begun_anew(world, tmp_path, layers, monkeypatc
     killed(world, folder, "part", 3)
     if change == "damage":
         (journal,) = (folder / "files").iterdir()
-        (journal / "facts.json").write_text("{")
+        (journal / "run.jsonl").write_text("{")
     elif change == "code":
         of_another_code(monkeypatch)
     plan = replace(world.plan, recipes=world.plan.recipes[1:2], tasks=())
@@ -113,8 +119,8 @@ def test_a_journal_in_use_is_left_alone(world, tmp_path):
     other = Journal(tmp_path / "s" / "files" / f"{job.file.key}.safetensors.journal", {"other": 1})
     (record,) = sweep(plan, tmp_path / "s", workers=0).records
     other.close(remove=False)
-    assert "another process is at work" in record.values["error"]
-    assert json.loads((other.folder / "manifest.json").read_text())["other"] == 1
+    assert "is in use by another" in record.values["error"]
+    assert journaled(other.folder)["run"] == {"other": 1}
 
 
 @pytest.fixture

@@ -35,9 +35,9 @@ TOP = "lightmamba"
 SLICE = 1 << 18  # cycles between two chances to interrupt from the keyboard
 PACKAGE = Path(__file__).parents[2]
 MADE_OF = (  # what the Verilog follows from
-    "hardware/rtl/*.py", "hardware/machine/*.py", "arch/*.py", "numerics/*.py", "blocks/*.py",
-    "blocks/*/*.py",
-)  # fmt: skip
+    *("hardware/rtl/**/*.py", "hardware/machine/*.py", "arch/*.py", "numerics/*.py"),
+    *("blocks/*.py", "blocks/*/*.py"),
+)
 Placement = Callable[[str, int, int], int]
 
 

@@ -166,7 +166,7 @@ def scales(args: argparse.Namespace) -> Rows:
 
 
 def calibration(args: argparse.Namespace) -> Rows:
-    """The same recipe, calibrated with more tokens."""
+    """Shipped recipes, calibrated with more tokens."""
     for width in args.only or ("w4a4",):
         for count in args.sequences:
             given, recipe = Calibration(sequences=count), Recipe.load(width)

@@ -101,7 +101,7 @@ def processor(cpuinfo: str) -> str | None:
 def asked(doc: str | None, rows: Iterable[str], **options: Mapping[str, Any]) -> argparse.Namespace:
     """Command line of a benchmark, whose ``row`` are names of its rows, or all.
 
-    A name stands for itself, or else for all rows that begin so.
+    A name selects the row of that name, or else all rows whose names begin with it.
 
     Parameters
     ----------

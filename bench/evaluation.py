@@ -73,7 +73,7 @@ def pair(name: str, threads: int) -> tuple[Engine, FloatModel, NDArray[np.int64]
 
 
 def measure(name: str, tokens: int | None, turns: int, threads: int) -> dict[str, Any]:
-    """Let engine and float model read the same text by turns.
+    """Run the engine and the float model on the same text, in alternation.
 
     Rates are tokens per second, medians; ``ratio`` is the median of those of the turns, and
     ``logits`` that of the seconds spent on logits over those of the engine.

@@ -1,4 +1,4 @@
-"""Write the golden scripts and hashes of packages anew: python -m tests.package.golden."""
+"""Update the golden scripts and hashes of packages: python -m tests.package.golden."""
 
 import json
 import tempfile

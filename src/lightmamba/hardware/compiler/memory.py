@@ -28,7 +28,7 @@ from lightmamba.common.errors import InputError
 from lightmamba.hardware.compiler.client_sizes import ClientSizes, whole
 from lightmamba.hardware.compiler.layout import beats
 from lightmamba.hardware.compiler.plan import LEAST_CONTEXT
-from lightmamba.hardware.machine.ports import clients, count
+from lightmamba.hardware.machine.ports import clients, count, instance
 from lightmamba.hardware.machine.registers import registers
 
 __all__ = ["Memory", "image"]
@@ -144,14 +144,10 @@ class Memory(ClientSizes):
 
     def _regions(self, client: Client) -> list[tuple[str, ...]]:
         """Regions of a client: copies on each lane or port of the state, or one."""
-        name, ports = client.name, range(count(self.arch, client))
+        ports = range(count(self.arch, client))
         if client.shape.bus == Bus.STATE:
             return [self._copies(client, port) for port in ports]
-        if client.shape == WEIGHTS:
-            return [(f"{name}{n}",) for n in ports]
-        if client.shape.bus == Bus.LANE:
-            return [(of_token(name, n),) for n in ports]
-        return [(name,)]
+        return [(instance(client, n),) for n in (ports if client.shape.bus == Bus.LANE else (0,))]
 
     def bytes_of(self, client: Client) -> int:
         """Bytes of each of a client's regions."""

@@ -24,12 +24,12 @@ from lightmamba.arch.clients import (
 )
 from lightmamba.arch.contract import PAGE, WORD_BITS
 from lightmamba.arch.pace import paces
-from lightmamba.arch.ports import gear, of_token
+from lightmamba.arch.ports import gear
 from lightmamba.arch.spread import rows
 from lightmamba.arch.target import Channel
 from lightmamba.hardware.compiler.memory import Memory
 from lightmamba.hardware.estimate.units import Walkers
-from lightmamba.hardware.machine.ports import Port, chosen, clients, count, ports
+from lightmamba.hardware.machine.ports import Port, chosen, clients, count, instance, ports
 from lightmamba.native.events import When
 
 __all__ = ["Entry", "MemorySide"]
@@ -75,11 +75,7 @@ class MemorySide:
                 lanes = [n for n in self.walkers.run.lanes if n in there]
                 # Writes of what is spread are few: one lane's stand for those of all.
                 there = lanes if end == "source" else lanes[:1]
-            numbered = client.shape == WEIGHTS
-            found |= {
-                f"{client.name}{n}" if numbered else of_token(client.name, n): (client, n)
-                for n in there
-            }
+            found |= {instance(client, n): (client, n) for n in there}
         return found
 
     def adjacent(self, end: str, name: str) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from lightmamba.arch.clients import (
     SPREAD,
     STATIC,
     TABLE,
+    WEIGHTS,
     Bus,
     Client,
     Owner,
@@ -24,8 +25,8 @@ from lightmamba.common.errors import InputError
 from lightmamba.hardware.machine.kinds import machine
 
 __all__ = [
-    "Port", "aux_readers", "aux_writers", "chosen", "clients", "count", "of_lanes", "ports",
-    "state_clients",
+    "Port", "aux_readers", "aux_writers", "chosen", "clients", "count", "instance", "of_lanes",
+    "ports", "state_clients",
 ]  # fmt: skip
 
 
@@ -46,6 +47,11 @@ def clients(config: ArchConfig, *shapes: Shape) -> tuple[Client, ...]:
         for client in machine(config.kinds).clients
         if (not shapes or client.shape in shapes) and (client.there is None or client.there(config))
     )
+
+
+def instance(client: Client, n: int) -> str:
+    """Name of the n-th reader or writer of a client, and of its region: lanes are all numbered."""
+    return f"{client.name}{n}" if client.shape == WEIGHTS else of_token(client.name, n)
 
 
 def count(config: ArchConfig, client: Client) -> int:

@@ -1,5 +1,7 @@
 """Numbers of the hardware that estimates use, against the RTL."""
 
+from dataclasses import replace
+
 import pytest
 from amaranth._unused import MustUse
 from amaranth.hdl import Value
@@ -8,13 +10,8 @@ from lightmamba.arch import latency
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.hardware import cycles
 from lightmamba.device.sim.simulator import MemoryChannel
-from lightmamba.hardware.machine import spine
-from lightmamba.hardware.rtl import lanes, sequencer, streams
+from lightmamba.hardware.rtl import lanes, sequencer
 from lightmamba.hardware.rtl.activations import ActivationBuffer
-from lightmamba.hardware.rtl.head import Head
-from lightmamba.hardware.rtl.memory import prefetch, reader, writer
-from lightmamba.hardware.rtl.memory.slot_walk import SlotWalk
-from lightmamba.hardware.rtl.residual import Residual
 from lightmamba.hardware.rtl.slices import Slices
 from lightmamba.hardware.rtl.units import Units
 from tests.support.machine import INSTRUCTIONS, MACHINE
@@ -31,8 +28,6 @@ MACHINES = (
     ArchConfig(state_elements=16),
 )
 NEW = MustUse.__new__
-# The attributes of units that say the latency of a stream of its own; others have `latency`.
-OWN = {"sum_in": "sum_latency", "sum_out": "sum_latency", "y": "y_latency"}
 
 
 def asked(cls, *args, **kwargs):
@@ -49,16 +44,20 @@ def both(request):
         yield request.param, Units(request.param)
 
 
-def test_latencies_are_those_of_the_units(both) -> None:
-    config, units = both
-    said = {u.name: cycles(u.latency, config) for u in MACHINE.units if u.latency}
-    assert said == {name: units.parts[name].latency for name in said}
-    assert set(units.parts) - set(said) == {"bc", "heads_queue", "x_queue", "z_queue"}
-    for name, attribute in OWN.items():
-        stream = MACHINE.stream(name)
-        unit = units.parts[stream.giver]
-        unit = unit if MACHINE.unit(stream.giver).whole else unit.copies[0]
-        assert MACHINE.latency(stream, config) == getattr(unit, attribute)
+@pytest.mark.parametrize("name", ["conv", "ssm.o_y", "residual.o_sum"])
+def test_a_graph_with_another_latency_is_refused(both, monkeypatch, name) -> None:
+    units = both[1]
+    unit, stream = MACHINE.unit(name.split(".")[0]), name.split(".o_")[1:]
+    changed = (
+        {"streams": tuple(
+            replace(each, latency=99) if each.source == name else each for each in MACHINE.streams
+        )}
+        if stream else
+        {"units": tuple(replace(u, latency=99) if u is unit else u for u in MACHINE.units)}
+    )  # fmt: skip
+    monkeypatch.setattr(units, "graph", replace(MACHINE, **changed))
+    with pytest.raises(ValueError, match=rf"{name} has a latency of \d+ cycles, but 99 in the"):
+        units._check_latencies()
 
 
 @pytest.mark.parametrize(("port_bits", "packed"), [(128, False), (128, True), (512, True)])
@@ -80,17 +79,5 @@ def test_streams_are_as_wide_as_their_payloads(both) -> None:
 
 
 def test_depths_are_those_of_the_hardware() -> None:
-    assert spine.PARTS == lanes.OUTPUTS
     assert INSTRUCTIONS.fetch == sequencer.Sequencer(ArchConfig()).words + 2
-    assert latency.OUTSTANDING == writer.OUTSTANDING
-    assert streams.StreamQueue.latency == latency.QUEUE
-    assert reader.Reader.latency == latency.READER
-    assert reader.Reader.data_latency == latency.READER_DATA
-    assert reader.WordReader.data_latency == latency.WORD_READER_DATA
-    assert writer.Writer.latency == latency.WRITER
-    assert latency.BEGIN == prefetch.Segments.latency == prefetch.LayerWalk.latency
-    assert SlotWalk.latency - prefetch.LayerWalk.latency == latency.STATE_WALK
-    assert Head.done_latency == latency.DRAIN
     assert MemoryChannel.__dataclass_fields__["outstanding"].default == latency.OPEN_BURSTS
-    assert ActivationBuffer.latency == spine.STORED
-    assert Residual.sum_latency == spine.RESIDUAL_SUM

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from lightmamba.hardware.rtl.memory.writer import OUTSTANDING, Packer, WordWriter, Writer
+from lightmamba.arch.latency import OUTSTANDING
+from lightmamba.hardware.rtl.memory.writer import Packer, WordWriter, Writer
 
 from ..support.axi import Memory, refuses
 from ..support.beats import cut

@@ -10,10 +10,12 @@ from lightmamba.arch.contract import BLOCK, BLOCKS_HELD
 from lightmamba.arch.fields import KIND, Field
 from lightmamba.arch.hardware import Counter, Element, Hardware, Inner, Link, Shown, Stream, Unit
 
-__all__ = ["BACK", "EPILOGUE_ROWS", "FRONT", "PARTS", "RESIDUAL_SUM", "ROWS", "SECTIONS"]
+__all__ = [
+    "BACK", "EPILOGUE_ROWS", "FRONT", "PARTS", "RESIDUAL_SUM", "ROWS", "SECTIONS", "STORED",
+]  # fmt: skip
 
 EPILOGUE_ROWS = 2  # that it finishes in a cycle, where there are as many lanes
-PARTS = 4  # sums of a slot's part between lanes and epilogue
+PARTS = 4  # in flight or waiting for the epilogue: full rate for parts of 6 beats or more
 SECTIONS = ("first", "second", "third", "fourth", "fifth", "sixth")  # of the rows of a projection
 ROWS = 5  # kinds of rows that the in_proj of a layer may have
 STORED = 2  # cycles from an activation to its word, which lies in the buffer
@@ -119,7 +121,7 @@ COMMANDS = {
             for name in SECTIONS
             for field in (
                 Field(f"{name}_kind", KIND, "kind of the rows of a section"),
-                Field(f"{name}_end", 20, "the row behind its last; rows, if it is not used"),
+                Field(f"{name}_end", 20, "the row after its last; rows, if it is not used"),
             )
         ),
         *(Field(f"shift_{n}", 6, f"static right shift of rows of the layer's kind number {n}")

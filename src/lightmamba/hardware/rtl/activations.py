@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK
+from lightmamba.hardware.machine.spine import STORED
 from lightmamba.hardware.rtl.layouts import CODED, i_stream
 
 __all__ = ["ActivationBuffer"]
@@ -50,7 +51,7 @@ class ActivationBuffer(wiring.Component):
         That vector has been read for the last time: its memory is empty from the next cycle on.
     """
 
-    latency, interval = 2, 1
+    latency, interval = STORED, 1
 
     i_in: Any
     i_out: Any

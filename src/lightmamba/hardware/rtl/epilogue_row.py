@@ -38,7 +38,7 @@ class EpilogueRow(wiring.Component):
     every part. Parts of a row come a slot apart, a cycle at least for each pair. Rows of
     out_proj and of the head have the first of the static shifts.
 
-    The kind of a row is that of the first section that ends behind it. It is found while the sum
+    The kind of a row is that of the first section that ends after it. It is found while the sum
     is on its way to the multiplier, so it costs no time.
 
     Source: ``numerics.linear.Epilogue``.

@@ -108,8 +108,8 @@ class HadamardUnit(wiring.Component):
     """Transform runs of 1 to 128 elements, norm groups zero-padded; shift, round, saturate.
 
     One element per cycle while the input comes and ``o`` is taken. An output leaves ``latency``
-    cycles after the element that came order - 1 places behind it. The zeros of the padding, and
-    order - 1 more behind the last group, are the unit's own and take a cycle each. A norm group
+    cycles after the element that came order - 1 places after it. The zeros of the padding, and
+    order - 1 more after the last group, are the unit's own and take a cycle each. A norm group
     with its padding must be a multiple of the order.
 
     Parameters

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
+from lightmamba.arch.latency import DRAIN
 from lightmamba.hardware.rtl.job import Job
 from lightmamba.hardware.rtl.layouts import LOGITS, WORD, command, i_stream, o_stream
 from lightmamba.hardware.rtl.pipe import Pipe, Queue
@@ -36,7 +37,7 @@ class Head(wiring.Component):
     """
 
     latency, interval = 3, 1
-    done_latency = 4
+    done_latency = DRAIN
 
     def __init__(self) -> None:
         super().__init__(
@@ -78,7 +79,7 @@ class Head(wiring.Component):
         return m
 
     def _pack(self, m: Module, pipe: Pipe, take: Signal, last: Signal) -> tuple[Queue, Signal]:
-        """Logits into words; the queue of these, and whether a half is left behind a job's last."""
+        """Logits into words; the queue of these, and whether a half is left after a job's last."""
         queue, given = Queue(m, self.o_word, latency=1), self.i.payload
         kept = Signal(32, reset_less=True)  # a first half
         odd, alone = Signal(), Signal()  # which waits for its second; which has none

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import GROUP
+from lightmamba.hardware.machine.spine import PARTS
 from lightmamba.hardware.rtl.job import Job
 from lightmamba.hardware.rtl.lane import Lane, control, delays, lane_latency
 from lightmamba.hardware.rtl.layouts import command, i_stream, o_stream
@@ -16,8 +17,6 @@ from lightmamba.hardware.rtl.pipe import Pipe, Queue
 from lightmamba.hardware.rtl.slices import Slices, wide
 
 __all__ = ["Lanes"]
-
-OUTPUTS = 4  # parts in flight or waiting for the epilogue: full rate for parts of 6 beats or more
 
 
 class Lanes(wiring.Component):
@@ -92,7 +91,7 @@ class Lanes(wiring.Component):
         m = Module()
         c = self.config
         job = Job(m, self.command, self.busy)
-        queue = Queue(m, self.o, latency=self.steps, extra=OUTPUTS - self.steps - 4)
+        queue = Queue(m, self.o, latency=self.steps, extra=PARTS - self.steps - 4)
 
         multiplying, scale = Signal(), Signal()  # a beat of weights, of scales is issued
         working = Signal()  # beats of the job are still to be issued

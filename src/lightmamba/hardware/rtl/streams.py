@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import Out
 
+from lightmamba.arch.latency import QUEUE
 from lightmamba.hardware.rtl.layouts import i_stream, o_stream
 
 __all__ = ["Fork", "StreamQueue", "join"]
@@ -41,7 +42,7 @@ class StreamQueue(wiring.Component):
         Entries.
     """
 
-    latency, interval = 2, 1
+    latency, interval = QUEUE, 1
 
     def __init__(self, shape: Any, depth: int) -> None:
         self.depth = max(3, depth)  # below that the memory has no addresses

@@ -9,7 +9,7 @@ from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib.stream import Signature
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.hardware import Stream, Unit
+from lightmamba.arch.hardware import Stream, Unit, cycles
 from lightmamba.hardware.machine.counters import of_vector
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.rtl.counters import Counters
@@ -38,6 +38,11 @@ class Units(Elaboratable):
         Where the commands of each unit come in.
     working : Signal
         Which of them, in the order of the table of commands.
+
+    Raises
+    ------
+    ValueError
+        If the graph gives a unit, or a stream of its own latency, another latency than the RTL has.
     """
 
     # Those that something else than a stream connects to.
@@ -62,6 +67,7 @@ class Units(Elaboratable):
         self.working = Signal(len(self.graph.commands))
         self.for_head = Signal()  # what quant_in works on is the head's input
         self.used = Signal(config.tokens)  # vectors of the pass that hold a token
+        self._check_latencies()
 
     def _made(self, unit: Unit, config: ArchConfig) -> Any:
         """A unit that takes all tokens of a pass, or a copy of it for each of them."""
@@ -82,6 +88,27 @@ class Units(Elaboratable):
         if unit.reads:
             return kind(config, *(self.parts[read] for read in unit.reads))
         return kind(config=config) if "config" in signature(kind).parameters else kind()
+
+    def _check_latencies(self) -> None:
+        """Compare the graph, from which estimates come, with the units that were made.
+
+        A stream ``unit.o_NAME`` of a latency of its own is the unit's attribute ``NAME_latency``.
+        """
+        said = {unit.name: (unit.latency, "latency") for unit in self.graph.units if unit.latency}
+        said |= {
+            stream.source: (stream.latency, f"{stream.source.split('.o_')[-1]}_latency")
+            for stream in self.graph.between(self.config)
+            if stream.latency is not None
+        }
+        for name, (value, attribute) in said.items():
+            part = self.parts[name.split(".")[0]]
+            part = getattr(part, "copies", [part])[0]
+            found, wanted = getattr(part, attribute, None), cycles(value, self.config)
+            if found != wanted and not (found is None and "." in name):
+                raise ValueError(
+                    f"{name} has a latency of {found} cycles, but {wanted} in the graph of the "
+                    f"machine; set it to {found} there"
+                )
 
     def _command(self, unit: str) -> Any:
         """Where a unit's commands come in: its own port, unless they choose sources too."""

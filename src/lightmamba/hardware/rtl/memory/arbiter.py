@@ -140,7 +140,7 @@ def _take_turns(m: Module, channel: str, clients: list[Any], o: Any, room: Value
 
     n = len(clients)
     choice, taken, passed = Signal(n), Signal(n), Signal()
-    later, after = Signal(n), Signal(n)  # clients behind the last choice, a cycle late and now
+    later, after = Signal(n), Signal(n)  # clients after the last choice, a cycle late and now
     requests, behind = Signal(n), Signal(n)
     m.d.comb += [
         taken.eq(Mux(room & (~of(o, "valid") | of(o, "ready")), choice, 0)),

@@ -5,6 +5,7 @@ from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In
 from amaranth.utils import exact_log2
 
+from lightmamba.arch.latency import BEGIN
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.hardware.rtl.layouts import o_stream
 from lightmamba.hardware.rtl.memory.axi import COUNT_BITS, READ, WRITE
@@ -40,7 +41,7 @@ class Segments(wiring.Component):
     o : Out(stream of READ)
     """
 
-    latency, interval = 2, 1
+    latency, interval = BEGIN, 1
 
     def __init__(self, beat_bytes: int) -> None:
         self.places = exact_log2(beat_bytes)
@@ -127,7 +128,7 @@ class LayerWalk(wiring.Component):
     o_write : Out(stream of WRITE)
     """
 
-    latency, interval = 2, 1
+    latency, interval = BEGIN, 1
 
     def __init__(self) -> None:
         super().__init__(
@@ -189,7 +190,7 @@ class Walk(wiring.Component):
         Its ``count`` stays 0.
     """
 
-    latency, interval = 2, 1
+    latency, interval = BEGIN, 1
 
     def __init__(self) -> None:
         super().__init__(

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from lightmamba.arch.contract import WORD_BITS
+from lightmamba.arch.latency import READER, READER_DATA, WORD_READER_DATA
 from lightmamba.arch.ports import gear
 from lightmamba.hardware.rtl.job import Countdown
 from lightmamba.hardware.rtl.layouts import WORD, i_stream, o_stream
@@ -60,7 +61,7 @@ class Reader(wiring.Component):
         A response was not OKAY, since the last ``flush``.
     """
 
-    latency, data_latency, interval = 1 + Bursts.latency, 2, 1
+    latency, data_latency, interval = READER, READER_DATA, 1
 
     def __init__(self, port_bits: int, depth: int, burst_beats: int) -> None:
         self.bursts = Bursts(port_bits, burst_beats)
@@ -237,7 +238,7 @@ class WordReader(wiring.Component):
         As those of the reader.
     """
 
-    latency, data_latency = Reader.latency, 3
+    latency, data_latency = READER, WORD_READER_DATA
 
     def __init__(self, port_bits: int, depth: int, burst_beats: int) -> None:
         self.port_bits, self.depth, self.burst_beats = port_bits, depth, burst_beats

@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
+from lightmamba.arch.latency import READER, READER_DATA
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.hardware.rtl.layouts import i_stream, o_stream
 from lightmamba.hardware.rtl.memory.axi import INCREMENTING, READ, Bursts, master
@@ -51,7 +52,7 @@ class RowReader(wiring.Component):
         A response was not OKAY, since the last ``flush``.
     """
 
-    latency, data_latency, interval = 1 + Bursts.latency, 2, 1
+    latency, data_latency, interval = READER, READER_DATA, 1
 
     def __init__(self, channels: int, port_bits: int, depth: int, burst_beats: int) -> None:
         self.bursts = Bursts(port_bits, burst_beats)

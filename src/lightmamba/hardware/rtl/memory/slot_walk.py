@@ -5,6 +5,7 @@ from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.arch.latency import BEGIN, STATE_WALK
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.hardware.rtl import passes
 from lightmamba.hardware.rtl.job import Countdown
@@ -61,7 +62,7 @@ class SlotWalk(wiring.Component):
     o_write : Out(stream of WRITE)
     """
 
-    latency, interval = 5, 4
+    latency, interval = BEGIN + STATE_WALK, 4
 
     def __init__(self, config: ArchConfig) -> None:
         self.tokens = tokens = config.tokens

@@ -147,6 +147,6 @@ class SpreadWalk(wiring.Component):
         return read.data << PAGE_LOG2
 
     def is_last(self, slot: Value) -> Value:
-        """Whether no slot of the pass is behind this one; those of a pass are the first ones."""
+        """Whether no slot of the pass is after this one; those of a pass are the first ones."""
         behind = [*(self.used[n] for n in range(1, self.slots)), 0]
         return ~Value.cast(Array(behind)[slot])

@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.clients import TABLE
+from lightmamba.arch.latency import TABLE_WALK
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.machine.ports import chosen, clients
@@ -23,7 +24,7 @@ DATAPATH = 3  # cycles of the address
 
 
 def row_address(pipe: Pipe, base: Value, stride: Value, index: Value) -> Timed:
-    """Base + stride·index in two parts, :data:`DATAPATH` cycles behind the index.
+    """Base + stride·index in two parts, :data:`DATAPATH` cycles after the index.
 
     Base and stride stay as they are meanwhile.
     """
@@ -60,7 +61,7 @@ class TableWalk(wiring.Component):
         A command is under way.
     """
 
-    latency, interval = DATAPATH + 2, 1
+    latency, interval = TABLE_WALK, 1
 
     run: Any
     base: Any

@@ -5,6 +5,7 @@ from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.contract import WORD_BITS
+from lightmamba.arch.latency import OUTSTANDING, WRITER
 from lightmamba.arch.ports import gear
 from lightmamba.hardware.rtl.layouts import WORD, i_stream, o_stream
 from lightmamba.hardware.rtl.memory.axi import (
@@ -18,7 +19,6 @@ from lightmamba.hardware.rtl.memory.axi import (
 
 __all__ = ["Packer", "WordWriter", "Writer"]
 
-OUTSTANDING = 16  # bursts without a response
 AHEAD = 4  # bursts whose address is out before their data; commands before a word writer's beats
 
 
@@ -55,7 +55,7 @@ class Writer(wiring.Component):
     clear : In
     """
 
-    latency, interval = 3, 1
+    latency, interval = WRITER, 1
 
     def __init__(self, port_bits: int, depth: int, burst_beats: int) -> None:
         self.bursts = Bursts(port_bits, burst_beats)
@@ -199,7 +199,7 @@ class Packer(wiring.Component):
     def _cut(self, m: Module, left: Signal) -> None:
         """Several beats of a word, the lowest first."""
         word = Signal(WORD_BITS, reset_less=True)
-        more = Signal(range(self.beats))  # beats behind this one
+        more = Signal(range(self.beats))  # beats after this one
         m.d.comb += [
             self.o.payload.eq(word),
             self.i.ready.eq((left != 0) & (~self.o.valid | (self.o.ready & (more == 0)))),

@@ -383,7 +383,6 @@ class ArchConfig:
     def to_json(self) -> str:
         """One line of JSON, for the hash of the build: what it has no use for is left out."""
         left_out = {*(() if "attention" in self.kinds else ATTENTION), *(() if self.wide else WIDE)}
-        left_out |= {"attention_positions"} if self.attention_positions == 1 else set()
         values = {name: each for name, each in self.to_dict().items() if name not in left_out}
         return json.dumps(values, sort_keys=True)
 

@@ -28,8 +28,8 @@ from bench.engine_files import our_file
 from bench.identity import Random, combined, simulated
 from bench.stored import Row, keep
 from lightmamba.arch.target import Target, target_names
-from lightmamba.device.sim import open_twin
-from lightmamba.device.sim.twin import Twin, TwinStep
+from lightmamba.device.sim import open_golden
+from lightmamba.device.sim.golden import GoldenModel, GoldenStep
 from lightmamba.engine import Difference, Digests, Engine, first_difference
 from lightmamba.hardware.compiler import build
 from lightmamba.model.config import SHAPES
@@ -56,14 +56,14 @@ class Step:
         Over the digests of all tensors of all tokens until here, the first party's.
     difference : str or None
         Where they first part, and who.
-    rtl : TwinStep or None
+    rtl : GoldenStep or None
         The token on the simulated RTL, if there is one and nothing differed before.
     """
 
     observables: int
     digest: str
     difference: str | None
-    rtl: TwinStep | None = None
+    rtl: GoldenStep | None = None
 
 
 class Pieces:
@@ -127,7 +127,7 @@ def parties(model: QuantizedModel, threads: int = 1) -> list[Party]:
 
 
 def chain(
-    compared: Sequence[Party], tokens: int, twin: Twin | None = None, seed: int = 0
+    compared: Sequence[Party], tokens: int, golden: GoldenModel | None = None, seed: int = 0
 ) -> Iterator[Step]:
     """Run the same text on all, token by token; the first difference from the first ends it."""
     rng, whole = np.random.default_rng(seed), blake2b(digest_size=16)
@@ -149,8 +149,8 @@ def chain(
         for party in compared:
             difference = difference or _again(party, token, found[0], last=n == tokens - 1)
         step = None
-        if twin is not None and difference is None:
-            step = twin.feed(token)
+        if golden is not None and difference is None:
+            step = golden.feed(token)
             difference = None if step.difference is None else f"RTL: {step.difference}"
         for key, value in seen[0].items():
             whole.update(f"{key[0]} {key[1]} {value}\n".encode())
@@ -196,12 +196,12 @@ def measure(
     name: str, model: QuantizedModel, args: argparse.Namespace, build: Path | None
 ) -> Iterator[dict[str, Any]]:
     """The row of a model, as far as it has come."""
-    twin = open_twin(build).twin if build else None
+    golden = open_golden(build).golden if build else None
     compared = parties(model, args.threads)
-    names = [*(party.name for party in compared), *(["RTL"] if twin else [])]
+    names = [*(party.name for party in compared), *(["RTL"] if golden else [])]
     begin = last = time.perf_counter()
     tensors, rtl = 0, Rtl()
-    for n, step in enumerate(chain(compared, args.tokens, twin), 1):
+    for n, step in enumerate(chain(compared, args.tokens, golden), 1):
         tensors += step.observables
         rtl.add(step.rtl)
         now = time.perf_counter()
@@ -213,7 +213,7 @@ def measure(
         yield {
             "model": name, "parties": names, "threads": args.threads,
             "tokens": n, "of": args.tokens, "compared": tensors, "digest": step.digest,
-            "difference": step.difference, "rtl": rtl.counted() if twin else None,
+            "difference": step.difference, "rtl": rtl.counted() if golden else None,
             "seconds": now - begin,
         }  # fmt: skip
 
@@ -224,7 +224,7 @@ class Rtl:
     def __init__(self) -> None:
         self.cycles, self.stalls, self.lost = Counter[int](), Counter[str](), Counter[str]()
 
-    def add(self, step: TwinStep | None) -> None:
+    def add(self, step: GoldenStep | None) -> None:
         """Count a token."""
         if step is not None:
             self.cycles[step.cycles] += 1

@@ -35,7 +35,7 @@ from bench.stored import keep
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.device.sim import Opened, SimDevice, Twin, TwinStep, chained, open_twin
+from lightmamba.device.sim import GoldenModel, GoldenStep, Opened, SimDevice, chained, open_golden
 from lightmamba.engine.synthetic import random_state
 from lightmamba.hardware.compiler import build, plan
 from lightmamba.hardware.machine.artifact import Artifact
@@ -178,11 +178,11 @@ def measure(name: str, work: Path) -> Iterator[dict[str, Any]]:
     build(model, target, path, hardware=row.machine, context=row.reserved, force=True)
     compiled = time.perf_counter()
     sequences = target.machine.tokens if BATCH in row.modes else 1
-    opened = open_twin(path, sequences=sequences)
+    opened = open_golden(path, sequences=sequences)
     made, artifact = time.perf_counter(), Artifact.read(path)
     if row.context:
         for n in range(sequences):
-            opened.twin.go_on(random_state(opened.model, row.context), n)
+            opened.golden.go_on(random_state(opened.model, row.context), n)
     runs = _modes(name, opened, artifact, sequences) if row.modes else _tokens(name, opened)
     for tokens, cycles, counted, values in runs:
         yield {
@@ -208,7 +208,7 @@ def _tokens(name: str, opened: Opened) -> Iterator[Run]:
     """Tokens that are compared, then one of a chain."""
     row, cycles, begin = ROWS[name], list[int](), time.perf_counter()
     for n in range(row.compared):
-        count, counted = _equal(opened.twin.feed(5 + n), f"{name}: token {n}")
+        count, counted = _equal(opened.golden.feed(5 + n), f"{name}: token {n}")
         cycles.append(count)
     seconds, per_token = time.perf_counter() - begin, float(cycles[-1])
     if row.chained:
@@ -230,10 +230,10 @@ def _tokens(name: str, opened: Opened) -> Iterator[Run]:
 
 def _modes(name: str, opened: Opened, artifact: Artifact, sequences: int) -> Iterator[Run]:
     """Passes of each mode."""
-    row, twin, device = ROWS[name], opened.twin, opened.device
+    row, golden, device = ROWS[name], opened.golden, opened.device
     if not row.context and not row.short:
         begin = (Slot(n, np.array([3 + n]), fresh=True) for n in range(sequences))
-        _equal(twin.step(Pass(tuple(begin))), f"{name}: begin")
+        _equal(golden.step(Pass(tuple(begin))), f"{name}: begin")
     for mode in row.modes:
         first, *others = passes(mode, artifact.arch)
         if row.short:
@@ -243,9 +243,9 @@ def _modes(name: str, opened: Opened, artifact: Artifact, sequences: int) -> Ite
             cycles, counted = chained(device, WARM, CHAINED)
         else:
             before = time.perf_counter()
-            once = _equal(twin.step(first), f"{name}: {mode}")
+            once = _equal(golden.step(first), f"{name}: {mode}")
             seconds = time.perf_counter() - before
-            cycles, counted = _mean([_timed(device, twin, work) for work in others] or [once])
+            cycles, counted = _mean([_timed(device, golden, work) for work in others] or [once])
         print(f"{name}: {mode}, {last.tokens} tokens in {cycles:,.0f} cycles", flush=True)
         yield (
             last.tokens,
@@ -262,7 +262,7 @@ def _modes(name: str, opened: Opened, artifact: Artifact, sequences: int) -> Ite
         )
 
 
-def _equal(step: TwinStep, what: str) -> tuple[int, dict[str, int]]:
+def _equal(step: GoldenStep, what: str) -> tuple[int, dict[str, int]]:
     """Cycles and counts of a pass that is equal to the engine's."""
     if step.difference is not None:
         raise SystemExit(f"{what}: {step.difference} (cycle {step.cycle})")
@@ -277,7 +277,7 @@ def _mean(found: list[tuple[int, dict[str, int]]]) -> tuple[float, dict[str, flo
     return sum(cycles for cycles, _ in found) / len(found), counts
 
 
-def _timed(device: SimDevice, twin: Twin, work: Pass) -> tuple[int, dict[str, int]]:
+def _timed(device: SimDevice, golden: GoldenModel, work: Pass) -> tuple[int, dict[str, int]]:
     """Cycles and counts of a pass that nobody compares; the engine follows it."""
     before = device.counters()
     device.simulator.probing(False)
@@ -287,7 +287,7 @@ def _timed(device: SimDevice, twin: Twin, work: Pass) -> tuple[int, dict[str, in
     finally:
         device.simulator.probing(True)
     after = device.counters()
-    twin.follow(work)
+    golden.follow(work)
     return cycles, {name: n - before[name] for name, n in after.items()}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from bench.common import asked
 from bench.identity import Random, simulated
 from bench.stored import Row, keep
-from lightmamba.device.sim import open_twin
+from lightmamba.device.sim import open_golden
 from lightmamba.device.sim.made_up import made_up
 from lightmamba.hardware.compiler import build
 from lightmamba.model.config import ModelConfig, mamba2_config
@@ -163,8 +163,8 @@ def check(name: str, seed: int = SEED) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         target = made_up(beats=case.beats, **case.machine)
         build(model, target, Path(folder) / "build", order=case.order)
-        opened = open_twin(Path(folder) / "build", stalls=case.stalls, seed=seed)
-        steps = list(opened.twin.run(PROMPT, TOKENS))
+        opened = open_golden(Path(folder) / "build", stalls=case.stalls, seed=seed)
+        steps = list(opened.golden.run(PROMPT, TOKENS))
         opened.device.simulator.close()
     difference = steps[-1].difference
     return {

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.common import ROOT, asked
 from lightmamba.arch.target import Target
-from lightmamba.device.sim import open_twin
+from lightmamba.device.sim import open_golden
 from lightmamba.device.sim.activity import Strip, activity
 from lightmamba.engine.synthetic import random_state
 from lightmamba.hardware.compiler import build
@@ -32,12 +32,12 @@ def simulated(file: Path, layer: int | None, positions: int, context: int | None
     layers = model.config.layers
     with tempfile.TemporaryDirectory() as folder:
         path = build(model, Target.load("tiny"), Path(folder) / "build", context=context).path
-        opened = open_twin(path)
-        opened.twin.go_on(random_state(model, positions))
-        opened.twin.watch = seen.update
-        if (step := opened.twin.feed(5)).difference is not None:
+        opened = open_golden(path)
+        opened.golden.go_on(random_state(model, positions))
+        opened.golden.watch = seen.update
+        if (step := opened.golden.feed(5)).difference is not None:
             raise SystemExit(step.difference)
-        kinds = opened.twin.arch.kinds
+        kinds = opened.golden.arch.kinds
         opened.device.close()
     if layer is None:
         layer = [each.kind for each in layers].index("attention")

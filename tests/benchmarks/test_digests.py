@@ -131,8 +131,8 @@ def test_the_rtl_takes_the_same_text_and_ends_it_when_they_differ():
         fed.append(token)
         return step_of(difference="token 2, x" if len(fed) == 3 else None)
 
-    twin: Any = SimpleNamespace(feed=step)
-    steps = list(chain(two(Engine(MODEL)), 9, twin))
+    golden: Any = SimpleNamespace(feed=step)
+    steps = list(chain(two(Engine(MODEL)), 9, golden))
     assert [s.difference for s in steps] == [None, None, "RTL: token 2, x"]
     assert len(fed) == 3
 
@@ -144,8 +144,8 @@ def test_cycles_and_losses_of_the_rtl_are_counted(monkeypatch):
         step_of(cycles=95, stalls={"multiplying": 80, "idle": 15}, lost={"gate": 2}),
         step_of(cycles=95, stalls={"multiplying": 80, "idle": 15}, lost={"gate": 1}),
     ])  # fmt: skip
-    twin = SimpleNamespace(feed=lambda token: next(steps))
-    monkeypatch.setattr(digests, "open_twin", lambda path: SimpleNamespace(twin=twin))
+    golden = SimpleNamespace(feed=lambda token: next(steps))
+    monkeypatch.setattr(digests, "open_golden", lambda path: SimpleNamespace(golden=golden))
     *_, row = digests.measure("a", MODEL, Namespace(threads=1, tokens=3), Path("b"))
     assert row["parties"][-2:] == ["numpy", "RTL"]
     assert row["rtl"] == {"cycles_per_token": {90: 1, 95: 2}, "lost": {"gate": 3},

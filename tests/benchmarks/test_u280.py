@@ -7,7 +7,7 @@ from bench.full import ROWS
 from bench.stored import rows
 
 from lightmamba.arch.target import Target
-from lightmamba.device.sim import chained, open_twin
+from lightmamba.device.sim import chained, open_golden
 from lightmamba.hardware.estimate import estimate
 from lightmamba.model.config import SHAPES
 from lightmamba.numerics.model_formats import Formats
@@ -27,9 +27,9 @@ def test_a_token_of_130m_on_32_lanes(tmp_path):
     """Every observable of 24 layers; cycles as recorded and as estimated."""
     row = ROWS[NAME]
     config, target = SHAPES[row.shape], Target.load(row.target)
-    opened = open_twin(compiled(tmp_path, config, target, Formats()))
+    opened = open_golden(compiled(tmp_path, config, target, Formats()))
     for token in (5, 6):
-        step = opened.twin.feed(token)
+        step = opened.golden.feed(token)
         same(step)
     cycles, _ = chained(opened.device, 10, 4)
     opened.device.simulator.close()

@@ -16,7 +16,7 @@ from lightmamba.arch.target import Target
 from lightmamba.blocks import kind
 from lightmamba.device.boards.selftest import expected, self_test
 from lightmamba.device.sim.device import open_device
-from lightmamba.device.sim.opened import Opened, open_twin
+from lightmamba.device.sim.opened import Opened, open_golden
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.estimate.model import estimate_pass
@@ -45,7 +45,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def opened(path):
-    found = open_twin(path, stalls=0.2, seed=3, sequences=2)
+    found = open_golden(path, stalls=0.2, seed=3, sequences=2)
     yield found
     found.device.close()
 
@@ -131,13 +131,13 @@ def test_it_is_busy_until_its_last_result_is_taken():
 
 
 def test_every_observable_equals_the_engine(opened):
-    arch = opened.twin.arch
+    arch = opened.golden.arch
     work = random_passes(
         np.random.default_rng(1), tokens=arch.tokens, sequences=2, undecided=arch.undecided,
         vocab=opened.model.valid_vocab, needs=opened.device.needs,
     )  # fmt: skip
     for n in range(60):
-        step = opened.twin.step(next(work))
+        step = opened.golden.step(next(work))
         assert step.difference is None, n
     assert {"lookup", "unit_rms"} <= {probe.name for probe in probes(arch)}
 
@@ -195,8 +195,8 @@ def test_its_hardware_runs_models_of_one_kind(tmp_path, path, layers):
     hardware = Artifact.read(path).arch
     alone = replace(MAMBA, layers=layers)
     built = compiled(tmp_path, alone, hardware=hardware)
-    one = open_twin(built)
-    steps = list(one.twin.run([1, 2, 3], 5))
+    one = open_golden(built)
+    steps = list(one.golden.run([1, 2, 3], 5))
     assert [step.difference for step in steps] == [None] * 5
     saved = one.device.save_state()
     one.device.restore_state(saved)
@@ -211,14 +211,14 @@ def test_its_hardware_runs_models_of_one_kind(tmp_path, path, layers):
 
 @pytest.mark.slow
 def test_passes_of_several_tokens(tmp_path):
-    opened = open_twin(compiled(tmp_path, MIXED, "tiny-t4"), stalls=0.2, seed=3, sequences=4)
-    arch, done = opened.twin.arch, 0
+    opened = open_golden(compiled(tmp_path, MIXED, "tiny-t4"), stalls=0.2, seed=3, sequences=4)
+    arch, done = opened.golden.arch, 0
     work = random_passes(
         np.random.default_rng(1), tokens=4, sequences=4, undecided=arch.undecided,
         vocab=opened.model.valid_vocab, needs=opened.device.needs,
     )  # fmt: skip
     while done < 200:
-        step = opened.twin.step(next(work))
+        step = opened.golden.step(next(work))
         assert step.difference is None, done
         done += step.tokens
     opened.device.close()

@@ -9,7 +9,7 @@ from lightmamba.arch.target import Target
 from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
 from lightmamba.device.sim import check_room
-from lightmamba.device.sim.opened import open_twin
+from lightmamba.device.sim.opened import open_golden
 from lightmamba.engine.synthetic import random_state
 from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.estimate.model import estimate_pass
@@ -42,7 +42,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def opened(path):
-    found = open_twin(path, stalls=0.2, seed=3, sequences=2)
+    found = open_golden(path, stalls=0.2, seed=3, sequences=2)
     yield found
     found.device.close()
 
@@ -55,18 +55,18 @@ def test_every_observable_equals_the_engine(opened):
 
 def test_it_goes_on_behind_many_positions(path):
     """Keys and values of 200 positions, which nobody computed."""
-    opened = open_twin(path)
-    opened.twin.go_on(random_state(opened.model, 200))
-    assert [opened.twin.feed(n).difference for n in range(1, 4)] == [None] * 3
+    opened = open_golden(path)
+    opened.golden.go_on(random_state(opened.model, 200))
+    assert [opened.golden.feed(n).difference for n in range(1, 4)] == [None] * 3
     opened.device.close()
 
 
 def test_sequences_share_the_segments(path):
     """One that is refused changes nothing; what another one gives back is enough."""
-    opened = open_twin(path, sequences=2)
+    opened = open_golden(path, sequences=2)
     device, segments = opened.device, opened.device.sequences[0].segments["kv"]
     for sequence, positions in enumerate((130, 64)):
-        opened.twin.go_on(random_state(opened.model, positions), sequence)
+        opened.golden.go_on(random_state(opened.model, positions), sequence)
     assert (segments.held, segments.pool.free) == ([0, 1, 2], [])
     before = device.save_state(1)
     message = "need 1 more of the segments of 64 tokens, but 0 of 4 are free; end another sequence"
@@ -89,7 +89,7 @@ def test_sequences_share_the_segments(path):
 def test_passes_of_several_tokens(tmp_path, channels):
     """One, two and four positions of a head meet their queries at once."""
     built = compiled(tmp_path, MIXED, "tiny-t4", 64, channels, context=CONTEXT)
-    opened = open_twin(built, stalls=0.2, seed=3, sequences=4)
+    opened = open_golden(built, stalls=0.2, seed=3, sequences=4)
     compare(opened, 400, 4, **LONG)
     opened.device.close()
 
@@ -129,7 +129,7 @@ def test_its_hardware_runs_models_of_one_kind(tmp_path, path, layers):
 
 def test_a_context_that_is_full(path):
     """One sentence, and the sequence stays as it is."""
-    opened = open_twin(path)
+    opened = open_golden(path)
     opened.device.start(5, fresh=True)
     opened.device.wait()
     with pytest.raises(InputError, match="has memory for 256; compile with --context 258"):

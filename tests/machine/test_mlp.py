@@ -7,7 +7,7 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
-from lightmamba.device.sim.opened import open_twin
+from lightmamba.device.sim.opened import open_golden
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.workload import Workload
@@ -38,7 +38,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def opened(path):
-    found = open_twin(path, stalls=0.2, seed=3, sequences=2)
+    found = open_golden(path, stalls=0.2, seed=3, sequences=2)
     yield found
     found.device.close()
 
@@ -49,7 +49,7 @@ def test_every_observable_equals_the_engine(opened):
 
 @pytest.mark.slow
 def test_passes_of_several_tokens(tmp_path):
-    opened = open_twin(compiled(tmp_path, MIXED, "tiny-t4"), stalls=0.2, seed=3, sequences=8)
+    opened = open_golden(compiled(tmp_path, MIXED, "tiny-t4"), stalls=0.2, seed=3, sequences=8)
     compare(opened, 200, 8)
     opened.device.close()
 

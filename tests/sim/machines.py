@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
-from lightmamba.device.sim import Opened, TwinStep
+from lightmamba.device.sim import GoldenStep, Opened
 from lightmamba.hardware.compiler import build, plan
 from lightmamba.model.config import ModelConfig
 from lightmamba.model.qmodel import QuantizedModel
@@ -65,16 +65,16 @@ def compiled(
     return folder / name
 
 
-def run(opened: Opened, tokens: int, *, prompt: Sequence[int] = (1, 2)) -> list[TwinStep]:
+def run(opened: Opened, tokens: int, *, prompt: Sequence[int] = (1, 2)) -> list[GoldenStep]:
     """A prompt, its logits wanted at the end only, then greedy tokens; all must agree."""
-    steps = list(opened.twin.run(prompt, tokens))
+    steps = list(opened.golden.run(prompt, tokens))
     for step in steps:
         same(step)
     assert len(steps) == tokens
     return steps
 
 
-def same(step: TwinStep) -> None:
+def same(step: GoldenStep) -> None:
     """Fail with the first difference, if there is one."""
     assert step.difference is None, f"{step.difference} (cycle {step.cycle})"
     assert sum(step.stalls.values()) == step.cycles

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lightmamba.common.errors import DeviceError, InputError
-from lightmamba.device.sim import chained, library, open_device, open_twin
+from lightmamba.device.sim import chained, library, open_device, open_golden
 from lightmamba.engine import Engine
 from lightmamba.text import DeviceDecoder
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def opened(folder):
-    found = open_twin(compiled(folder, CONFIG, TARGET))
+    found = open_golden(compiled(folder, CONFIG, TARGET))
     yield found
     found.device.simulator.close()
 

@@ -9,7 +9,7 @@ import pytest
 from lightmamba.arch.contract import PAGE
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import DeviceError, InputError
-from lightmamba.device.sim import Twin, open_twin
+from lightmamba.device.sim import GoldenModel, open_golden
 from lightmamba.device.sim.device import open_device
 from lightmamba.engine import Engine
 from lightmamba.hardware.machine.artifact import Artifact
@@ -56,7 +56,7 @@ def test_both_copies_are_in_the_build(build):
 
 @pytest.mark.parametrize("stalls", [0.0, 0.3])
 def test_every_observable_equals_the_engines(build, stalls):
-    opened = open_twin(build, stalls=stalls, seed=5)
+    opened = open_golden(build, stalls=stalls, seed=5)
     run(opened, 7, prompt=(3, 5, 7))
     moved = {name: opened.device.simulator.counters(name) for name in ("state_read", "state_write")}
     assert moved["state_write"].bytes_written > moved["state_read"].bytes_read > 0
@@ -67,7 +67,7 @@ def test_every_observable_equals_the_engines(build, stalls):
 def test_bases_of_a_board_change_nothing(tmp_path, target):
     """Random page-aligned bases, different per channel, above 32 bits too."""
     path = compiled(tmp_path, CONFIG, target)
-    plain, moved = open_twin(path), open_twin(path, placement=anywhere(3))
+    plain, moved = open_golden(path), open_golden(path, placement=anywhere(3))
     assert len(set(moved.device.bases.values())) == len(target.channels)
     assert all(base % PAGE == 0 < base for base in moved.device.bases.values())
     assert max(moved.device.bases.values()) >> 32
@@ -80,9 +80,9 @@ def test_bases_of_a_board_change_nothing(tmp_path, target):
 
 def test_states_move_between_copies_and_devices(build):
     """Saved where one copy is due, restored where the other is; on this device and another."""
-    opened, second = open_twin(build), open_twin(build, placement=anywhere(9))
+    opened, second = open_golden(build), open_golden(build, placement=anywhere(9))
     device = opened.device
-    first, fork = (Twin(d.device, Engine(opened.model)) for d in (opened, second))
+    first, fork = (GoldenModel(d.device, Engine(opened.model)) for d in (opened, second))
     same(first.feed(4))
     kept = device.save_state()  # the other copy is due
     assert device.sequences[0].due == 1
@@ -90,9 +90,9 @@ def test_states_move_between_copies_and_devices(build):
     after = device.save_state()
     same(first.feed(6))
     device.restore_state(after)
-    first = Twin(device, Engine(opened.model))
-    for twin in (first, fork):
-        twin.restart()
+    first = GoldenModel(device, Engine(opened.model))
+    for golden in (first, fork):
+        golden.restart()
     same(fork.feed(4))
     same(fork.feed(5))
     second.device.restore_state(kept)  # the first copy is due here
@@ -112,7 +112,7 @@ def test_states_move_between_copies_and_devices(build):
 
 
 def test_a_chain_writes_both_copies(build):
-    opened = open_twin(build)
+    opened = open_golden(build)
     engine, device = Engine(opened.model), opened.device
     logits, state = engine.step(np.array([6]), engine.empty_state(1))
     for _ in range(4):
@@ -139,7 +139,7 @@ def test_a_change_of_direction_costs_time(tmp_path):
                 if c.name.startswith("state") else c for c in slow.channels
             )  # fmt: skip
             target = replace(slow, channels=channels, name=f"{copies} {turn}")
-            opened = open_twin(compiled(tmp_path, CONFIG, target))
+            opened = open_golden(compiled(tmp_path, CONFIG, target))
             cycles[copies, turn] = run(opened, 6)[-1].cycles
             opened.device.simulator.close()
     assert cycles[2, 0] < cycles[1, 0]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.device.sim import open_twin
+from lightmamba.device.sim import open_golden
 from lightmamba.device.sim.simulator import Stalls, from_target
 
 from .machines import CONFIG, TARGET, compiled
@@ -31,9 +31,9 @@ def test_done_waits_for_each_writer(tmp_path, monkeypatch, port):
         }
 
     path = compiled(tmp_path, CONFIG, TARGET)
-    fast = open_twin(path).device
+    fast = open_golden(path).device
     monkeypatch.setattr("lightmamba.device.sim.device.from_target", one_slow)
-    slow = open_twin(path).device
+    slow = open_golden(path).device
     saved = []
     for device in (fast, slow):
         device.start(4, fresh=True, head=False)

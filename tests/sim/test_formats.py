@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from lightmamba.common.errors import InputError
-from lightmamba.device.sim import chained, open_device, open_twin
+from lightmamba.device.sim import chained, open_device, open_golden
 from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.estimate import estimate
 from lightmamba.hardware.machine.artifact import Artifact
@@ -36,7 +36,7 @@ def build(tmp_path_factory):
 
 def test_equals_the_engine(build):
     """Every observable and counter, memory that stalls; lost scales count for their projection."""
-    steps = list(open_twin(build, stalls=0.2, seed=1).twin.run((1, 2, 3), 6))
+    steps = list(open_golden(build, stalls=0.2, seed=1).golden.run((1, 2, 3), 6))
     for step in steps:
         same(step)
     assert sum(step.lost["in_proj.scale"] for step in steps) > 0

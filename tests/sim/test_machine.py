@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lightmamba.device.host.device import Device, DeviceError, Flags
-from lightmamba.device.sim import SimDevice, Twin, open_twin
+from lightmamba.device.sim import GoldenModel, SimDevice, open_golden
 from lightmamba.device.sim.simulator import Stalls
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import plan
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def opened(folder):
-    found = open_twin(compiled(folder, CONFIG, TARGET))
+    found = open_golden(compiled(folder, CONFIG, TARGET))
     yield found
     found.device.simulator.close()
 
@@ -47,7 +47,7 @@ def test_every_observable_equals_the_engines(opened):
 def test_random_stalls_of_memory_change_nothing_but_time(folder, opened):
     path = compiled(folder, CONFIG, TARGET)
     plain = run(opened, 4)
-    stalled = open_twin(path, stalls=0.4, seed=11)
+    stalled = open_golden(path, stalls=0.4, seed=11)
     slow = run(stalled, 4)
     assert [s.next_token for s in slow] == [s.next_token for s in plain]
     assert sum(s.cycles for s in slow) > sum(s.cycles for s in plain)
@@ -56,14 +56,14 @@ def test_random_stalls_of_memory_change_nothing_but_time(folder, opened):
 
 def test_a_fresh_start_forgets_a_used_state(opened):
     first = run(opened, 3)
-    opened.twin.restart()
+    opened.golden.restart()
     again = run(opened, 3)
     assert [s.next_token for s in again] == [s.next_token for s in first]
 
 
 def test_two_sequences_interleaved_by_saving_and_restoring(opened):
     device = opened.device
-    engines = [Twin(device, Engine(opened.model)) for _ in range(2)]
+    engines = [GoldenModel(device, Engine(opened.model)) for _ in range(2)]
     kept = [None, None]
     for n in range(6):
         which = n % 2
@@ -79,7 +79,7 @@ def test_reset_in_the_middle_and_go_on_from_a_saved_state(opened):
     opened.device.start(9)
     opened.device.reset()
     opened.device.restore_state(saved)
-    same(opened.twin.feed(9))
+    same(opened.golden.feed(9))
 
 
 def test_another_model_is_loaded_without_rebuilding(folder, opened):
@@ -89,10 +89,10 @@ def test_another_model_is_loaded_without_rebuilding(folder, opened):
     path = compiled(folder, one, TARGET, seed=5)
     artifact = Artifact.read(path)
     opened.device.load(artifact)
-    twin = Twin(opened.device, Engine(random_model(one, seed=5)))
+    golden = GoldenModel(opened.device, Engine(random_model(one, seed=5)))
     token = 1
     for _ in range(5):
-        step = twin.feed(token)
+        step = golden.feed(token)
         same(step)
         token = step.next_token
 
@@ -103,7 +103,7 @@ def test_a_smaller_model_runs_on_the_hardware_of_a_larger_one(folder, opened):
     path = compiled(folder, small, TARGET, hardware=hardware)
     artifact = Artifact.read(path)
     assert artifact.arch == hardware != plan(small, Formats(), TARGET)
-    other = open_twin(path)
+    other = open_golden(path)
     run(other, 5)
     other.device.simulator.close()
 
@@ -154,7 +154,7 @@ def test_what_saturates_is_counted_alike(folder):
         model, layers=tuple(layers),
         residual_exp=model.residual_exp - 12, logit_exp=model.logit_exp - 12,
     )  # fmt: skip
-    opened = open_twin(compiled(folder, CONFIG, TARGET, model=model, seed=2))
+    opened = open_golden(compiled(folder, CONFIG, TARGET, model=model, seed=2))
     steps = run(opened, 4)
     counted = {k: sum(s.counters[k] for s in steps) for k in steps[0].counters}
     # 128 values of 24 bits never fill the 32 bits of the transform's result.
@@ -170,7 +170,7 @@ def test_traffic_and_the_work_of_the_ssm_are_counted(opened):
     words, beats = heads * told["head_words"], heads * told["state_head_beats"]
     conv, logits = -(-told["conv_state_words"] // 2), -(-told["logits_words"] // 2)
     for n, head in enumerate((False, True, True)):
-        step = opened.twin.feed(n, head=head)
+        step = opened.golden.feed(n, head=head)
         same(step)
         counted = step.counters
         assert counted["state_read.beats_read"] == (beats if n else 0)  # fresh: zeros
@@ -224,7 +224,7 @@ def test_an_unknown_instruction_is_reported(opened):
 
 def test_what_is_on_its_way_is_not_drained(folder):
     """On a slow memory, bursts that were asked for come long after the machine is stopped."""
-    opened = open_twin(compiled(folder, CONFIG, TARGET), stalls=0.9, seed=4)
+    opened = open_golden(compiled(folder, CONFIG, TARGET), stalls=0.9, seed=4)
     device = opened.device
     device.simulator.run(50)
     device.write("control", 0)
@@ -236,7 +236,7 @@ def test_what_is_on_its_way_is_not_drained(folder):
 
 def test_done_means_that_everything_is_written(folder, opened):
     """State and logits lie in memory when a token is done, however slow that is."""
-    wanted, slow = opened.device, open_twin(compiled(folder, CONFIG, TARGET), stalls=0.9).device
+    wanted, slow = opened.device, open_golden(compiled(folder, CONFIG, TARGET), stalls=0.9).device
     for token, head in ((4, False), (5, True)):
         for device in (wanted, slow):
             device.start(token, fresh=not head, head=head)
@@ -252,7 +252,7 @@ def test_a_chain_waits_for_the_state_of_its_last_token(folder, monkeypatch):
     """One layer, and only writes are slow: the next token could read its state too early."""
     monkeypatch.setattr(Stalls, "all", lambda p: Stalls(aw=p, w=p, b=p))
     one = CONFIG.first(1)
-    opened = open_twin(compiled(folder, one, TARGET, seed=6), stalls=0.9, seed=2)
+    opened = open_golden(compiled(folder, one, TARGET, seed=6), stalls=0.9, seed=2)
     engine, device = Engine(opened.model), opened.device
     logits, state = engine.step(np.array([6]), engine.empty_state(1))
     for _ in range(4):
@@ -280,7 +280,7 @@ def test_the_watchdog_names_the_units_that_wait(opened):
 @pytest.mark.slow
 def test_waves_have_readable_names(folder, tmp_path):
     file = tmp_path / "waves.fst"
-    opened = open_twin(compiled(folder, CONFIG, TARGET), waves=file)
+    opened = open_golden(compiled(folder, CONFIG, TARGET), waves=file)
     run(opened, 1)
     opened.device.simulator.close()
     assert file.stat().st_size > 10_000

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.target import Target
-from lightmamba.device.sim import open_twin
+from lightmamba.device.sim import open_golden
 from lightmamba.hardware.compiler import build
 from lightmamba.model.data import demo_file, hybrid_file
 from lightmamba.model.qmodel import load
@@ -28,16 +28,16 @@ def test_every_observable_of_many_passes_equals_the_engine(tmp_path, target):
     model = load(hybrid_file() if target == "tiny-hybrid" else demo_file())
     context = CONTEXT if target == "tiny-hybrid" else None
     built = build(model, Target.load(target), tmp_path / "build", context=context)
-    opened = open_twin(built.path, stalls=0.2, seed=14, sequences=SEQUENCES)
-    twin, seen = opened.twin, 0
+    opened = open_golden(built.path, stalls=0.2, seed=14, sequences=SEQUENCES)
+    golden, seen = opened.golden, 0
     work = random_passes(
-        np.random.default_rng(14), tokens=twin.arch.tokens, sequences=SEQUENCES,
-        undecided=twin.arch.undecided, vocab=model.valid_vocab, needs=opened.device.needs,
+        np.random.default_rng(14), tokens=golden.arch.tokens, sequences=SEQUENCES,
+        undecided=golden.arch.undecided, vocab=model.valid_vocab, needs=opened.device.needs,
         context=CONTEXT,
     )  # fmt: skip
     while seen < TOKENS:
         each = next(work)
-        step = twin.step(each)
+        step = golden.step(each)
         assert step.difference is None, (seen, each, str(step.difference))
         seen += each.tokens
     opened.device.close()

@@ -11,7 +11,7 @@ from bench.estimates import memory
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.device.sim import Opened, open_device, open_twin, simulate
+from lightmamba.device.sim import Opened, open_device, open_golden, simulate
 from lightmamba.hardware.machine.artifact import Artifact
 
 from ..support.builders import made_up, sizes, two_ports
@@ -38,15 +38,15 @@ def ids(*values: int):
 def test_random_passes_equal_single_steps(tmp_path, stalls, seed, config):
     """Of the model that the hardware was made for, and of one with a smaller state."""
     build = compiled(tmp_path, config, FOUR, hardware=HARDWARE)
-    opened = open_twin(build, stalls=stalls, seed=seed, placement=anywhere(4), sequences=3)
-    twin, arch = opened.twin, opened.twin.arch
+    opened = open_golden(build, stalls=stalls, seed=seed, placement=anywhere(4), sequences=3)
+    golden, arch = opened.golden, opened.golden.arch
     seen = Counter[int | str]()
     work = random_passes(
         np.random.default_rng(seed), tokens=4, sequences=3, undecided=arch.undecided, vocab=VOCAB,
         needs=opened.device.needs,
     )  # fmt: skip
     for n, each in enumerate(islice(work, 40)):
-        step = twin.step(each)
+        step = golden.step(each)
         assert step.difference is None, (n, each, str(step.difference))
         seen.update(slot.replay for slot in each.slots)
         seen[f"{len(each.slots)} slots"] += 1
@@ -67,14 +67,14 @@ def test_random_passes_equal_single_steps(tmp_path, stalls, seed, config):
 )
 def test_other_numbers_of_tokens(tmp_path, target):
     """Two tokens leave one undecided, eight leave five; replays of every length."""
-    opened = open_twin(compiled(tmp_path, CONFIG, target), stalls=0.1, seed=3, sequences=3)
-    twin, arch, replays = opened.twin, opened.twin.arch, set[int]()
+    opened = open_golden(compiled(tmp_path, CONFIG, target), stalls=0.1, seed=3, sequences=3)
+    golden, arch, replays = opened.golden, opened.golden.arch, set[int]()
     work = random_passes(
         np.random.default_rng(5), tokens=arch.tokens, sequences=3, undecided=arch.undecided,
         vocab=VOCAB, needs=opened.device.needs,
     )  # fmt: skip
     for n, each in enumerate(islice(work, 40)):
-        step = twin.step(each)
+        step = golden.step(each)
         assert step.difference is None, (n, each, str(step.difference))
         replays.update(slot.replay for slot in each.slots)
     assert replays == set(range(arch.undecided + 1))
@@ -83,14 +83,14 @@ def test_other_numbers_of_tokens(tmp_path, target):
 
 def test_a_chain_goes_on_from_a_pass(build):
     """Greedy decoding on the device itself, behind a chunk; then passes go on behind the chain."""
-    opened = open_twin(build, sequences=2)
-    twin, device = opened.twin, opened.device
-    step = twin.step(Pass((Slot(1, ids(5, 6, 7, 8), fresh=True),)))
+    opened = open_golden(build, sequences=2)
+    golden, device = opened.golden, opened.device
+    step = golden.step(Pass((Slot(1, ids(5, 6, 7, 8), fresh=True),)))
     assert step.difference is None
-    state, token = twin.sequences[1].state, step.next_tokens[0]
+    state, token = golden.sequences[1].state, step.next_tokens[0]
     found = [token]
     for _ in range(3):
-        logits, state = twin.engine.forward(ids(found[-1])[None], state)
+        logits, state = golden.engine.forward(ids(found[-1])[None], state)
         found.append(int(logits[0, -1].argmax()))
     device.submit(Pass((Slot(1, ids(token)),)), chain=2)
     device.wait()
@@ -117,7 +117,7 @@ def test_heads_are_asked_for_before_their_words_are_needed(build, tmp_path):
 
 def test_a_simulation_feeds_its_prompt_in_chunks(build):
     """Seven tokens of a prompt in three passes, the last with logits; then one token in each."""
-    opened = open_twin(build)
+    opened = open_golden(build)
     assert isinstance(opened, Opened)
     seen: list[int] = []
     found = simulate(
@@ -125,7 +125,7 @@ def test_a_simulation_feeds_its_prompt_in_chunks(build):
     )
     opened.device.close()
     assert (found.matches_engine, found.tokens, seen) == (True, 9, [4, 6, 7, 8, 9])
-    engine, ids = opened.twin.engine, [3, 4, 5, 6, 7, 8, 9]
+    engine, ids = opened.golden.engine, [3, 4, 5, 6, 7, 8, 9]
     for _ in found.token_ids:
         logits, _ = engine.forward(np.array([ids]), engine.empty_state(1))
         ids.append(int(logits[0, -1].argmax()))
@@ -136,7 +136,7 @@ def test_a_simulation_feeds_its_prompt_in_chunks(build):
 
 
 def test_what_the_hardware_cannot_do_is_refused(build):
-    device = open_twin(build).device
+    device = open_golden(build).device
     with pytest.raises(InputError, match="5 tokens, but the hardware of this build takes 4"):
         device.submit(Pass((Slot(0, ids(1, 2, 3, 4, 5)),)))
     with pytest.raises(InputError, match="left 0 undecided"):
@@ -152,8 +152,8 @@ def test_a_chain_reads_no_state_before_it_is_written(tmp_path):
     """The queues hold the whole state of four heads, so it could be asked for at once."""
     small = sizes(d_model=32, n_layer=1, vocab_size=53)
     slow = memory(FOUR, "state", latency_ns=2000.0)
-    opened = open_twin(compiled(tmp_path, small, slow, hardware=HARDWARE))
-    engine, device = opened.twin.engine, opened.device
+    opened = open_golden(compiled(tmp_path, small, slow, hardware=HARDWARE))
+    engine, device = opened.golden.engine, opened.device
     logits, state = engine.step(np.array([6]), engine.empty_state(1))
     for _ in range(4):
         logits, state = engine.step(logits[:, : engine.valid_vocab].argmax(-1), state)

@@ -7,7 +7,7 @@ import pytest
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
-from lightmamba.device.sim import open_twin
+from lightmamba.device.sim import open_golden
 from lightmamba.hardware.machine.artifact import Artifact
 
 from .machines import CONFIG, TARGET, compiled, same
@@ -25,58 +25,58 @@ def build(request, tmp_path_factory):
 
 def test_interleaved_sequences_equal_those_alone(build):
     """Random turns, forks and restores, with random stalls of memory, at a board's addresses."""
-    opened = open_twin(build, stalls=0.3, seed=11, placement=anywhere(4), sequences=3)
-    device, twin, rng = opened.device, opened.twin, np.random.default_rng(2)
+    opened = open_golden(build, stalls=0.3, seed=11, placement=anywhere(4), sequences=3)
+    device, golden, rng = opened.device, opened.golden, np.random.default_rng(2)
     kept = None
     for turn in range(24):
-        begun = sorted(twin.sequences)
+        begun = sorted(golden.sequences)
         choice = rng.integers(5)
         if choice == 0 and begun:
             source, into = int(rng.choice(begun)), int(rng.integers(3))
             device.fork_state(source, into)
-            twin.sequences[into] = twin.sequences[source].fork()
+            golden.sequences[into] = golden.sequences[source].fork()
         elif choice == 1 and begun:
             source = int(rng.choice(begun))
-            kept = device.save_state(source), twin.sequences[source].fork()
+            kept = device.save_state(source), golden.sequences[source].fork()
         elif choice == 2 and kept is not None:
             into = int(rng.integers(3))
             device.restore_state(kept[0], into)
-            twin.sequences[into] = kept[1].fork()
+            golden.sequences[into] = kept[1].fork()
         sequence = int(rng.integers(3))
         if rng.integers(8) == 0:
-            twin.restart(sequence)
-        same(twin.feed(int(rng.integers(3, CONFIG.vocab_size)), sequence=sequence))
-        position = int(twin.sequences[sequence].state.position[0])
+            golden.restart(sequence)
+        same(golden.feed(int(rng.integers(3, CONFIG.vocab_size)), sequence=sequence))
+        position = int(golden.sequences[sequence].state.position[0])
         assert device.sequences[sequence].position == position, turn
-    assert sorted(twin.sequences) == [0, 1, 2]
+    assert sorted(golden.sequences) == [0, 1, 2]
     device.close()
 
 
 def test_a_chain_goes_on_from_its_own_state(build):
     """A chain on the device moves the copies of the sequence that it is of, and no other's."""
-    opened = open_twin(build, sequences=2)
-    device, twin = opened.device, opened.twin
+    opened = open_golden(build, sequences=2)
+    device, golden = opened.device, opened.golden
     for sequence in (0, 1):
-        same(twin.feed(4 + sequence, sequence=sequence))
-    step = twin.feed(9, sequence=1)
+        same(golden.feed(4 + sequence, sequence=sequence))
+    step = golden.feed(9, sequence=1)
     for length in (1, 2):
-        ids, state = [step.next_token], twin.sequences[1].state.fork()
+        ids, state = [step.next_token], golden.sequences[1].state.fork()
         for _ in range(length):
-            logits, state = twin.engine.forward(np.array([ids[-1:]]), state)
+            logits, state = golden.engine.forward(np.array([ids[-1:]]), state)
             ids.append(int(logits[0, -1].argmax()))
         device.submit(Pass((Slot(1, np.array(ids[:1])),)), chain=length - 1)
         device.wait()
         assert device.next_token() == ids[-1]
         for token in ids[:-1]:
-            twin.follow(Pass((Slot(1, np.array([token])),)))
-        step = twin.feed(ids[-1], sequence=1)
+            golden.follow(Pass((Slot(1, np.array([token])),)))
+        step = golden.feed(ids[-1], sequence=1)
         same(step)
-        same(twin.feed(6, sequence=0))
+        same(golden.feed(6, sequence=0))
     device.close()
 
 
 def test_what_is_not_there_is_refused(build):
-    opened = open_twin(build)
+    opened = open_golden(build)
     one = np.array([3])
     with pytest.raises(InputError, match="sequence 1 is not on the device, which holds 1"):
         opened.device.submit(Pass((Slot(1, one),)))

@@ -12,7 +12,7 @@ from lightmamba.arch.target import Target
 from lightmamba.blocks import kind
 from lightmamba.device.boards.selftest import expected, self_test
 from lightmamba.device.sim.device import open_device
-from lightmamba.device.sim.opened import Opened, open_twin
+from lightmamba.device.sim.opened import Opened, open_golden
 from lightmamba.device.sim.simulation import simulate
 from lightmamba.hardware.compiler import build, plan
 from lightmamba.hardware.machine.artifact import Artifact
@@ -61,13 +61,13 @@ def compiled(
 
 def compare(opened: Opened, count: int, sequences: int, **how: Any) -> None:
     """Passes of random composition, ``count`` tokens: every observable of every token."""
-    arch, done = opened.twin.arch, 0
+    arch, done = opened.golden.arch, 0
     work = random_passes(
         np.random.default_rng(1), tokens=arch.tokens, sequences=sequences,
         undecided=arch.undecided, vocab=opened.model.valid_vocab, needs=opened.device.needs, **how,
     )  # fmt: skip
     while done < count:
-        step = opened.twin.step(next(work))
+        step = opened.golden.step(next(work))
         assert step.difference is None, done
         done += step.tokens
 
@@ -88,7 +88,7 @@ def per_token(path: Path, before: int, count: int) -> tuple[float, Any]:
 
 def seen_at_work(path: Path) -> set[str]:
     """Units in the timeline of a token that equals the engine's."""
-    opened = open_twin(path)
+    opened = open_golden(path)
     found = simulate(opened, [3, 4], 3, watch=True)
     opened.device.close()
     assert found.matches_engine
@@ -99,13 +99,13 @@ def seen_at_work(path: Path) -> set[str]:
 def passes_self_test(path: Path) -> bool:
     """Whether a build passes its self-test."""
     artifact = Artifact.read(path)
-    with open_twin(path).device as device:
+    with open_golden(path).device as device:
         return all(step.passed for step in self_test(device, artifact, expected(artifact)))
 
 
 def runs(path: Path) -> bool:
     """Whether five tokens behind a prompt equal the engine's."""
-    one = open_twin(path)
-    found = [step.difference for step in one.twin.run([1, 2, 3], 5)]
+    one = open_golden(path)
+    found = [step.difference for step in one.golden.run([1, 2, 3], 5)]
     one.device.close()
     return found == [None] * 5

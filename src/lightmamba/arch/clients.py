@@ -38,7 +38,7 @@ class Owner(Enum):
 
     MODEL = "model"  # the same for every token; they come from a file
     VECTOR = "vector"  # of each token of a pass
-    SEQUENCE = "sequence"  # read by the pass behind the one that has written them
+    SEQUENCE = "sequence"  # read by the pass after the one that wrote them
     PASS = "pass"
 
 
@@ -150,7 +150,7 @@ SPREAD = Shape(
         ),
         Entry(
             "{client}_words",
-            "64-bit words of a position in a run of the {client}, behind its first one",
+            "64-bit words of a position in a run of the {client}, after its first one",
             value="rest",
         ),
         Entry(

@@ -127,7 +127,7 @@ def _simulate(tokens: int) -> dict[str, Any]:
     from lightmamba.cli.show import note, say, table, working
     from lightmamba.cli.simulate import simulated
     from lightmamba.common.errors import InputError
-    from lightmamba.device.sim import open_twin
+    from lightmamba.device.sim import open_golden
     from lightmamba.facade import compile, load
 
     model = load()
@@ -135,7 +135,7 @@ def _simulate(tokens: int) -> dict[str, Any]:
         try:
             with working("building the accelerator and its simulator (a minute, the first time)"):
                 build = compile(model, TARGET, Path(folder) / "build", verilog=False)
-                opened = open_twin(build.path)
+                opened = open_golden(build.path)
         except InputError as error:
             note(f"The accelerator was not simulated: {error}")
             return {"tokens_match": None, "rtl_not_run": str(error)}

@@ -118,7 +118,7 @@ def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
     from lightmamba.cli.models import open_or_draw
     from lightmamba.cli.show import working
     from lightmamba.cli.simulate import simulated
-    from lightmamba.device.sim import open_twin
+    from lightmamba.device.sim import open_golden
     from lightmamba.facade import compile
     from lightmamba.hardware.machine.artifact import MANIFEST
 
@@ -128,7 +128,7 @@ def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
             if not (path / MANIFEST).is_file():
                 model, path = open_or_draw(args.model, args.format), Path(folder) / "build"
                 compile(model, subject.target, path, verilog=False)
-            opened = open_twin(path, cache=args.cache)
+            opened = open_golden(path, cache=args.cache)
         return simulated(opened, [0], args.simulate, chain=args.simulate, watch=True)[0]
 
 

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import fields, say, shares, table, working
     from lightmamba.common.errors import InputError
     from lightmamba.common.files import check_output
-    from lightmamba.device.sim import check_room, open_twin
+    from lightmamba.device.sim import check_room, open_golden
     from lightmamba.hardware.machine.artifact import Artifact
     from lightmamba.model.tokenizer import Tokenizer
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             check_output(file, force=args.force)
     start = time.perf_counter()
     with working("building the simulator (a minute or two, the first time)"):
-        opened = open_twin(
+        opened = open_golden(
             Path(args.build), waves=args.waves, stalls=args.stalls, seed=args.seed,
             cache=args.cache,
         )  # fmt: skip
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     opened.device.trace_memory(traces)
     data = opened.model.tokenizer
     tokenizer = None if data is None else Tokenizer.from_bytes(data)
-    ids = prompt_ids(args.prompt, args.prompt_ids, tokenizer, opened.twin.engine.valid_vocab)
+    ids = prompt_ids(args.prompt, args.prompt_ids, tokenizer, opened.golden.engine.valid_vocab)
     total = len(ids) + args.max_tokens - 1
     check_room(artifact, total, args.chain)
     watch = args.results is not None

@@ -1,6 +1,6 @@
 """Tokens on a device and on the engine, of which only the logits are compared.
 
-A netlist has no probes; :class:`lightmamba.device.sim.twin.Twin` compares all that an RTL shows.
+A netlist has no probes; :class:`~lightmamba.device.sim.golden.GoldenModel` compares all of an RTL.
 """
 
 from collections.abc import Iterator

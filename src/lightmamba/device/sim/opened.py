@@ -4,25 +4,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightmamba.device.sim.device import Placement, SimDevice, open_device
-from lightmamba.device.sim.twin import Twin
+from lightmamba.device.sim.golden import GoldenModel
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import open_model
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.qmodel import QuantizedModel
 
-__all__ = ["Opened", "open_twin"]
+__all__ = ["Opened", "open_golden"]
 
 
 @dataclass(frozen=True)
 class Opened:
     """Hardware and engine of one build, and the model that both run."""
 
-    twin: Twin
+    golden: GoldenModel
     device: SimDevice
     model: QuantizedModel
 
 
-def open_twin(
+def open_golden(
     path: Path,
     *,
     waves: Path | None = None,
@@ -47,4 +47,4 @@ def open_twin(
         artifact, waves=waves, stalls=stalls, seed=seed, cache=cache, placement=placement,
         sequences=sequences,
     )  # fmt: skip
-    return Opened(Twin(device, Engine(model)), device, model)
+    return Opened(GoldenModel(device, Engine(model)), device, model)

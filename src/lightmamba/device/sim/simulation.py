@@ -9,9 +9,9 @@ from lightmamba.arch.target import Target
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.device.sim.activity import Activity, activity
 from lightmamba.device.sim.device import SimDevice
+from lightmamba.device.sim.golden import GoldenStep
 from lightmamba.device.sim.observe import Record
 from lightmamba.device.sim.opened import Opened
-from lightmamba.device.sim.twin import TwinStep
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.counters import CYCLES
 from lightmamba.hardware.machine.ports import ports
@@ -141,10 +141,10 @@ def simulate(
     InputError
         If the prompt is empty, or a sequence has no room for that many tokens.
     """
-    artifact, twin, model = opened.device.artifact, opened.twin, opened.model
-    assert artifact is not None, "open_twin loads a build"
+    artifact, golden, model = opened.device.artifact, opened.golden, opened.model
+    assert artifact is not None, "open_golden loads a build"
     check_room(artifact, tokens)
-    steps: list[TwinStep] = []
+    steps: list[GoldenStep] = []
     fed = 0  # tokens
     seen: Mapping[str, Record] = {}
 
@@ -152,10 +152,10 @@ def simulate(
         nonlocal seen
         seen = records
 
-    twin.watch = keep if watch else None
+    golden.watch = keep if watch else None
     failed: str | None = None
     try:
-        for step in twin.run(prompt, tokens):
+        for step in golden.run(prompt, tokens):
             steps.append(step)
             fed += step.tokens
             if progress is not None:
@@ -163,7 +163,7 @@ def simulate(
     except DeviceError as error:
         failed = f"token {fed}: {error}"
     finally:
-        twin.watch = None
+        golden.watch = None
     if steps and (difference := steps[-1].difference) is not None:
         cycle = steps[-1].cycle
         where = "" if cycle is None else f" (cycle {cycle:,})"
@@ -182,10 +182,10 @@ def simulate(
         cycles=sum(step.cycles for step in steps),
         cycles_per_token=mean * sum(step.cycles for step in with_head),
         stalls_per_token={
-            k: mean * sum(s.counters[k] for s in with_head) for k in CYCLES if k in twin.names
+            k: mean * sum(s.counters[k] for s in with_head) for k in CYCLES if k in golden.names
         },
         bytes_per_token=_bytes(artifact, with_head),
-        counters={k: sum(step.counters[k] for step in steps) for k in twin.names},
+        counters={k: sum(step.counters[k] for step in steps) for k in golden.names},
         difference=failed,
         activity=activity(seen, [k.in_rows for k in model.config.layers], artifact.arch.kinds)
         if seen and failed is None
@@ -230,7 +230,7 @@ def chained(device: SimDevice, warm: int, tokens: int) -> tuple[float, dict[str,
     return (long - short) / tokens, {name: (more[name] - less[name]) / tokens for name in more}
 
 
-def _bytes(artifact: Artifact, steps: Sequence[TwinStep]) -> dict[str, float]:
+def _bytes(artifact: Artifact, steps: Sequence[GoldenStep]) -> dict[str, float]:
     """Mean bytes of a token by channel."""
     if not artifact.arch.counters:
         return {}

@@ -20,7 +20,7 @@ from lightmamba.hardware.compiler.states import state_bytes
 from lightmamba.hardware.machine.counters import CYCLES, losses, of_vector
 from lightmamba.hardware.machine.probes import probes
 
-__all__ = ["Twin", "TwinSequence", "TwinStep", "check_prompt"]
+__all__ = ["GoldenModel", "GoldenSequence", "GoldenStep", "check_prompt"]
 
 Where = tuple[Difference | None, int | None]  # and the cycle of the hardware's value, if known
 
@@ -39,12 +39,12 @@ class _Token:
     ours: Digests
     lost: Counter[str]
     logits: NDArray[np.int32]
-    kept: dict[str, Any] = field(default_factory=dict)  # by kind, behind the token
+    kept: dict[str, Any] = field(default_factory=dict)  # by kind, after the token
     again: dict[str, Record] = field(default_factory=dict)  # by kind: what a replay must show
 
 
 @dataclass
-class TwinSequence:
+class GoldenSequence:
     """A sequence on both.
 
     Parameters
@@ -60,13 +60,13 @@ class TwinSequence:
     certain: list[_Token] = field(default_factory=list)  # of the last pass
     undecided: list[_Token] = field(default_factory=list)
 
-    def fork(self) -> "TwinSequence":
+    def fork(self) -> "GoldenSequence":
         """Copy it; tokens that are undecided are given up, as they are by a saved state."""
-        return TwinSequence(self.state.fork(), dict(self.kept))
+        return GoldenSequence(self.state.fork(), dict(self.kept))
 
 
 @dataclass(frozen=True)
-class TwinStep:
+class GoldenStep:
     """One pass on both.
 
     Parameters
@@ -107,7 +107,7 @@ class TwinStep:
         return {name: self.counters[name] for name in CYCLES if name in self.counters}
 
 
-class Twin:
+class GoldenModel:
     """Feed the same passes to hardware and engine; the engine runs every token by itself.
 
     Parameters
@@ -125,7 +125,7 @@ class Twin:
 
     def __init__(self, device: SimDevice, engine: Engine) -> None:
         self.device, self.engine = device, engine
-        self.sequences: dict[int, TwinSequence] = {}
+        self.sequences: dict[int, GoldenSequence] = {}
         self.tokens = 0
         self.names = tuple(device.counters())
         self.watch: Callable[[Mapping[str, Record]], None] | None = None
@@ -151,14 +151,14 @@ class Twin:
         position = int(state.position[0])
         memory = state_bytes(artifact, state)
         self.device.restore_state(DeviceState(position, memory, artifact.fingerprint), sequence)
-        self.sequences[sequence] = TwinSequence(state.fork(), self._kept(state))
+        self.sequences[sequence] = GoldenSequence(state.fork(), self._kept(state))
 
-    def feed(self, token: int, *, head: bool = True, sequence: int = 0) -> TwinStep:
+    def feed(self, token: int, *, head: bool = True, sequence: int = 0) -> GoldenStep:
         """Run one token of a sequence, which begins with it unless it has begun."""
         fresh = sequence not in self.sequences
         return self.step(Pass((Slot(sequence, np.array([token]), int(head), fresh),)))
 
-    def step(self, work: Pass) -> TwinStep:
+    def step(self, work: Pass) -> GoldenStep:
         """Run a pass on both and compare all that can be seen."""
         before = self.device.counters()
         self.device.probes()  # what others left
@@ -174,9 +174,9 @@ class Twin:
         if difference is None:
             difference = self._results(logits)
         next_tokens = self.device.next_tokens()
-        return TwinStep(work.tokens, cycles, counters, sure, next_tokens, difference, cycle)
+        return GoldenStep(work.tokens, cycles, counters, sure, next_tokens, difference, cycle)
 
-    def run(self, prompt: Sequence[int], steps: int) -> Iterator[TwinStep]:
+    def run(self, prompt: Sequence[int], steps: int) -> Iterator[GoldenStep]:
         """Feed a prompt and go on greedily, ``steps`` tokens in all; the first difference ends it.
 
         Logits are wanted from the prompt's last token on; the others are fed as many at a time as
@@ -267,11 +267,11 @@ class Twin:
             found[name] = self.histories[name].kept(self._layers(name), rows, states)
         return found
 
-    def _accept(self, slot: Slot) -> tuple[TwinSequence, list[_Token]]:
-        """The sequence of a slot behind what it accepts, and its last pass up to there."""
+    def _accept(self, slot: Slot) -> tuple[GoldenSequence, list[_Token]]:
+        """The sequence of a slot after what it accepts, and its last pass up to there."""
         if slot.fresh or slot.sequence not in self.sequences:
             kept = {k: history.kept(self._layers(k)) for k, history in self.histories.items()}
-            self.sequences[slot.sequence] = TwinSequence(self.engine.empty_state(1), kept)
+            self.sequences[slot.sequence] = GoldenSequence(self.engine.empty_state(1), kept)
         mine = self.sequences[slot.sequence]
         accepted = mine.undecided[: slot.replay]
         for token in accepted:
@@ -281,7 +281,7 @@ class Twin:
         mine.certain, mine.undecided = [], []
         return mine, known
 
-    def _engine(self, slot: Slot, mine: TwinSequence) -> list[_Token]:
+    def _engine(self, slot: Slot, mine: GoldenSequence) -> list[_Token]:
         """Tokens of a slot, one by one."""
         made, state = list[_Token](), mine.state
         for id_ in slot.tokens:
@@ -291,8 +291,8 @@ class Twin:
             made.append(_Token(state, ours, self.engine.counters - before, logits[0, -1]))
         return made
 
-    def _commit(self, slot: Slot, mine: TwinSequence, made: list[_Token]) -> Counter[str]:
-        """Go on behind the committed tokens; what they lost."""
+    def _commit(self, slot: Slot, mine: GoldenSequence, made: list[_Token]) -> Counter[str]:
+        """Go on after the committed tokens; what they lost."""
         lost = Counter[str]()
         for token in made[: slot.committed]:
             mine.state = token.state

@@ -282,10 +282,10 @@ def simulate(
     InputError
         If it is not a build, or Verilator is missing.
     """
-    from lightmamba.device.sim import open_twin
+    from lightmamba.device.sim import open_golden
     from lightmamba.device.sim import simulate as run
 
-    opened = open_twin(Path(build) if isinstance(build, str | Path) else build.path)
+    opened = open_golden(Path(build) if isinstance(build, str | Path) else build.path)
     try:
         return run(opened, list(prompt_ids), len(prompt_ids) + tokens - 1)
     finally:

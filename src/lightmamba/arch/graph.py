@@ -104,7 +104,7 @@ class Graph(Hardware):
 
     @property
     def kinds(self) -> Mapping[str, int]:
-        """Number of each kind of rows; behind them those of sections whose rows alternate."""
+        """Number of each kind of rows, then of sections whose rows alternate."""
         names = [row.name for row in self.rows] + list(OTHERS) + ["|".join(t) for t in self.turns]
         return {name: n for n, name in enumerate(names)}
 

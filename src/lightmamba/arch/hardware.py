@@ -20,7 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 Cycles = int | Callable[[ArchConfig], int]
-OTHERS = ("out", "logit")  # kinds of rows behind those of in_proj
+OTHERS = ("out", "logit")  # kinds of rows after those of in_proj
 
 
 def cycles(value: Cycles, config: ArchConfig) -> int:
@@ -131,7 +131,7 @@ class Stream:
     latency : int or function, optional
         From the source's step to the item at its output, where it is not the source's latency.
     room : int or function, optional
-        Items that the source holds itself, behind its last step; by default its latency and two.
+        Items that the source holds itself, after its last step; by default its latency and two.
     shared : bool
         An item is for all tokens of a pass; else it has a payload for each.
     there : function of ArchConfig, optional

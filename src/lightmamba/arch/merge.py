@@ -23,7 +23,7 @@ def merge(front: Hardware, kinds: Mapping[str, Hardware], back: Hardware) -> Gra
     Parameters
     ----------
     front, back : Hardware
-        Of the spine: what comes before the kinds' units, and behind them.
+        Of the spine: what comes before the kinds' units, and after them.
     kinds : {name: Hardware}
         Of layers, by their names.
 

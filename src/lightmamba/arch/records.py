@@ -126,7 +126,7 @@ def coded(within: str, record: Record, block: int) -> Found:
 
 
 def padded(values: Values, width: int) -> Values:
-    """Zeros behind the last axis, up to a width."""
+    """Pad the last axis with zeros, up to a width."""
     return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, width - values.shape[-1])])
 
 

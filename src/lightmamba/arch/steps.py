@@ -74,7 +74,7 @@ def every(steps: int, period: int) -> NDArray[np.int16]:
 
 
 def joined(*tables: Table) -> Table:
-    """Tables of one unit, whose cycles are not counted, one behind the other."""
+    """Tables of one unit, whose cycles are not counted, one after the other."""
 
     def long(table: Table, items: Column) -> NDArray[np.int16]:
         return np.broadcast_to(np.asarray(items, np.int16), table.steps)

@@ -90,7 +90,7 @@ def _layout(layers: tuple[Sizes, ...], formats: Formats) -> Layout:
 def _placed(
     arrays: dict[str, tuple[Any, tuple[int, ...]]], at: int
 ) -> tuple[dict[str, Place], int]:
-    """Put arrays one behind the other; their places, and where the next one begins."""
+    """Put arrays one after the other; their places, and where the next one begins."""
     places = {}
     for name, (dtype, shape) in arrays.items():
         places[name] = Place(at, dtype, shape)

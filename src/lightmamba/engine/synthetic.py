@@ -1,4 +1,4 @@
-"""Made-up states: a token behind thousands of others, without running those."""
+"""Made-up states: a token after thousands of others, without running those."""
 
 import numpy as np
 

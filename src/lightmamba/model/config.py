@@ -163,7 +163,7 @@ def _granite(
     d_model: int, n_layer: int, at: tuple[int, ...], heads: tuple[int, int, int], d_hidden: int,
     headdim: int = 64,
 ) -> ModelConfig:  # fmt: skip
-    """Granite-4.0-H without experts: an MLP behind every mixer, attention ``at`` some layers."""
+    """Granite-4.0-H without experts: an MLP after every mixer, attention ``at`` some layers."""
     mamba = Mamba2Sizes(nheads=2 * d_model // headdim, headdim=headdim, chunk_size=256)
     attention, mlp = AttentionSizes(*heads), MlpSizes(d_hidden)
     mixers = [attention if layer in at else mamba for layer in range(n_layer)]

@@ -260,7 +260,7 @@ class _Lowering:
         return after, after_q
 
     def _float_layer(self, layer: Layer, floats: Floats, after: Floats) -> LayerTrace:
-        """Fill the float stream behind a layer; what was seen on the way."""
+        """Fill the float stream after a layer; what was seen on the way."""
         trace = LayerTrace()
         for rows, u in floats.batches():
             out = run_layer(layer, u, trace.see)

@@ -75,7 +75,7 @@ class IntegerPath:
         self, index: int, layer: QuantizedLayer, mixed: Rows, rms: tuple[Ints, Ints], u: Rows,
         after: Rows,
     ) -> None:  # fmt: skip
-        """Fill ``after`` with the stream behind a layer."""
+        """Fill ``after`` with the stream after a layer."""
         engine = self._engine(index, layer)
 
         def run(rows: slice) -> None:

@@ -71,7 +71,7 @@ def _on(like: Tensor, value: Array) -> Tensor:
 def _inputs_of(layer: Layer) -> list[tuple[_Input, str]]:
     mixer = layer.mixer
     if isinstance(mixer.before_out, GroupedHadamard):
-        raise ValueError("channels cannot be scaled behind an on-line Hadamard transform")
+        raise ValueError("channels cannot be scaled after an on-line Hadamard transform")
 
     def divide_norm(scale: Tensor) -> Tensor:
         set_parameter(layer.norm, wide(layer.norm) / scale)

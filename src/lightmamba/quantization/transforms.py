@@ -38,7 +38,7 @@ class Rotation:
     """Orthogonal R as signs and a Kronecker product, which takes few operations to apply."""
 
     signs: Tensor  # (order,)
-    factors: tuple[Tensor, ...]  # their Kronecker product, transposed, is R behind the signs
+    factors: tuple[Tensor, ...]  # their Kronecker product, transposed, is R after the signs
 
     @staticmethod
     def random(order: int, seed: int) -> "Rotation":
@@ -95,7 +95,7 @@ class GroupedHadamard(nn.Module):
 
 
 class Shift(nn.Module):
-    """Subtract a constant per channel; the bias of the projection behind it adds it back."""
+    """Subtract a constant per channel; the bias of the projection after it adds it back."""
 
     shift: Tensor
 

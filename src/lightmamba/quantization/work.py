@@ -65,7 +65,7 @@ class Work:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rounding: str = "rtn"
     correct: bool = False
-    fused: bool = False  # whether the norms' weights lie in the projections behind them
+    fused: bool = False  # whether the norms' weights lie in the projections after them
     rotation: Rotation | None = None  # of the residual stream
     progress: Callable[[str, float, float], None] = lambda what, done, total: None
     notes: dict[str, Any] = field(default_factory=dict)  # what passes decided, for the file

@@ -77,7 +77,7 @@ class Session:
     speculates : bool
         Whether its tokens are drafted.
     draft : list of int
-        Tokens of the running pass that are drafted, behind the last one.
+        Tokens of the running pass that are drafted, after the last one.
     replay : int
         Drafted tokens of the last pass that were accepted.
     right : float

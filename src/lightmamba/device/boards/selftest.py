@@ -153,7 +153,7 @@ def expected(artifact: Artifact, model: QuantizedModel | None = None) -> Expecte
 
 
 def _after(engine: Engine, ids: list[int]) -> tuple[NDArray[np.int32], State]:
-    """Logits of all tokens of a sequence, and the state behind it."""
+    """Logits of all tokens of a sequence, and the state after it."""
     logits, state = engine.forward(np.array([ids]), engine.empty_state(1), last_only=False)
     return logits[0], state
 
@@ -304,7 +304,7 @@ class _Test:
         self._last()
 
     def chunk(self) -> None:
-        """A sequence in passes as large as fit; the state behind it, and the last logits."""
+        """A sequence in passes as large as fit; the state after it, and the last logits."""
         self._finish(0)
         self._compare(self.wanted.chunk)
 

@@ -144,7 +144,7 @@ class Device(Results):
         InputError
             If the hardware cannot take that many tokens at once, accept them or leave them
             undecided, there is no such sequence, an id is outside the vocabulary, or a chain
-            begins behind drafts that were rejected.
+            begins after drafts that were rejected.
         """
         self._settled()
         self.check(work, chain)

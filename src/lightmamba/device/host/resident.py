@@ -108,7 +108,7 @@ class Resident:
         return copies[(self.due + later) % len(copies)]
 
     def parts(self, positions: int) -> dict[str, tuple[Region, ...]]:
-        """Everything that the next token reads behind ``positions`` others, by the build's names.
+        """Everything that the next token reads after ``positions`` others, by the build's names.
 
         A state is one region; what grows has one in each run, of the rows that are used.
         """
@@ -157,7 +157,7 @@ def fit(wanted: Sequence[tuple[Resident, int]]) -> None:
 
 
 def residents(artifact: Artifact, count: int) -> tuple[list[Resident], list[Region]]:
-    """Places for ``count`` sequences: the build's own, then further ones behind all its regions.
+    """Places for ``count`` sequences: the build's own, then further ones after all its regions.
 
     The second list are records of passes, one more than sequences, on hardware that makes any.
 
@@ -213,7 +213,7 @@ def _numbers(artifact: Artifact, client: str, *names: str) -> list[int]:
 
 
 def _moved(region: Region, n: int, free: dict[str, int]) -> Region:
-    """A region like another one, behind what there is on its channel."""
+    """A region like another one, after what there is on its channel."""
     at = -(-free[region.channel] // STEP) * STEP
     free[region.channel] = at + region.bytes
     return replace(region, name=f"{region.name}#{n}", address=at, file=None)

@@ -204,7 +204,7 @@ class Staging:
         fit([(self.sequences[slot.sequence], self._end(slot, chain)) for slot in work.slots])
 
     def _end(self, slot: Slot, chain: int = 0) -> int:
-        """Positions of a slot's sequence behind a pass."""
+        """Positions of a slot's sequence after a pass."""
         seen = 0 if slot.fresh else self.sequences[slot.sequence].position + slot.replay
         return seen + len(slot.tokens) + chain
 

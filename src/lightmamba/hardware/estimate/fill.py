@@ -22,7 +22,7 @@ __all__ = ["COLD", "passes"]
 
 Ints = NDArray[np.int64]
 COLD = 1 << 20  # cycle of the first start: all that can be read ahead is there
-SEQUENCER = 0  # its number; units begin behind it
+SEQUENCER = 0  # its number; units begin after it
 PACING = "lanes"  # unit of every projection, before which commands wait
 LATENCIES = ("begin", "later", "reader", "address", "arbiter", "writer", "answer")
 

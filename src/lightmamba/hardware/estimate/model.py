@@ -53,7 +53,7 @@ def estimate(
     stalls
         Probability that a channel of memory does nothing in a cycle; its mean is looked at.
     context
-        Positions that each sequence has behind it, where layers keep something of each; by default
+        Positions of each sequence so far, where layers keep something of each; by default
         1,024.
 
     Raises

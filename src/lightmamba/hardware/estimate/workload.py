@@ -34,7 +34,7 @@ class Workload:
     head : bool
         Whether logits of any token are wanted.
     context : int
-        Positions that each sequence has behind it, where a machine keeps something of each.
+        Positions of each sequence so far, where a machine keeps something of each.
     """
 
     config: ModelConfig

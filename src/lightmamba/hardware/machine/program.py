@@ -26,7 +26,7 @@ class Condition(IntEnum):
 
 
 class Op(IntEnum):
-    """Opcodes of the spine; those of the in_proj of further kinds come behind them."""
+    """Opcodes of the spine; those of the in_proj of further kinds follow."""
 
     END = 0
     EMBED = 1

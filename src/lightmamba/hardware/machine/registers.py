@@ -90,7 +90,7 @@ LOGITS = (
 PASS = (
     Register("vector", "rw", "vector of a pass: VECTOR of `arch/passes.py`", count=MOST_TOKENS,
              counted=_chosen),
-    Register("later_row", "rw", "address of the embedding's row of each vector behind the first, "
+    Register("later_row", "rw", "address of the embedding's row of each vector after the first, "
              "whose id is `token`", count=MOST_TOKENS - 1, counted=_later, wide=True),
     Register("later_next", "ro", "arg-max of the last logits of each of them",
              count=MOST_TOKENS - 1, counted=_later),

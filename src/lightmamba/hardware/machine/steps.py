@@ -111,7 +111,7 @@ def router(work: Any, targets: list[str], kinds: Rows, *, together: bool = False
 
 
 def residual(work: Any, source: str, *, emit: bool) -> Table:
-    """Set the stream or add a row; pass it on, and its squares behind the last one."""
+    """Set the stream or add a row; pass it on, and its squares after the last one."""
     steps = work.config.d_model
     if emit:
         gives: dict[str, Column] = {"residual": 1, "sum_in": _last(steps)}
@@ -150,7 +150,7 @@ def gathering(channels: int, products: int, source: str, target: str) -> Table:
 
 
 def hadamard(work: Any, layer: Sizes, source: str) -> Table:
-    """Each element leaves with the one that comes order - 1 places behind it."""
+    """Each element leaves with the one that comes order - 1 places after it."""
     channels, taken = out_channels(layer, work.formats), layer.out_dim // layer.out_groups
     later = work.formats.transform.size(taken) - 1
     elements, out, at = column(channels + later), column(channels + later, 1), np.arange(channels)
@@ -174,7 +174,7 @@ def head(work: Any, rows: int) -> Table:
 def writer(client: str, source: str, words: int, beats: int, each: int, *, last: bool) -> Table:
     """Words to beats, ``beats`` to one or ``each`` of one.
 
-    The last one ends its beat, and if nothing comes behind it, the pass.
+    The last one ends its beat, and if nothing comes after it, the pass.
     """
     if not words:
         return Table(0, {}, {})
@@ -211,7 +211,7 @@ def packer(client: str, source: str, words: int, beats: int, each: int) -> Table
         return Table(0, {}, {})
     place, pause = np.arange(1, words + 1), column(words, beats)
     whole = (place % each == 0) | (place == words)
-    done = -(-place // each) * beats  # beats behind each word
+    done = -(-place // each) * beats  # beats after each word
     closes = (done % EXPONENT_RUN == 0) | (place == words)
     pause[-1] += STATE_PACKED
     at = np.arange(words) + np.cumsum(closes & whole) - (closes & whole)  # steps of the words
@@ -224,7 +224,7 @@ def packer(client: str, source: str, words: int, beats: int, each: int) -> Table
 
 
 def sender(client: str, words: int, beats: int, each: int) -> Table:
-    """A head's beats to the writers, behind those of their exponents."""
+    """A head's beats to the writers, after those of their exponents."""
     if not words:
         return Table(0, {}, {})
     data = -(-words // each) * beats

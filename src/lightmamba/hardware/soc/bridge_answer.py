@@ -1,4 +1,4 @@
-"""Answers to characters: a CRC behind every frame."""
+"""Answers to characters: a CRC after every frame."""
 
 from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data, wiring
@@ -13,7 +13,7 @@ PIECE = data.StructLayout({"byte": unsigned(8), "first": unsigned(1), "last": un
 
 
 class AnswerSender(wiring.Component):
-    """Pass on the bytes of frames, and their CRC behind the last one of each.
+    """Pass on the bytes of frames, and their CRC after the last one of each.
 
     Combinational from ``i`` to ``o``; then a byte every ``interval`` cycles, as the CRC takes a
     cycle for each bit.

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 __all__ = ["RESIDUE", "Crc32"]
 
 POLYNOMIAL = 0xEDB88320  # of CRC-32/ISO-HDLC, reflected
-RESIDUE = 0xDEBB20E3  # of any message with its CRC behind it, before the final inversion
+RESIDUE = 0xDEBB20E3  # of any message with its CRC after it, before the final inversion
 
 
 class Crc32(wiring.Component):

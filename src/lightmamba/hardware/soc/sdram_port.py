@@ -89,7 +89,7 @@ class SdramPort(wiring.Component):
     A chunk every other cycle, a beat every cycle. ``latency`` cycles lie between the transfer of a
     read address and its first chunk; as many between that of a write address, if its data are
     here, and its chunk; three from a chunk's last data to the chunk. A response is there together
-    with the burst's last chunk, or later; reads that are asked for after it are behind that chunk.
+    with the burst's last chunk, or later; reads that are asked for after it follow that chunk.
     Data read are passed on in the same cycle.
 
     Parameters

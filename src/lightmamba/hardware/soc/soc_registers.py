@@ -10,7 +10,7 @@ __all__ = ["INDEX_BITS", "SocRegisters"]
 
 INDEX_BITS = (len(SOC_REGISTERS) - 1).bit_length()
 RESET_CYCLES = 8
-CAPTURE = 1  # after configuration, with the chip's clock half of a period behind
+CAPTURE = 1  # after configuration, with the chip's clock half a period late
 
 
 class SocRegisters(wiring.Component):

@@ -1,6 +1,6 @@
 """Registers of a netlist for ECP5 that take a bit from another clock, or from a pin.
 
-Such a register settles late, so nothing may be behind it but a register, and there may be one of
+Such a register settles late, so nothing may follow it but a register, and there may be one of
 it only: two copies would disagree for a cycle.
 """
 

@@ -230,7 +230,7 @@ def _write(model: QuantizedModel, out: IO[bytes]) -> None:
         assert tensor.dtype == NUMPY[dtype], name
         assert tensor.shape == shape, name
         out.write(np.ascontiguousarray(tensor).data)
-    seal(out, 8 + head.rindex(BLANK.encode()))  # no key that is sorted behind it is a text
+    seal(out, 8 + head.rindex(BLANK.encode()))  # no key that is sorted after it is a text
 
 
 def _plain(name: str, value: NDArray[Any]) -> Stored:

@@ -160,7 +160,7 @@ def config_json(config: ModelConfig) -> dict[str, Any]:
     if not (equal and turns and set(found) == {"mamba2", "attention", "mlp"}):
         raise InputError(
             "a model can be saved in transformers' layout, if all its layers are Mamba2, or if "
-            "Mamba2 and attention layers have an MLP behind each of them"
+            "Mamba2 and attention layers have an MLP after each of them"
         )
     mamba, attention = found["mamba2"], found["attention"]
     if mamba.ngroups != 1 or not found["mlp"].gated:

@@ -1,5 +1,6 @@
 """Base of the float mixers of all kinds (torch)."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -80,14 +81,26 @@ class BaseMixer(nn.Module):
         Sees the values on the way.
     """
 
-    def __init__(self, sizes: Sizes, d_model: int) -> None:
+    def __init__(self, sizes: Any, d_model: int) -> None:
         super().__init__()
+        self.sizes = sizes
         self.norm: Any  # Parameter or None
         self.register_parameter("norm", None)
         self.in_proj = nn.Linear(d_model, sizes.in_rows, bias=False)
         self.before_out: nn.Module = nn.Identity()
         self.observe: Callable[[str, Tensor], None] | None = None
         self.out_proj = nn.Linear(sizes.out_dim, d_model, bias=False)
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Uniform weights of the usual size."""
+        for weight in (self.in_proj.weight, self.out_proj.weight):
+            edge = 1 / math.sqrt(weight.shape[1])
+            weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * edge)
+
+    def step(self, u: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        """Map one token (batch, d_model), the form that a decoder runs."""
+        out, cache = self(u[:, None], cache)
+        return out[:, 0], cache
 
     def _see(self, name: str, value: Tensor) -> Tensor:
         if self.observe is not None:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightmamba.blocks.attention import arithmetic
-from lightmamba.blocks.attention.arithmetic import Sizes
 from lightmamba.blocks.floating import BaseMixer, row_exponents
 from lightmamba.blocks.layer import hadamard_shift
 from lightmamba.numerics.formats import HEADROOM_WIDE, exponent_for
@@ -42,15 +41,9 @@ class Mixer(BaseMixer):
     of two of a weight.
     """
 
-    def __init__(self, sizes: Sizes, d_model: int) -> None:
-        super().__init__(sizes, d_model)
-        self.sizes = sizes
-
     def initialize(self, generator: torch.Generator) -> None:
         """Uniform weights of the usual size, with the scale 1 / sqrt(head_dim)."""
-        for weight in (self.in_proj.weight, self.out_proj.weight):
-            edge = 1 / math.sqrt(weight.shape[1])
-            weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * edge)
+        super().initialize(generator)
         scale = math.log2(math.e) / math.sqrt(self.sizes.head_dim)
         self.in_proj.weight[self.sizes.sections()["q"]] *= scale
 
@@ -82,11 +75,6 @@ class Mixer(BaseMixer):
         scores = scores.masked_fill(~seen.tril(k.shape[-2] - seqlen), -torch.inf)
         mean = (scores.softmax(-1) @ v).permute(0, 3, 1, 2, 4).flatten(2)
         return self.finish(self._see("mean", mean)), cache
-
-    def step(self, u: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
-        """Map one token (batch, d_model)."""
-        out, cache = self(u[:, None], cache)
-        return out[:, 0], cache
 
 
 def lower(

@@ -117,7 +117,6 @@ class Mixer(BaseMixer):
 
     def __init__(self, sizes: Sizes, d_model: int) -> None:
         super().__init__(sizes, d_model)
-        self.sizes = sizes
         self.conv1d = nn.Conv1d(
             sizes.conv_dim, sizes.conv_dim, sizes.d_conv, groups=sizes.conv_dim,
             bias=sizes.conv_bias,

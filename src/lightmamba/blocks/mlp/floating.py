@@ -1,10 +1,8 @@
 """A floating-point MLP (torch), and its integers by the ranges that calibration saw."""
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
@@ -12,7 +10,6 @@ from torch import Tensor
 from lightmamba.blocks.floating import BaseMixer, NoCache, row_exponents
 from lightmamba.blocks.layer import hadamard_shift
 from lightmamba.blocks.mlp import arithmetic
-from lightmamba.blocks.mlp.arithmetic import Sizes
 from lightmamba.numerics.formats import HEADROOM_WIDE, exponent_for
 from lightmamba.numerics.model_formats import Formats
 
@@ -21,16 +18,6 @@ __all__ = ["Mixer", "lower"]
 
 class Mixer(BaseMixer):
     """out_proj(silu(a)·b), or out_proj(max(a, 0)²)."""
-
-    def __init__(self, sizes: Sizes, d_model: int) -> None:
-        super().__init__(sizes, d_model)
-        self.sizes = sizes
-
-    def initialize(self, generator: torch.Generator) -> None:
-        """Uniform weights of the usual size."""
-        for weight in (self.in_proj.weight, self.out_proj.weight):
-            edge = 1 / math.sqrt(weight.shape[1])
-            weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * edge)
 
     def empty_cache(self, batch: int) -> NoCache:
         """Cache without values."""
@@ -53,8 +40,6 @@ class Mixer(BaseMixer):
         else:
             hidden = F.relu(rows).square()
         return self.finish(self._see("hidden", hidden)), cache
-
-    step = forward
 
 
 def lower(

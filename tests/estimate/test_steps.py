@@ -8,6 +8,7 @@ import pytest
 from lightmamba.arch.clients import MEMORY
 from lightmamba.arch.steps import EMPTY, HELD, KEPT, NONE, SINGLY, Table, column, encode, joined
 from lightmamba.arch.target import Target
+from lightmamba.blocks import kind
 from lightmamba.hardware.estimate.units import Run, Walkers, base
 from lightmamba.hardware.estimate.workload import Workload
 from lightmamba.hardware.machine.steps import gathering, packer, sender, unpacker
@@ -74,9 +75,13 @@ def test_blocks_are_held_until_all_of_them_leave(work):
 
 
 def test_words_of_memory_are_those_of_the_compiler(work):
-    sizes = work.sizes(work.config.layers[0])
-    for client in ("conv_params", "head_params", "gate_params"):
-        assert work.graph.client(client).count(sizes) == work.words(client)
+    layer = work.config.layers[0]
+    own, rng = kind(layer.kind), np.random.default_rng(0)
+    mixer = own.integers.random_mixer(rng, layer, work.formats)
+    found = own.hardware.parameters(mixer, own.hardware.row_order(layer, work.order))
+    assert list(found) == ["conv_params", "head_params", "gate_params"]
+    assert [len(words) for words in found.values()] == [*map(work.words, found)]
+    sizes = work.sizes(layer)
     assert work.graph.client("embedding").count(sizes) == work.memory.each("embedding")
 
 

@@ -166,7 +166,10 @@ class InHardware(ABC):
         return {}
 
     def words(self, sizes: Any, arch: ArchConfig) -> dict[str, int]:
-        """64-bit words of each client in a layer, or in a run; of what grows, per position."""
+        """64-bit words of each client of the shape LAYER, and of a row of each TABLE.
+
+        Those of other clients are the items of their streams.
+        """
         return {}
 
     def runs(self, sizes: Any) -> dict[str, int]:

@@ -252,9 +252,6 @@ class InHardware(in_hardware.InHardware):
             **self.transform(mixer, formats),
         }
 
-    def words(self, sizes: Sizes, arch: ArchConfig) -> dict[str, int]:
-        return {"kv": 1 + position_words(sizes, arch)}
-
     def runs(self, sizes: Sizes) -> dict[str, int]:
         """A run for each head of keys and values."""
         return {"kv": sizes.n_kv_heads}

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import BLOCK, BLOCKS_HELD, TAPS
+from lightmamba.arch.contract import BLOCK, BLOCKS_HELD, CONV_HEADER, TAPS, WORD
 from lightmamba.arch.records import Found, Taken
 from lightmamba.arch.target import Target
 from lightmamba.blocks import in_hardware
@@ -88,7 +88,7 @@ class InHardware(in_hardware.InHardware):
         return {
             "d_inner": sizes.d_inner,
             "conv_dim": sizes.conv_dim,
-            "conv_words": layout.parameter_words(sizes)["conv_params"],
+            "conv_words": sizes.conv_dim + -(-sizes.conv_dim // CONV_HEADER),
             "nheads": sizes.nheads,
             "bc_channels": 2 * sizes.ngroups * sizes.d_state,
             "ngroups": sizes.ngroups,
@@ -97,7 +97,9 @@ class InHardware(in_hardware.InHardware):
             "head_words": head_words,
             "state_words": sizes.nheads * head_words,
             "row_words": arch.row_words,
-            "record_words": layout.words(sizes, arch)["record"],
+            # A channel of B or x has the values of all tokens side by side; dt and decay a word.
+            "record_words": arch.record_words * (sizes.ngroups * sizes.d_state + sizes.d_inner)
+            + arch.tokens * sizes.nheads,
         }
 
     def in_sections(self, sizes: Sizes, order: str) -> list[tuple[str, int]]:
@@ -153,7 +155,8 @@ class InHardware(in_hardware.InHardware):
         return layout.parameters(mixer, rows)
 
     def words(self, sizes: Sizes, arch: ArchConfig) -> dict[str, int]:
-        return layout.words(sizes, arch)
+        """The convolution's state: the bytes of its window for each channel."""
+        return {"conv_state": -(-sizes.conv_dim * arch.window // WORD)}
 
     def heads(self, sizes: Sizes, arch: ArchConfig) -> tuple[int, int]:
         """Heads of the SSM state, whose rows are padded."""

@@ -10,23 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.contract import (
-    BLOCK,
-    CONV_HEADER,
-    EXPONENT_RUN,
-    GATE_WEIGHTS,
-    TAPS,
-    WORD,
-)
+from lightmamba.arch.contract import BLOCK, CONV_HEADER, EXPONENT_RUN, GATE_WEIGHTS, TAPS
 from lightmamba.arch.ports import of_token
 from lightmamba.blocks.mamba2.graph import GRAPH
 from lightmamba.blocks.mamba2.quantized import Mixer, Sizes, natural
 from lightmamba.numerics.primitives import Ints
 
-__all__ = [
-    "ROWS", "block_ends", "conv_order", "parameter_words", "parameters", "row_order", "state_bytes",
-    "words",
-]  # fmt: skip
+__all__ = ["ROWS", "block_ends", "conv_order", "parameters", "row_order", "state_bytes"]
 
 ROWS = [row.name for row in GRAPH.rows]
 
@@ -70,15 +60,6 @@ def block_ends(sizes: Sizes, order: str, block: int) -> tuple[NDArray[np.int64],
         place = np.arange(mine.sum()) % run
         ends[mine] = (place == run - 1) | (place % block == block - 1)
     return kinds, np.flatnonzero(ends)
-
-
-def parameter_words(sizes: Sizes) -> dict[str, int]:
-    """64-bit words of each stream of parameters of a layer."""
-    return {
-        "conv_params": sizes.conv_dim + -(-sizes.conv_dim // CONV_HEADER),
-        "head_params": sizes.nheads,
-        "gate_params": -(-sizes.d_inner // GATE_WEIGHTS),
-    }
 
 
 def parameters(mixer: Mixer, rows: Ints) -> dict[str, Words]:
@@ -127,21 +108,6 @@ def _gate_words(mixer: Mixer, channels: Ints) -> Words:
     """Weights of the gated norm, four to a word."""
     weights = mixer.gate_weight[channels].astype("<i2")
     return np.pad(weights, (0, -len(weights) % GATE_WEIGHTS)).view("<u8")
-
-
-def words(sizes: Sizes, arch: ArchConfig) -> dict[str, int]:
-    """64-bit words of each client in a layer.
-
-    The convolution's state has ``arch.window`` bytes to a channel. The record of a pass has B of
-    every group, and of every head x and, for each token, a word of dt and decay. A channel of B or
-    x has the values of all tokens side by side, in ``arch.record_words``.
-    """
-    channels = sizes.ngroups * sizes.d_state + sizes.nheads * sizes.headdim
-    return {
-        **parameter_words(sizes),
-        "conv_state": -(-sizes.conv_dim * arch.window // WORD),
-        "record": arch.record_words * channels + arch.tokens * sizes.nheads,
-    }
 
 
 def state_bytes(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lightmamba.arch.contract import CONV_HEADER, WORD
 from lightmamba.arch.passes import steps as steps_of
 from lightmamba.arch.steps import EMPTY, HELD, NONE, Column, Table, column, every, joined
-from lightmamba.blocks.mamba2.layout import ROWS, block_ends, words
+from lightmamba.blocks.mamba2.layout import ROWS, block_ends
 from lightmamba.blocks.mamba2.quantized import Sizes
 
 __all__ = ["STEPS"]
@@ -59,8 +59,8 @@ def _bc(work: Any, layer: Sizes, sizes: Counts) -> Table:
 
 def _b_words(work: Any, layer: Sizes) -> int:
     """Words of B in the record of a layer."""
-    head: int = work.arch.tokens + layer.headdim * work.arch.record_words
-    return words(layer, work.arch)["record"] - layer.nheads * head
+    count: int = work.arch.record_words * layer.ngroups * layer.d_state
+    return count
 
 
 def _rows(work: Any, layer: Sizes, sizes: Counts) -> Table:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
-from lightmamba.arch.clients import MEMORY, SPREAD, STATIC, Client
+from lightmamba.arch.clients import RECORD, SPREAD, STATIC, Client
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import GROUP, WORD
 from lightmamba.arch.place import Region
@@ -19,7 +19,7 @@ from lightmamba.hardware.machine.ports import clients
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 
-__all__ = ["ClientSizes", "whole"]
+__all__ = ["ClientSizes", "alike", "whole"]
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,21 @@ class ClientSizes:
         found: dict[str, list[int]] = {client.name: [] for client in clients(self.arch)}
         found["embedding"].append(self.arch.in_channels // GROUP * (1 + GROUP // WORD))
         for layer in self.config.layers:
-            for name, count in kind(layer.kind).hardware.words(layer, self.arch).items():
+            for name, count in self._counted(layer).items():
                 if name in found:
-                    runs = kind(layer.kind).hardware.runs(layer)
-                    self._same(layer, name, runs.get(name, 1) * count)
                     found[name].append(count)
         return {name: tuple(counts) for name, counts in found.items()}
+
+    def _counted(self, layer: Sizes) -> dict[str, int]:
+        """Words of a layer's clients: what its kind says, or else the items of their streams."""
+        own, graph = kind(layer.kind).hardware, machine(self.arch.kinds)
+        sizes, runs = own.job_sizes(layer, self.arch), own.runs(layer)
+        found = {
+            client.name: graph.client(client.name).count(sizes) // runs.get(client.name, 1)
+            for client in own.graph.clients
+            if client.shape in (STATIC, SPREAD, RECORD)
+        }
+        return found | own.words(layer, self.arch)
 
     def rows(self, client: str) -> int:
         """Rows of a table, of all layers."""
@@ -73,37 +82,9 @@ class ClientSizes:
         InputError
             If layers differ.
         """
-        found = {
-            runs[client]
-            for layer in self.config.layers
-            if client in (runs := kind(layer.kind).hardware.runs(layer))
-        }
-        if len(found) > 1:
-            raise InputError(
-                f"layers differ in the runs of their {self._named(client)}, {min(found)} and "
-                f"{max(found)}, but the hardware takes equal ones; run the model on the engine"
-            )
-        return found.pop() if found else 0
-
-    def _same(self, layer: Sizes, client: str, count: int) -> None:
-        """Refuse words of a client that are not those of its stream.
-
-        Raises
-        ------
-        ValueError
-            If they differ, of a static client or of what a token adds to one that grows.
-        """
-        ends = {STATIC: "source", SPREAD: "target"}
-        if (end := ends.get(self._of_name(client).shape, "")) == "":
-            return
-        streams = machine(self.arch.kinds).streams
-        stream = next(s for s in streams if getattr(s, end) == f"{MEMORY}.{client}")
-        items = stream.count(kind(layer.kind).hardware.job_sizes(layer, self.arch))
-        if items != count:
-            raise ValueError(
-                f"the layout of {layer.kind} has {count} words of {client} in a layer, but the "
-                f"stream {stream.name} has {items} items"
-            )
+        each = (kind(layer.kind).hardware.runs(layer) for layer in self.config.layers)
+        found = [runs[client] for runs in each if client in runs]
+        return alike(found, f"the runs of their {self._named(client)}")
 
     def each(self, client: str) -> int:
         """Words per layer, which must be the same in all layers.
@@ -113,14 +94,8 @@ class ClientSizes:
         InputError
             If they are not.
         """
-        counts = set(self.words[client])
-        if len(counts) > 1:
-            raise InputError(
-                f"layers differ in the size of their {self._named(client)}, {min(counts)} and "
-                f"{max(counts)} words of 64 bits, but the hardware takes equal ones; run the model "
-                f"on the engine"
-            )
-        return counts.pop() if counts else 0
+        what = f"the size of their {self._named(client)}"
+        return alike(self.words[client], what, " words of 64 bits")
 
     def stride(self, client: str) -> int:
         """Bytes of a layer's part of a client, or of a row of a table.
@@ -160,6 +135,23 @@ class ClientSizes:
 
     def _of_name(self, name: str) -> Client:
         return next(each for each in clients(self.arch) if each.name == name)
+
+
+def alike(values: Iterable[int], what: str, unit: str = "") -> int:
+    """The one value that all layers have; 0 of none.
+
+    Raises
+    ------
+    InputError
+        If they differ.
+    """
+    found = set(values)
+    if len(found) > 1:
+        raise InputError(
+            f"layers differ in {what}, {min(found)} and {max(found)}{unit}, but the hardware takes "
+            f"equal ones; run the model on the engine"
+        )
+    return found.pop() if found else 0
 
 
 def whole(size: int, unit: int) -> int:

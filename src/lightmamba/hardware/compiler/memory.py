@@ -25,7 +25,7 @@ from lightmamba.arch.ports import ADDRESS_BITS, of_token
 from lightmamba.arch.target import Channel
 from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
-from lightmamba.hardware.compiler.client_sizes import ClientSizes, whole
+from lightmamba.hardware.compiler.client_sizes import ClientSizes, alike, whole
 from lightmamba.hardware.compiler.layout import beats
 from lightmamba.hardware.compiler.plan import LEAST_CONTEXT
 from lightmamba.hardware.machine.ports import clients, count, instance
@@ -86,18 +86,10 @@ class Memory(ClientSizes):
         InputError
             If they are of different sizes.
         """
-        heads, sizes = 0, set[int]()
-        for layer in self.config.layers:
-            count, elements = kind(layer.kind).hardware.heads(layer, self.arch)
-            heads += count
-            if count:
-                sizes.add(elements)
-        if len(sizes) > 1:
-            raise InputError(
-                f"layers differ in the size of a head's state, {min(sizes)} and {max(sizes)} "
-                f"elements, but the hardware takes equal ones; run the model on the engine"
-            )
-        return heads, sizes.pop() if sizes else 0
+        of = [kind(layer.kind).hardware.heads(layer, self.arch) for layer in self.config.layers]
+        sizes = [elements for count, elements in of if count]
+        heads = sum(count for count, _ in of)
+        return heads, alike(sizes, "the size of a head's state", " elements")
 
     @property
     def heads(self) -> int:
@@ -265,15 +257,11 @@ class Memory(ClientSizes):
 
     def _of_layers(self) -> dict[str, int]:
         """Registers of which the hardware has one for all layers of a kind."""
-        found = dict[str, int]()
+        found = defaultdict[str, list[int]](list)
         for layer in self.config.layers:
             for name, value in kind(layer.kind).hardware.registers(layer).items():
-                if found.setdefault(name, value) != value:
-                    raise InputError(
-                        f"layers differ in {name}, {found[name]} and {value}, but the hardware "
-                        f"takes one for all; run the model on the engine"
-                    )
-        return found
+                found[name].append(value)
+        return {name: alike(values, name) for name, values in found.items()}
 
     def _of_client(self, client: Client, base: Mapping[str, Place]) -> dict[str, Setting]:
         """Registers of one client that are written once."""

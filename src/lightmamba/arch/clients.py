@@ -1,4 +1,4 @@
-"""Clients of memory, as a table: whose words each shape holds, along which axes, at which port.
+"""Clients of memory, as a table: whose words each shape holds, and at which port.
 
 From an entry follow registers of the host, regions and their sizes, ports, what a sequence keeps,
 the estimate's requests, and which address generator of the RTL serves it. A shape that is none of
@@ -106,11 +106,10 @@ class Shape:
         What is there, and when it is read and written.
     owner : Owner
     bus : Bus
-    axes : tuple of str
-        What its addresses are counted by, the outermost first: "layer", "head", "run", "position",
-        or "index", a number that is known only while a token runs.
     ahead : bool
         It is read before its pass begins.
+    grows : bool
+        A sequence has more of it with every token.
     registers : tuple of Entry
     """
 
@@ -118,27 +117,22 @@ class Shape:
     doc: str
     owner: Owner
     bus: Bus
-    axes: tuple[str, ...]
     ahead: bool = False
+    grows: bool = False
     registers: tuple[Entry, ...] = ()
-
-    @property
-    def grows(self) -> bool:
-        """Whether a sequence has more of it with every token."""
-        return "position" in self.axes
 
 
 _LAYERS = Entry("{client}_layers", "layers that have a {client}", value="layers")
 _BASE = Entry("{client}_base", "address of the {client} stream", Group.BASE, "address", wide=True)
 
-WEIGHTS = Shape("weights", "weights of a lane", Owner.MODEL, Bus.LANE, ("layer",), ahead=True)
+WEIGHTS = Shape("weights", "weights of a lane", Owner.MODEL, Bus.LANE, ahead=True)
 SPREAD = Shape(
     "spread",
     "words of each position in each layer, of a sequence, in runs over the channels of the lanes: "
     "a pass reads those of all earlier tokens and writes its own",
     Owner.SEQUENCE,
     Bus.LANE,
-    ("layer", "run", "position"),
+    grows=True,
     registers=(
         Entry(
             "{client}_base", "address of a lane's {client}", value="address", per="lane", wide=True
@@ -184,7 +178,6 @@ HEAD = Shape(
     "a state of a sequence that lies head by head, with ports of its own",
     Owner.SEQUENCE,
     Bus.STATE,
-    ("head",),
     registers=(
         Entry("state_heads", "heads of all layers", value="heads"),
         Entry("head_stride", "bytes of a head's state", value="head_stride"),
@@ -213,7 +206,6 @@ STATIC = Shape(
     "the same words for every token, layer by layer, read ahead",
     Owner.MODEL,
     Bus.AUX,
-    ("layer",),
     ahead=True,
     registers=(
         _BASE,
@@ -227,7 +219,6 @@ TABLE = Shape(
     "rows of a table, each read at an index that comes while a token runs",
     Owner.MODEL,
     Bus.AUX,
-    ("index",),
     registers=(
         _BASE,
         Entry(
@@ -246,7 +237,6 @@ LAYER = Shape(
     "words of each layer, of a sequence: a pass reads and writes all of a layer",
     Owner.SEQUENCE,
     Bus.AUX,
-    ("layer",),
     registers=(
         _LAYERS,
         Entry("{client}_stride", "bytes of a layer's {client}", value="stride"),
@@ -261,13 +251,12 @@ LAYER = Shape(
         ),
     ),
 )
-LOGITS = Shape("logits", "words that a pass writes for each vector", Owner.VECTOR, Bus.AUX, ())
+LOGITS = Shape("logits", "words that a pass writes for each vector", Owner.VECTOR, Bus.AUX)
 RECORD = Shape(
     "record",
     "words of each layer that a pass leaves, for a later one that applies them again",
     Owner.PASS,
     Bus.AUX,
-    ("layer",),
     registers=(
         Entry(
             "{client}",

@@ -1,9 +1,9 @@
 """A layer kind in the accelerator: what compiler, estimate and simulator ask of it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,57 +11,36 @@ from numpy.typing import NDArray
 from lightmamba.arch.cells import Group
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import GROUP
-from lightmamba.arch.hardware import Hardware
-from lightmamba.arch.records import Found, Record, Taken
+from lightmamba.arch.fields import KIND, Field
+from lightmamba.arch.hardware import Element, Hardware, Shown, Stream, Unit
+from lightmamba.arch.records import Found, Taken
 from lightmamba.arch.steps import Table
 from lightmamba.arch.target import Target
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["History", "InHardware"]
+__all__ = ["BLOCKED", "NORMLESS", "InHardware"]
 
 Array = NDArray[Any]
 Counts = Mapping[str, int]  # sizes of the machine's graph
 NONE: Mapping[str, Any] = MappingProxyType({})
 
-
-class History(Protocol):
-    """Records of the probes in a pass of several tokens, taken apart by token and made whole.
-
-    Parameters
-    ----------
-    layers : sequence of Sizes
-        All layers of the kind.
-    arch : ArchConfig
-    seen : {probe: Record}
-        Of the pass.
-    steps : int
-        Updates of each state.
-    """
-
-    def __init__(
-        self, layers: Sequence[Any], arch: ArchConfig, seen: Mapping[str, Record], steps: int
-    ) -> None: ...
-
-    def token(
-        self, probes: Mapping[str, Record], vector: int, step: int, kept: Any
-    ) -> tuple[dict[str, Record], Any]:
-        """Records of a token, whole, and what the next one of its sequence needs."""
-
-    def again(self, step: int) -> Record:
-        """Record of a step that applies a recorded token again: the same as the first time."""
-
-    @staticmethod
-    def kept(
-        layers: Sequence[Any],
-        rows: Sequence[Ints] = (),
-        states: Sequence[Mapping[str, Array]] | None = None,
-    ) -> Any:
-        """Records of earlier tokens that the probes of the next one lack.
-
-        From the engine's states of the layers and the order of their rows; of a sequence that
-        begins without them.
-        """
+BLOCKED = (  # payload of channels in blocks: x, B and C of Mamba2, q, k and v of attention
+    Field("kind", KIND, "of in_proj's rows"),
+    Field("q", 8, "its value", signed=True),
+    Field("exp", 4, "exponent of its block"),
+)
+NORMLESS = Hardware(  # of the kinds without a norm in front of out_proj: a constant for its 1/rms
+    units=(
+        Unit("unit_rms", "rms:UnitRms", "1/rms of one, for out_proj", steps="one",
+             shows=(Shown("unit_rms", "o", (
+                 Element("mantissa", "u2", observable="rms"),
+                 Element("j", "i1", observable="rms_shift"))),)),
+    ),
+    streams=(
+        Stream("unit_rms", "unit_rms.o", "epilogue.i_rms_out", "RMS", "1/rms of one", "one"),
+    ),
+)  # fmt: skip
 
 
 class InHardware(ABC):
@@ -81,9 +60,9 @@ class InHardware(ABC):
     jobs : tuple of str
         Instructions of a layer, each by the matrix that the lanes multiply with it; the first one
         starts the kind's units.
-    history : type of History or None
+    history : type or None
         Makes records whole where probes show less of a token in a pass of several than of one
-        alone.
+        alone, as :class:`lightmamba.blocks.mamba2.observed.Pass` does.
     """
 
     graph: ClassVar[Hardware]
@@ -91,7 +70,7 @@ class InHardware(ABC):
     searched: ClassVar[Mapping[str, tuple[int, ...]]] = NONE
     steps: ClassVar[Mapping[str, Callable[[Any, Any, Counts], Table]]] = NONE
     jobs: ClassVar[tuple[str, ...]] = ("in_proj", "out_proj")
-    history: ClassVar[type[History] | None] = None
+    history: ClassVar[Any] = None
 
     # The compiler: what a layer needs, and its commands.
 

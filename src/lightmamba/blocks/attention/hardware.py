@@ -27,9 +27,8 @@ from lightmamba.arch.spread import spread
 from lightmamba.blocks import in_hardware
 from lightmamba.blocks.attention.arithmetic import Mixer, Sizes, numerics
 from lightmamba.blocks.attention.steps import STEPS, cycles, position_words
-from lightmamba.blocks.blocked import BLOCKED
+from lightmamba.blocks.in_hardware import BLOCKED, NORMLESS
 from lightmamba.blocks.layer import out_channels
-from lightmamba.blocks.normless import NORMLESS
 from lightmamba.numerics.attention import PAGE
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints

@@ -20,7 +20,7 @@ from lightmamba.arch.hardware import (
 )
 from lightmamba.arch.latency import HEADS, QUEUE, Y_HEADS
 from lightmamba.arch.memories import memory_cells
-from lightmamba.blocks.blocked import BLOCKED
+from lightmamba.blocks.in_hardware import BLOCKED
 
 __all__ = ["AGAIN", "DRAWN", "GRAPH", "GROUPS", "MADE", "SUMMED"]
 

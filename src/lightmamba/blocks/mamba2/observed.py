@@ -22,9 +22,19 @@ Kept = list[NDArray[np.int8]]  # inputs of all layers' channels, in the order of
 
 
 class Pass:
-    """A pass of several tokens (:class:`lightmamba.blocks.in_hardware.History`).
+    """Records of the probes in a pass of several tokens, taken apart by token and made whole.
 
     The convolution's probe shows the new input of a channel; a token needs the earlier ones too.
+
+    Parameters
+    ----------
+    layers : sequence of Sizes
+        All layers of the kind.
+    arch : ArchConfig
+    seen : {probe: Record}
+        Of the pass.
+    steps : int
+        Updates of each state.
     """
 
     def __init__(

@@ -11,9 +11,9 @@ from lightmamba.arch.hardware import Counter, Element, Hardware, Row, Shown, Str
 from lightmamba.arch.records import Found, Taken, carried
 from lightmamba.arch.target import Target
 from lightmamba.blocks import in_hardware
+from lightmamba.blocks.in_hardware import NORMLESS
 from lightmamba.blocks.layer import out_channels
 from lightmamba.blocks.mlp.arithmetic import Mixer, Sizes
-from lightmamba.blocks.normless import NORMLESS
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 

@@ -4,13 +4,14 @@ The whole model, or a layer at a time, wherever the weights lie.
 """
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightmamba.common.errors import InputError
 from lightmamba.model.causal_lm import CausalLM, Layer
@@ -18,49 +19,14 @@ from lightmamba.model.checkpoint.published import Origin, Part, Published
 from lightmamba.model.checkpoint.tensors import DTYPES, WHOLE, StoredTensor, Weights, finite
 from lightmamba.model.config import ModelConfig
 
-__all__ = ["FloatWeights", "ModelWeights", "StoredWeights", "build_model", "check_tied", "expected"]
+__all__ = ["FloatWeights", "ModelWeights", "StoredWeights", "expected"]
 
+M = TypeVar("M", bound=nn.Module)
 ROWS = 4096  # that are compared together
 
 
-def build_model(published: Published, weights: Weights, dtype: torch.dtype) -> CausalLM:
-    """Make the float model and fill it tensor by tensor.
-
-    Memory: the model and one tensor as it is stored. (Pages of a mapped ``pytorch_model.bin`` count
-    as resident too, but the system takes them back when it needs them.)
-
-    Parameters
-    ----------
-    published, weights
-        Of one checkpoint.
-    dtype
-        Of the model's parameters; the stored ones are converted.
-
-    Raises
-    ------
-    InputError
-        If a tensor is missing, superfluous, of another shape or type, or not finite.
-    """
-    chosen, config = choose(published, weights), published.config
-    with torch.device("meta"):
-        model = CausalLM(config)
-    model = model.to(dtype).to_empty(device="cpu").requires_grad_(False).eval()
-    if config.tie_embeddings:
-        model.lm_head.weight = model.embedding.weight
-    for own, parameter in model.named_parameters():
-        parameter.copy_(finite(chosen[own]))
-    check_tied(published, weights)
-    return model
-
-
-def check_tied(published: Published, weights: Weights) -> None:
-    """Refuse a stored head that is not the embedding, where config.json ties them.
-
-    Raises
-    ------
-    InputError
-        If they differ.
-    """
+def _check_tied(published: Published, weights: Weights) -> None:
+    """Refuse a stored head that is not the embedding, where config.json ties them."""
     head = weights.tensors.get("lm_head.weight")
     if head is None or not published.tied:
         return
@@ -149,26 +115,30 @@ def _read(origin: Origin, parts: list[StoredTensor], rows: slice) -> Tensor:
     return torch.cat(whole)[rows]
 
 
-class FloatWeights(Protocol):
+class FloatWeights(ABC):
     """Weights for the quantizer: copies, which it may overwrite."""
 
     config: ModelConfig
     dtype: torch.dtype  # of what is handed out
 
+    @abstractmethod
     def layer(self, index: int) -> Layer:
         """One layer."""
 
+    @abstractmethod
     def embedding(self) -> Tensor:
         """Embedding (vocab_size, d_model), in the type in which it is kept."""
 
+    @abstractmethod
     def head(self, rows: slice) -> Tensor:
         """Some rows of the head."""
 
+    @abstractmethod
     def norm_f(self) -> Tensor:
         """Weight of the last norm, (d_model,)."""
 
 
-class ModelWeights:
+class ModelWeights(FloatWeights):
     """Weights of a model in memory, which stays unchanged."""
 
     def __init__(self, model: CausalLM) -> None:
@@ -176,23 +146,19 @@ class ModelWeights:
         self.dtype = torch.promote_types(model.norm_f.dtype, torch.float32)
 
     def layer(self, index: int) -> Layer:
-        """One layer."""
         return copy.deepcopy(self.model.layers[index]).to(self.dtype).requires_grad_(False)
 
     def embedding(self) -> Tensor:
-        """Embedding."""
         return self.model.embedding.weight.detach()
 
     def head(self, rows: slice) -> Tensor:
-        """Some rows of the head."""
         return self.model.lm_head.weight.detach()[rows].to(self.dtype, copy=True)
 
     def norm_f(self) -> Tensor:
-        """Weight of the last norm."""
         return self.model.norm_f.detach().to(self.dtype, copy=True)
 
 
-class StoredWeights:
+class StoredWeights(FloatWeights):
     """Weights of a checkpoint's files, read on demand, in float32.
 
     Raises
@@ -207,26 +173,39 @@ class StoredWeights:
     def __init__(self, published: Published, weights: Weights) -> None:
         self.config = published.config
         self._chosen: dict[str, StoredTensor] = choose(published, weights)
+        _check_tied(published, weights)
+
+    def whole(self, dtype: torch.dtype) -> CausalLM:
+        """The float model, its parameters of this type.
+
+        Memory: the model and one tensor as it is stored. (Pages of a mapped ``pytorch_model.bin``
+        count as resident too, but the system takes them back when it needs them.)
+        """
+        with torch.device("meta"):
+            model = CausalLM(self.config)
+        model = model.to(dtype).to_empty(device="cpu")
+        if self.config.tie_embeddings:
+            model.lm_head.weight = model.embedding.weight
+        return self._filled(model)
+
+    def _filled(self, module: M, prefix: str = "") -> M:
+        """A module with the stored values of its parameters."""
+        for own, parameter in module.requires_grad_(False).named_parameters():
+            parameter.copy_(finite(self._chosen[prefix + own]))
+        return module.eval()
 
     def layer(self, index: int) -> Layer:
-        """One layer."""
         with torch.device("meta"):
             layer = Layer(self.config.layers[index], self.config.d_model, self.config.eps)
-        layer = layer.to(self.dtype).to_empty(device="cpu").requires_grad_(False).eval()
-        for own, parameter in layer.named_parameters():
-            parameter.copy_(finite(self._chosen[f"layers.{index}.{own}"]))
-        return layer
+        return self._filled(layer.to(self.dtype).to_empty(device="cpu"), f"layers.{index}.")
 
     def embedding(self) -> Tensor:
-        """Embedding, as it is stored."""
         return finite(self._chosen["embedding.weight"])
 
     def head(self, rows: slice) -> Tensor:
-        """Some rows of the head."""
         tied = self.config.tie_embeddings
         stored = self._chosen["embedding.weight" if tied else "lm_head.weight"]
         return finite(stored, rows).to(self.dtype)
 
     def norm_f(self) -> Tensor:
-        """Weight of the last norm."""
         return finite(self._chosen["norm_f"]).to(self.dtype)

@@ -9,13 +9,7 @@ import torch
 
 from lightmamba.common.errors import InputError
 from lightmamba.model.causal_lm import CausalLM
-from lightmamba.model.checkpoint.chosen import (
-    FloatWeights,
-    ModelWeights,
-    StoredWeights,
-    build_model,
-    check_tied,
-)
+from lightmamba.model.checkpoint.chosen import FloatWeights, ModelWeights, StoredWeights
 from lightmamba.model.checkpoint.files import (
     parse_tokenizer,
     read_chat_template,
@@ -27,8 +21,7 @@ from lightmamba.model.checkpoint.files import (
 )
 from lightmamba.model.checkpoint.hub import local_copy
 from lightmamba.model.checkpoint.layouts import read_config
-from lightmamba.model.checkpoint.published import Published
-from lightmamba.model.checkpoint.tensors import Weights, find_weights
+from lightmamba.model.checkpoint.tensors import find_weights
 from lightmamba.model.config import ModelConfig
 
 __all__ = ["Checkpoint", "OpenCheckpoint", "Source", "load_checkpoint", "open_checkpoint"]
@@ -81,14 +74,12 @@ class Checkpoint(_Extras):
 class OpenCheckpoint(_Extras):
     """A checkpoint whose weights are on disk, with its tokenizer and the like in memory."""
 
-    weights: FloatWeights
-    stored: Weights
-    published: Published
+    weights: StoredWeights
 
     def load(self, dtype: torch.dtype = torch.float32) -> Checkpoint:
         """Checkpoint with the whole model in memory."""
         extras = {f.name: getattr(self, f.name) for f in fields(_Extras)}
-        return Checkpoint(model=build_model(self.published, self.stored, dtype), **extras)
+        return Checkpoint(model=self.weights.whole(dtype), **extras)
 
 
 def load_checkpoint(
@@ -153,13 +144,9 @@ def open_checkpoint(
         ", ".join(path.name for path in weights.files), tokenizer_path if data else "none",
     )  # fmt: skip
     hashed = (folder / "config.json", *weights.files)
-    reader = StoredWeights(published, weights)
-    check_tied(published, weights)
     return OpenCheckpoint(
         config=config,
-        weights=reader,
-        stored=weights,
-        published=published,
+        weights=StoredWeights(published, weights),
         source=Source(
             name=str(name),
             revision=local.revision,

@@ -83,10 +83,10 @@ class Plan:
         c, f = self.config, self.formats
         inner = f.in_channels(c.d_model)
         layers = sum(
-            (s.in_rows * inner * f.of(i, "in_proj").bits
-             + c.d_model * outer * f.of(i, "out_proj").bits) / 8
-            for i, (s, outer) in enumerate(self._layers)
-        )  # fmt: skip
+            own.rows * own.columns * f.of(i, own.name).bits / 8
+            for i, sizes in enumerate(c.layers)
+            for own in sizes.matrices(c.d_model, f)
+        )
         rows = c.vocab_size * inner * (1 + f.head_weight_bits / 8)
         streams = self.tokens * (c.d_model * 4 * 4 + max(o for _, o in self._layers) * 4)
         return {"parts": int(1.02 * (layers + rows)), "streams": streams}

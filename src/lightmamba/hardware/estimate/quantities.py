@@ -104,9 +104,9 @@ def _unit_cycles(work: Workload) -> dict[str, int]:
         return a.twice(op) * a.beats(op) * -(-rows // a.lanes) * channels // a.products
 
     halves = sum(
-        again(k.in_rows, a.in_channels, f.of(i, "in_proj"))
-        + again(c.d_model, out(k, f), f.of(i, "out_proj"))
+        again(own.rows, own.columns, f.of(i, own.name))
         for i, k in enumerate(layers)
+        for own in k.matrices(c.d_model, f)
     )
     head_lanes = m.head_beats + again(c.vocab_size, a.in_channels, f.head)
     known = {

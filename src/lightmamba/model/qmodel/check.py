@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightmamba.blocks import kind
-from lightmamba.blocks.layer import Mixer, Sizes, out_channels
+from lightmamba.blocks.layer import Mixer, Sizes
 from lightmamba.blocks.tensors import Spec, describe, numbers
 from lightmamba.blocks.tensors import tensors as declared
 from lightmamba.common.errors import InputError
@@ -76,11 +76,9 @@ def matrices(c: ModelConfig, f: Formats) -> dict[str, Matrix]:
         "head": Matrix(c.vocab_size, inner, f.head_weight_bits, f.group),
     }
     for i, sizes in enumerate(c.layers):
-        outer = out_channels(sizes, f)
-        for name, rows, channels in (
-            ("in_proj", sizes.in_rows, inner), ("out_proj", c.d_model, outer),
-        ):  # fmt: skip
-            named[f"layers.{i}.{name}"] = Matrix(rows, channels, f.of(i, name).bits, f.group)
+        for own in sizes.matrices(c.d_model, f):
+            bits = f.of(i, own.name).bits
+            named[f"layers.{i}.{own.name}"] = Matrix(own.rows, own.columns, bits, f.group)
     return named
 
 
@@ -156,14 +154,13 @@ def _matrices(model: QuantizedModel) -> Iterator[tuple[str, QuantizedLinear | Ta
 
 def _sizes(c: ModelConfig, f: Formats) -> None:
     """Check that sums over this many channels fit, and that blocks and words divide them."""
-    inner = f.in_channels(c.d_model)
     _norm("d_model", c.d_model)
-    _channels("the head", f.head, inner)
+    _channels("the head", f.head, f.in_channels(c.d_model))
     for sizes in dict.fromkeys(c.layers):
         _layer_sizes(sizes, f)
     for i, sizes in enumerate(c.layers):
-        _channels(f"layers.{i}.in_proj", f.of(i, "in_proj"), inner)
-        _channels(f"layers.{i}.out_proj", f.of(i, "out_proj"), out_channels(sizes, f))
+        for own in sizes.matrices(c.d_model, f):
+            _channels(f"layers.{i}.{own.name}", f.of(i, own.name), own.columns)
 
 
 def _layer_sizes(sizes: Sizes, f: Formats) -> None:
@@ -186,10 +183,6 @@ def _norm(name: str, size: int) -> None:
 def _channels(name: str, op: Projection, channels: int) -> None:
     if channels * op.bits % 8:
         raise InputError(f"{name} has {channels} channels of {op.bits} bits, expected whole bytes")
-    _accumulator(name, op, channels)
-
-
-def _accumulator(name: str, op: Projection, channels: int) -> None:
     if (bits := op.accumulator_bits(channels)) > 63:
         raise InputError(
             f"sums of {name} over {channels} channels need {bits} bits, more than the 63 there are"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.blocks import kind
-from lightmamba.blocks.layer import Mixer, out_channels
+from lightmamba.blocks.layer import Mixer
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.formats import pack, unpack
 from lightmamba.numerics.model_formats import Formats
@@ -166,9 +166,9 @@ class QuantizedModel:
             return rows * (channels * bits // 8 + channels // f.group)
 
         projections = sum(
-            linear(sizes.in_rows, k, f.of(i, "in_proj").bits)
-            + linear(c.d_model, out_channels(sizes, f), f.of(i, "out_proj").bits)
+            linear(own.rows, own.columns, f.of(i, own.name).bits)
             for i, sizes in enumerate(c.layers)
+            for own in sizes.matrices(c.d_model, f)
         )
         states = Counter[str]()
         for sizes in c.layers:

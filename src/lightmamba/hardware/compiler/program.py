@@ -129,9 +129,14 @@ class _Writer:
 
     def in_proj(self, layer: LayerNumbers) -> Commands:
         channels = out_channels(layer.sizes, self.model.formats)
+        rows = kind(layer.sizes.kind).hardware.graph.rows
+        shifts = [layer.in_shifts.get(row.name, 0) for row in rows]
         commands: Commands = {
             "lanes": self._lanes(layer.sizes.in_rows, self.arch.in_channels, layer.in_proj),
-            "epilogue": self._in_epilogue(layer),
+            "epilogue": self._epilogue(
+                kind(layer.sizes.kind).hardware.in_sections(layer.sizes, self.order),
+                layer.in_proj.acc_shift, shifts, narrow=1,
+            ),
             **layer.mixer,
             "quant_out": {
                 "count": channels, "pad": 0, "base": layer.out_proj.act_base,
@@ -162,7 +167,8 @@ class _Writer:
         commands: Commands = {
             "lanes": self._lanes(c.d_model, channels, layer.out_proj, parts=parts, gated=1),
             "epilogue": self._epilogue(
-                c.d_model, "out", layer.out_proj.acc_shift, layer.out_shift, parts=parts, gated=1,
+                [("out", c.d_model)], layer.out_proj.acc_shift, [layer.out_shift] * ROWS,
+                parts=parts, gated=1,
             ),
             "residual": {"count": c.d_model, "add": 1, "emit": int(then is not None)},
         }  # fmt: skip
@@ -174,7 +180,7 @@ class _Writer:
         return self._chosen({
             "lanes": self._lanes(c.vocab_size, self.arch.in_channels, linear),
             "epilogue": self._epilogue(
-                c.vocab_size, "logit", m.head.acc_shift, m.head_shift(), parts=1, gated=0
+                [("logit", c.vocab_size)], m.head.acc_shift, [m.head_shift()] * ROWS
             ),
             "head": {"rows": c.vocab_size, "valid": m.valid_vocab},
         })  # fmt: skip
@@ -201,33 +207,25 @@ class _Writer:
             "twice": int(linear.twice),
         } | ({"split": int(linear.split)} if self.arch.wide else {})
 
-    def _in_epilogue(self, layer: LayerNumbers) -> dict[str, int]:
-        sizes = layer.sizes
-        sections = kind(sizes.kind).hardware.in_sections(sizes, self.order)
-        names = [row.name for row in kind(sizes.kind).hardware.graph.rows]
-        shifts = [layer.in_shifts.get(name, 0) for name in names]
-        return {
-            "rows": sizes.in_rows,
-            "parts": 1,
-            "gated": 0,
-            "acc_shift": layer.in_proj.acc_shift,
-            "narrow": 1,
-            **_sections(self.graph, sections),
-            **{f"shift_{n}": shift for n, shift in enumerate([*shifts, *[0] * ROWS][:ROWS])},
-        }
-
     def _epilogue(
-        self, rows: int, kind: str, acc_shift: int, shift: int, *, parts: int, gated: int
+        self,
+        sections: Sequence[tuple[str, int]],
+        acc_shift: int,
+        shifts: Sequence[int],
+        *,
+        parts: int = 1,
+        gated: int = 0,
+        narrow: int = 0,
     ) -> dict[str, int]:
-        """Epilogue of rows of one kind."""
+        """Epilogue of rows in sections; ``shifts`` are those of the first kinds of rows."""
         return {
-            "rows": rows,
+            "rows": sum(rows for _, rows in sections),
             "parts": parts,
             "gated": gated,
             "acc_shift": acc_shift,
-            "narrow": 0,
-            **_sections(self.graph, [(kind, rows)]),
-            **{f"shift_{n}": shift for n in range(ROWS)},
+            "narrow": narrow,
+            **_sections(self.graph, sections),
+            **{f"shift_{n}": shift for n, shift in enumerate([*shifts, *[0] * ROWS][:ROWS])},
         }
 
 

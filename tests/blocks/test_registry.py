@@ -29,7 +29,6 @@ def test_each_kind_has_what_the_rest_asks_of_it(name):
     assert is_dataclass(found.Sizes)
     assert isinstance(found.integers, Integers)
     assert isinstance(found.kernels, Kernels)
-    assert issubclass(found.Compiled, found.Arithmetic)
     assert found.has_hardware
     assert isinstance(found.hardware, in_hardware.InHardware)
     assert all(hasattr(found.floating, each) for each in ("Mixer", "lower"))

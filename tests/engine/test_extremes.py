@@ -21,6 +21,7 @@ from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.model_formats import Formats
 from tests.engine.models import CASES, case
+from tests.engine.phases import Phases
 from tests.support.builders import random_model, sizes
 from tests.support.layers import mixer_of, sizes_of, with_mixer
 
@@ -66,8 +67,8 @@ def arithmetics(
         exponents = replace(exponents, hadamard_shift=hadamard)
     layer = with_mixer(model.layers[0], exponents=exponents)
     with patch.object(Constants, "of", lambda _: changed):
-        fast, slow = (ops.arithmetic(layer) for ops in operations(model, isa))
-    return fast, slow
+        ours, theirs = operations(model, isa)
+        return Phases(ours.arithmetic(layer)), theirs.arithmetic(layer)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -6,7 +6,7 @@ layer then runs on numpy, not on the accelerator, or has no float model.
 =============== ==================================================================================
 ``arithmetic``  ``Sizes``, ``Mixer``, ``Arithmetic`` (:mod:`lightmamba.blocks.layer`) and
                 ``Integers``: state of a sequence, random integers
-``compiled``    the same by the kernels of ``kernels.hpp``: ``Compiled`` and ``Kernels``
+``compiled``    ``Kernels``: the same arithmetic, in ``kernels.hpp``
 ``hardware``    ``InHardware`` (:mod:`lightmamba.blocks.in_hardware`): units, commands, memory,
                 estimate and probes
 ``floating``    ``Mixer``, the float module, and ``lower``, from it to integers (torch)
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.blocks.in_hardware import InHardware
-from lightmamba.blocks.layer import hadamard_shift
+from lightmamba.blocks.layer import Rms, hadamard_shift, unit_rms
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["Arrays", "Integers", "Kernels", "Kind"]
@@ -104,9 +104,12 @@ class Kernels(ABC):
     ----------
     Work : type of ctypes.Structure or None
         Addresses of the arrays of ``work``; None if there are none.
+    phases : int
+        Phases of the mixer in a pass (``IN_A_PASS`` of ``kernels.hpp``).
     """
 
     Work: ClassVar[Any] = None
+    phases: ClassVar[int] = 1
 
     def fits(self, sizes: Any) -> bool:
         """Whether the kernels take these sizes."""
@@ -138,6 +141,10 @@ class Kernels(ABC):
     def work(self, sizes: Any, formats: Formats) -> Arrays:
         """Arrays per vector between the projections that only this kind has."""
         return {}
+
+    def rms(self, mixer: Any, arrays: Mapping[str, Array]) -> Rms:
+        """1/rms of the input of out_proj, from the arrays of a layer that has just run."""
+        return unit_rms(len(arrays["rows"]))
 
     @abstractmethod
     def observables(
@@ -186,11 +193,6 @@ class Kind:
         """State of a sequence, losses, and random integers."""
         found: Integers = self._module("arithmetic").Integers()
         return found
-
-    @cached_property
-    def Compiled(self) -> Any:
-        """Class of the arithmetic by single phases of the kernels."""
-        return self._module("compiled").Compiled
 
     @cached_property
     def kernels(self) -> Kernels:

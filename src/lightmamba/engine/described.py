@@ -182,7 +182,7 @@ class Description:
         m, f, kept = self.model, self.model.formats, self.kept
         layers = (native.Layer * len(m.layers))()
         for i, layer in enumerate(m.layers):
-            struct = self.layer(layer, Layout.of(m).starts(i))
+            struct = self.layer(layer, Layout.of(m.config.layers, m.formats).starts(i))
             struct.in_proj = self.linear(
                 f.of(i, "in_proj"), layer.in_proj, m.in_shift(layer), INT16, 1, kept
             )

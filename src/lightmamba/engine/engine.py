@@ -75,7 +75,7 @@ class Engine:
         self.config, self.formats = model.config, model.formats
         self.vocab_size, self.valid_vocab = model.config.vocab_size, model.valid_vocab
         self.logit_exponent = model.logit_exp
-        self.threads, self.layout = threads, Layout.of(model)
+        self.threads, self.layout = threads, Layout.of(model.config.layers, model.formats)
         self.projection, self.head_projection = self.formats.projection, self.formats.head
         self._arithmetic: dict[int, Arithmetic] = {}
         self.ops: Reference | Native = Reference(model)

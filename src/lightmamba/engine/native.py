@@ -1,13 +1,14 @@
 """The operations of the reference by the compiled kernels: the same integers, fast.
 
-A complete pass over all layers is one call. The operations of a layer can be run one by one too;
-they are the same functions.
+A complete pass over all layers is one call. The phases of a layer can be run one by one too; they
+are the same functions.
 """
 
 import ctypes
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from lightmamba import native
 from lightmamba.blocks import kind
-from lightmamba.blocks.layer import Arithmetic
+from lightmamba.blocks.layer import Arithmetic, Observe, Rms
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Slot
 from lightmamba.engine.described import Description, pointer
@@ -27,7 +28,7 @@ from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Native"]
+__all__ = ["Call", "Compiled", "Native"]
 
 Array = NDArray[Any]
 
@@ -117,7 +118,8 @@ class Native:
         """Pointers to the arrays of a state, which must be as they were made."""
         data = state.data
         whole = len(data) == 0 or data[0].flags.c_contiguous
-        fits = data.dtype == np.uint8 and data.shape[1:] == (Layout.of(self._model).size,)
+        size = Layout.of(self.config.layers, self.formats).size
+        fits = data.dtype == np.uint8 and data.shape[1:] == (size,)
         if not (fits and whole and data.flags.writeable):
             found = f"{data.dtype} {data.shape}"
             raise InputError(f"the state is {found}, which is not as Engine.empty_state makes it")
@@ -171,56 +173,98 @@ class Native:
         del kept, arrays
         return rows, int(lost[0])
 
-    def arithmetic(self, layer: QuantizedLayer) -> Arithmetic:
+    def arithmetic(self, layer: QuantizedLayer) -> "Compiled":
         """Run a layer between its projections."""
-        own = kind(layer.mixer.sizes.kind).Compiled
-        compiled: Arithmetic = own(layer.mixer, self.formats, _Phases(self, layer))
-        return compiled
+        return Compiled(self, layer)
 
 
-class _Phases:
-    """Single phases of one layer; see :class:`lightmamba.blocks.phases.Phases`."""
+class Compiled(Arithmetic):
+    """A layer between its projections, by its kernels.
+
+    Parameters
+    ----------
+    ops : Native
+    layer : QuantizedLayer
+    """
 
     def __init__(self, ops: Native, layer: QuantizedLayer) -> None:
-        self.ops, self.sizes = ops, layer.mixer.sizes
-        self.layout = Layout.of_layers((self.sizes,), ops.formats)
+        super().__init__(layer.mixer, ops.formats)
+        self.ops, self.kernels = ops, kind(self.sizes.kind).kernels
+        self.layout = Layout.of((self.sizes,), ops.formats)
         self.struct = ops.described.layer(layer, self.layout.starts(0))
 
-    def begin(self, batch: int, seqlen: int, position: NDArray[np.int64] | None = None) -> "_Run":
-        """Prepare a call."""
-        return _Run(self, batch, seqlen, position)
+    def run(
+        self,
+        rows: Ints,
+        state: Mapping[str, Any],
+        position: NDArray[np.int64],
+        lost: Counter[str],
+        observe: Observe | None = None,
+    ) -> tuple[Ints, Rms]:
+        batch, seqlen = rows.shape[:2]
+        call = Call(self, batch, seqlen, position)
+        _copy(state, call.state)
+        call.arrays["rows"][:] = rows.reshape(batch * seqlen, -1)
+        for n in range(self.kernels.phases):
+            lost.update(call(native.Phase.MIXER + n))
+        lost.update(call(native.Phase.HADAMARD))
+        _copy(call.state, state)
+        if observe is not None:
+            found = {
+                name: array.reshape(batch, seqlen, *array.shape[1:])
+                for name, array in call.arrays.items()
+            }
+            for name, value in self.kernels.observables(self.sizes, found, call.state, position):
+                observe(name, value)
+            observe("hadamard.out", found["mixed"])
+        return call.arrays["mixed"], self.kernels.rms(self.mixer, call.arrays)
 
 
-class _Run:
-    """One call; see :class:`lightmamba.blocks.phases.Run`."""
+class Call:
+    """Single phases of a layer over sequences that lie one after the other.
+
+    Attributes
+    ----------
+    arrays : {name: (vectors, ...)}
+        Everything between two residual streams, to be filled and read.
+    state : {name: (batch, ...)}
+        As of :meth:`~lightmamba.engine.State.layer`.
+    """
 
     def __init__(
-        self, phases: _Phases, batch: int, seqlen: int, position: NDArray[np.int64] | None
+        self, layer: Compiled, batch: int, seqlen: int, position: NDArray[np.int64] | None = None
     ) -> None:
-        self.phases, self.batch, self.seqlen = phases, batch, seqlen
-        ops, layout = phases.ops, phases.layout
-        self._work = Workspace(ops._model, (phases.sizes,), batch * seqlen)
-        self._state = State.of_layout(
-            layout, _as(np.zeros(batch) if position is None else position, np.int64)
-        )
+        self._layer, self._slots = layer, [Slot(i, np.zeros(seqlen, int)) for i in range(batch)]
+        self._vectors = batch * seqlen
+        self._work = Workspace(layer.ops._model, (layer.sizes,), self._vectors)
+        at = np.zeros(batch) if position is None else position
+        self._state = State.of_layout(layer.layout, _as(at, np.int64))
         for row in range(batch):
             self._state.reserve(row, seqlen)
-        self.arrays: Mapping[str, Array] = self._work.of(phases.sizes, batch * seqlen)
+        self.arrays: Mapping[str, Array] = self._work.of(layer.sizes, self._vectors)
         self.state: Mapping[str, Any] = self._state.layer(0)
 
-    def __call__(self, phase: int | None) -> dict[str, int]:
-        """Run it over ``batch`` sequences that lie one after the other."""
-        n = self.seqlen
-        slots = [Slot(i, np.zeros(n, np.int64)) for i in range(self.batch)]
-        which = native.Phase.HADAMARD if phase is None else native.Phase.MIXER + phase
-        ops = self.phases.ops
+    def __call__(self, phase: int) -> Counter[str]:
+        """Run a phase; what of the kind's own losses it counted."""
+        ops, sizes = self._layer.ops, self._layer.sizes
         ops.context.call(
-            "phase", ops.described.sizes, self.phases.struct,
-            self._work.struct(self.batch * n, 0, None), _sequences(self._state), _slots(slots),
-            len(slots),
-            ctypes.c_int(which),
+            "phase", ops.described.sizes, self._layer.struct,
+            self._work.struct(self._vectors, 0, None), _sequences(self._state),
+            _slots(self._slots), len(self._slots), ctypes.c_int(phase),
         )  # fmt: skip
-        return self._work.take_lost(self.batch * n).total(0, self.batch * n)
+        counts = self._work.take_lost(self._vectors).total(0, self._vectors)
+        return Counter({name: counts[name] for name in kind(sizes.kind).integers.losses})
+
+
+def _copy(of: Mapping[str, Any], to: Mapping[str, Any]) -> None:
+    """Copy the arrays of a layer's state; of those that grow, the pages that both have."""
+    for name, array in to.items():
+        pairs: Iterable[tuple[Any, Any]] = ((of[name], array),)
+        if isinstance(array, list):
+            pairs = zip(of[name], array, strict=True)
+        for given, mine in pairs:
+            count = min(len(given), len(mine))
+            mine[:count] = given[:count]
 
 
 def _sequences(state: State) -> native.Sequences:

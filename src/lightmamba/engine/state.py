@@ -52,14 +52,21 @@ class Layout:
     record: int  # bytes of a recorded token
 
     @staticmethod
-    def of(model: QuantizedModel) -> "Layout":
-        """Layout of a model's states."""
-        return _layout(model.config.layers, model.formats)
-
-    @staticmethod
-    def of_layers(layers: tuple[Sizes, ...], formats: Formats) -> "Layout":
-        """Layout of some layers alone."""
-        return _layout(layers, formats)
+    @lru_cache(maxsize=64)
+    def of(layers: tuple[Sizes, ...], formats: Formats) -> "Layout":
+        """Layout of the states of some layers."""
+        fixed, grows, records, size, page, record = [], [], [], 0, 0, 0
+        for sizes in layers:
+            own = kind(sizes.kind).integers
+            places, size = _placed(own.state(sizes, formats), size)
+            fixed.append(places)
+            tokens = own.tokens(sizes, formats)
+            paged = {name: (dtype, (PAGE, *shape)) for name, (dtype, shape) in tokens.items()}
+            places, page = _placed(paged, page)
+            grows.append(places)
+            places, record = _placed(own.record(sizes, formats), record)
+            records.append(places)
+        return Layout(tuple(fixed), tuple(grows), tuple(records), size, page, record)
 
     def bytes_of(self, tokens: int) -> int:
         """Bytes of a sequence after a number of tokens, none of them undecided."""
@@ -69,22 +76,6 @@ class Layout:
         """Where each array of a layer begins, in a sequence, in a page or in a recorded token."""
         places = self.layers[layer] | self.tokens[layer] | self.records[layer]
         return {name: place.start for name, place in places.items()}
-
-
-@lru_cache(maxsize=64)
-def _layout(layers: tuple[Sizes, ...], formats: Formats) -> Layout:
-    fixed, grows, records, size, page, record = [], [], [], 0, 0, 0
-    for sizes in layers:
-        own = kind(sizes.kind).integers
-        places, size = _placed(own.state(sizes, formats), size)
-        fixed.append(places)
-        tokens = own.tokens(sizes, formats)
-        paged = {name: (dtype, (PAGE, *shape)) for name, (dtype, shape) in tokens.items()}
-        places, page = _placed(paged, page)
-        grows.append(places)
-        places, record = _placed(own.record(sizes, formats), record)
-        records.append(places)
-    return Layout(tuple(fixed), tuple(grows), tuple(records), size, page, record)
 
 
 def _placed(
@@ -153,7 +144,9 @@ class State:
     @staticmethod
     def empty(model: QuantizedModel, batch: int, undecided: int = 0) -> "State":
         """State of sequences that have not begun."""
-        return State.of_layout(Layout.of(model), np.zeros(batch, dtype=np.int64), undecided)
+        return State.of_layout(
+            Layout.of(model.config.layers, model.formats), np.zeros(batch, np.int64), undecided
+        )
 
     @staticmethod
     def of_layout(layout: Layout, position: NDArray[np.int64], undecided: int = 0) -> "State":

@@ -17,7 +17,6 @@ from lightmamba.common.passes import Pass, Slot, carry_out
 from lightmamba.device.host.device import Device
 from lightmamba.engine import Engine, State
 from lightmamba.engine.engine import PIECE
-from lightmamba.engine.state import Layout
 from lightmamba.hardware.machine.counters import CYCLES, losses
 from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.text.decoder import seconds_of
@@ -152,7 +151,7 @@ class EngineBackend:
         drafter: int = 0,
     ) -> None:
         self.undecided, self.ran = undecided, 0
-        self._layout = Layout.of(engine.model)
+        self._layout = engine.layout
         self.state_bytes = max(1, engine.empty_state(1, undecided).nbytes)
         one = self.needs(1) + self.saved_bytes(1) + drafter  # that runs, and leads another one
         kept = max(one, memory // 2 if self._layout.page else 0)

@@ -1,4 +1,4 @@
-"""An attention mixer as the kernels take it: the structs of ``kernels.hpp``, and single phases."""
+"""An attention mixer as the kernels take it: the structs of ``kernels.hpp``."""
 
 import ctypes
 from collections.abc import Callable, Iterator, Mapping
@@ -8,16 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.blocks import base
-from lightmamba.blocks.attention.arithmetic import Arithmetic, Mixer, Pages, Sizes, last, numerics
-from lightmamba.blocks.phases import ByPhases
+from lightmamba.blocks.attention.arithmetic import Mixer, Sizes, last, numerics
 from lightmamba.native.structs import fields, header
-from lightmamba.numerics.attention import PAGE
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Compiled", "Kernels", "Struct"]
+__all__ = ["Kernels", "Struct"]
 
-STORE, ATTEND = range(2)  # phases
 KEPT = ("k", "k_exp", "v", "v_exp")
 
 
@@ -27,26 +23,10 @@ class Struct(ctypes.Structure):
     _fields_ = fields("Attention", path=header("attention"))
 
 
-class Compiled(ByPhases, Arithmetic):
-    """The operations of ``Arithmetic``, compiled."""
-
-    def attend(
-        self, rows: Ints, state: Mapping[str, Pages], position: NDArray[np.int64]
-    ) -> tuple[Ints, dict[str, int]]:
-        batch, seqlen = rows.shape[:2]
-        run = self.phases.begin(batch, seqlen, position)
-        for name in KEPT:
-            for row in range(batch):
-                pages = -(-(int(position[row]) + seqlen) // PAGE)
-                run.state[name][row][:pages] = state[name][row][:pages]
-        run.arrays["rows"][:] = rows.reshape(batch * seqlen, -1)
-        lost = run(ATTEND)
-        mean = run.arrays["weighted"].reshape(batch, seqlen, -1)
-        return mean, {name: lost[name] for name in ("attention.score", "attention.mean")}
-
-
 class Kernels(base.Kernels):
     """Attention of any size."""
+
+    phases = 2
 
     def describe(
         self,

@@ -1,8 +1,7 @@
-"""A Mamba2 mixer as the kernels take it: the structs of ``kernels.hpp``, and single phases."""
+"""A Mamba2 mixer as the kernels take it: the structs of ``kernels.hpp``."""
 
 import ctypes
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 
 from lightmamba.blocks import base
 from lightmamba.blocks.base import Arrays
-from lightmamba.blocks.mamba2.arithmetic import Arithmetic, Scan
+from lightmamba.blocks.layer import Rms
+from lightmamba.blocks.mamba2.arithmetic import NORM
 from lightmamba.blocks.mamba2.quantized import (
     TILE,
     Constants,
@@ -23,15 +23,12 @@ from lightmamba.blocks.mamba2.quantized import (
     ssm_step,
     x_block,
 )
-from lightmamba.blocks.phases import ByPhases
 from lightmamba.native.structs import fields, header
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Compiled", "Kernels", "Struct"]
+__all__ = ["Kernels", "Struct"]
 
 Array = NDArray[Any]
-FRONT, MIX, SCAN, GATE = range(4)  # phases, in the order of kernels.hpp
 ARRAYS = ("conv_in_shift", "conv_weight", "conv_bias", "conv_out_shift", "conv_silu_shift",
           "dt_bias", "A", "A_shift", "D", "gate_weight")  # fmt: skip
 NUMBERS = ("frame", "y", "D_shift", "z_silu", "gate", "weighted")
@@ -51,47 +48,11 @@ class Work(ctypes.Structure):
     _fields_ = fields("Mamba2Work", path=header("mamba2"))
 
 
-class Compiled(ByPhases, Arithmetic):
-    """The operations of ``Arithmetic``, compiled."""
-
-    def front(
-        self, rows: Ints, state: NDArray[np.int8]
-    ) -> tuple[Scan, Ints, NDArray[np.int8], Counter[str]]:
-        batch, seqlen = lead = rows.shape[:2]
-        run = self.phases.begin(batch, seqlen)
-        run.state["conv"][...] = state
-        run.arrays["rows"][:] = rows.reshape(batch * seqlen, -1)
-        lost = run(FRONT)
-        a = run.arrays
-        names = ("x", "x_exp", "B", "B_exp", "C", "C_exp", "dt", "dt_shift", "decay")
-        scan = Scan(*(a[name].reshape(*lead, *a[name].shape[1:]) for name in names))
-        counts = Counter({name: lost[name] for name in ("conv.input", "conv", "dt")})
-        return scan, a["conv"].reshape(*lead, -1), run.state["conv"], counts
-
-    def scan(
-        self, scan: Scan, h: Array, h_exp: NDArray[np.uint8], position: NDArray[np.int64]
-    ) -> tuple[Ints, int, int]:
-        batch, seqlen, nheads = scan.dt.shape
-        run = self.phases.begin(batch, seqlen, position)
-        run.state["h"][...], run.state["h_exp"][...] = h, h_exp
-        for name, value in vars(scan).items():
-            run.arrays[name][:] = value.reshape(run.arrays[name].shape)
-        lost = run(SCAN)
-        h[...], h_exp[...] = run.state["h"], run.state["h_exp"]
-        y = run.arrays["y"].reshape(batch, seqlen, nheads, -1)
-        return y, lost["ssm.h"], lost["ssm.y"]
-
-    def gate(self, y: Ints, z: Ints) -> tuple[Ints, Ints, int]:
-        run = self.phases.begin(1, len(y))
-        run.arrays["y"][:], run.arrays["rows"][:, : y.shape[1]] = y, z
-        lost = run(GATE)
-        return run.arrays["g"], run.arrays["weighted"], lost["gate"]
-
-
 class Kernels(base.Kernels):
     """Mamba2 with up to 16 taps."""
 
     Work = Work
+    phases = 2
 
     def fits(self, sizes: Sizes) -> bool:
         return sizes.d_conv <= 16
@@ -129,6 +90,9 @@ class Kernels(base.Kernels):
             "dt": (i32, (c.nheads,)), "dt_shift": (i32, (c.nheads,)), "decay": (i32, (c.nheads,)),
             "y": (i32, (c.d_inner,)), "g": (i32, (c.d_inner,)), "squares": (i64, (c.nheads,)),
         }  # fmt: skip
+
+    def rms(self, mixer: Mixer, arrays: Mapping[str, Array]) -> Rms:
+        return NORM(arrays["g"], 0, mixer.sizes.ngroups, mixer.eps_gate)
 
     def observables(
         self,

@@ -1,4 +1,4 @@
-"""An MLP as the kernels take it: the structs of ``kernels.hpp``, and single phases."""
+"""An MLP as the kernels take it: the structs of ``kernels.hpp``."""
 
 import ctypes
 from collections.abc import Callable, Iterator, Mapping
@@ -8,31 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.blocks import base
-from lightmamba.blocks.mlp.arithmetic import Arithmetic, Mixer, Sizes
-from lightmamba.blocks.phases import ByPhases
+from lightmamba.blocks.mlp.arithmetic import Mixer, Sizes
 from lightmamba.native.structs import fields, header
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Compiled", "Kernels", "Struct"]
-
-HIDDEN = 0  # phase
+__all__ = ["Kernels", "Struct"]
 
 
 class Struct(ctypes.Structure):
     """Sizes and static numbers of one layer."""
 
     _fields_ = fields("Mlp", path=header("mlp"))
-
-
-class Compiled(ByPhases, Arithmetic):
-    """The operations of ``Arithmetic``, compiled."""
-
-    def hidden(self, rows: Ints) -> tuple[Ints, int]:
-        run = self.phases.begin(1, len(rows))
-        run.arrays["rows"][:] = rows
-        lost = run(HIDDEN)
-        return run.arrays["weighted"], lost["mlp.hidden"]
 
 
 class Kernels(base.Kernels):

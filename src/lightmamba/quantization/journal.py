@@ -10,8 +10,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from lightmamba.common.files import sha256_of
 from lightmamba.common.store import Record, Store, read_store
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, Table
 from lightmamba.model.qmodel.model import LazyLayers
-from lightmamba.quantization.streams import Part, Rows, Run, disk_error
+from lightmamba.quantization.streams import Part, Rows, Run, on_disk
 
 __all__ = ["Journal", "begun"]
 
@@ -81,18 +81,16 @@ class Journal(Run):
 
     def _note(self, key: str, values: dict[str, Any]) -> None:
         """Write a record down, with the hash of its values."""
-        with _disk_errors(self._records.path):
+        with on_disk(self._records.path):
             self._records.add(_sealed(key, values))
 
     def _empty(self) -> None:
         """Forget the run, its facts first: without them the rest counts for nothing."""
-        with _disk_errors(self._records.path):
+        with on_disk(self._records.path):
             self._records.rewrite([])
-        try:
+        with on_disk(self.folder):
             for path in _own(self.folder):
                 path.unlink()
-        except OSError as error:
-            raise disk_error(error, self.folder) from error
 
     def rows(self, name: str, vectors: int, channels: int, dtype: Any) -> Rows:
         path = self.folder / f"{name}.bin"
@@ -108,14 +106,11 @@ class Journal(Run):
     def put(self, name: str, part: Part) -> None:
         of = part.mixer.sizes.kind if isinstance(part, QuantizedLayer) else ""
         data, path = msgspec.msgpack.encode((of, part), enc_hook=_plain), self._part(name)
-        try:
-            with path.open("wb") as file:
-                file.write(hashlib.sha256(data).digest())
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise disk_error(error, path) from error
+        with on_disk(path), path.open("wb") as file:
+            file.write(hashlib.sha256(data).digest())
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
 
     def get(self, name: str) -> Any:
         path = self._part(name)
@@ -147,10 +142,8 @@ class Journal(Run):
             rows.sync()
         paths = {rows.path for rows in streams if rows.path is not None}
         self.facts = {**facts, "streams": {path.name: sha256_of(path) for path in sorted(paths)}}
-        try:
+        with on_disk(self.folder):
             _sync(self.folder)
-        except OSError as error:
-            raise disk_error(error, self.folder) from error
         self._note(FACTS, self.facts)
         for old in self._committed - paths:
             old.unlink(missing_ok=True)
@@ -187,27 +180,13 @@ def begun(folder: Path, manifest: dict[str, Any]) -> bool:
     return path.exists() and bool(_facts(folder, read_store(path), manifest))
 
 
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    """Say of a store's file that could not be written what is said of all other files."""
-    try:
-        yield
-    except InputError as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError) and not isinstance(cause, BlockingIOError):
-            raise disk_error(cause, path) from cause
-        raise
-
-
 def _taken(folder: Path, *, restart: bool) -> Store:
     """Make a folder if it is not there, and take its records."""
     while True:
-        try:
+        with on_disk(folder):
             folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise disk_error(error, folder) from error
         try:
-            with _disk_errors(folder):
+            with on_disk(folder):
                 return Store(folder / RECORDS, "--output", restart=restart)
         except InputError as error:
             if not isinstance(error.__cause__, FileNotFoundError):

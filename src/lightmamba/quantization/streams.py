@@ -5,7 +5,8 @@ Vectors lie in memory or in a file, and are read and written a few at a time.
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,27 @@ from numpy.typing import NDArray
 from lightmamba.common.errors import InputError
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, Table
 
-__all__ = ["Part", "Rows", "Run", "disk_error"]
+__all__ = ["Part", "Rows", "Run", "on_disk"]
 
 Part = Table | QuantizedLayer | QuantizedLinear
 
 
-def disk_error(error: OSError, path: Path) -> InputError:
-    """One sentence about a file of a run that could not be written or read."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        what = "the disk is full; make room"
-    else:
+@contextmanager
+def on_disk(path: Path) -> Iterator[None]:
+    """Say in one sentence that a file of a run could not be written or read, and what to do.
+
+    A store of records says it of its own file in other words.
+    """
+    try:
+        yield
+    except (OSError, InputError) as said:
+        error = said if isinstance(said, OSError) else said.__cause__
+        if not isinstance(error, OSError) or isinstance(error, BlockingIOError):
+            raise
         what = f"{error.strerror or error}; mend that"
-    return InputError(f"{path}: {what}, then start again: finished layers are kept")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what = "the disk is full; make room"
+        raise InputError(f"{path}: {what}, then start again: finished layers are kept") from error
 
 
 class Rows:
@@ -54,13 +64,11 @@ class Rows:
             self._memory = np.zeros(self.shape, self.dtype)
             return
         size = vectors * channels * self.dtype.itemsize
-        try:
+        with on_disk(path):
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             os.ftruncate(self._file, size)
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(self._file, 0, size)  # a full disk shows now
-        except OSError as error:
-            raise disk_error(error, path) from error
 
     def __del__(self) -> None:
         if self._file >= 0:  # what is there is kept
@@ -77,10 +85,8 @@ class Rows:
         out = np.empty((stop - start, self.shape[1]), self.dtype)
         view, at = memoryview(out.data).cast("B"), start * self.shape[1] * self.dtype.itemsize
         while len(view):
-            try:
+            with on_disk(self.path):
                 got = os.preadv(self._file, [view], at)
-            except OSError as error:
-                raise disk_error(error, self.path) from error
             if got == 0:
                 raise InputError(f"{self.path} is cut short; delete its folder and start again")
             view, at = view[got:], at + got
@@ -95,19 +101,15 @@ class Rows:
         data = np.ascontiguousarray(value, self.dtype).reshape(stop - start, self.shape[1])
         view, at = memoryview(data.data).cast("B"), start * self.shape[1] * self.dtype.itemsize
         while len(view):
-            try:
+            with on_disk(self.path):
                 put = os.pwrite(self._file, view, at)
-            except OSError as error:
-                raise disk_error(error, self.path) from error
             view, at = view[put:], at + put
 
     def sync(self) -> None:
         """Wait until the disk has everything."""
         if self.path is not None:
-            try:
+            with on_disk(self.path):
                 os.fsync(self._file)
-            except OSError as error:
-                raise disk_error(error, self.path) from error
 
     def close(self, *, remove: bool = False) -> None:
         """Give memory or file back."""

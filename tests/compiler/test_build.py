@@ -1,17 +1,19 @@
 """The whole of compile: the same bytes every time, and the model comes back."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine
-from lightmamba.hardware.compiler import build, open_model
-from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.compiler import build, open_model, read_build
+from lightmamba.hardware.machine.artifact import build_hash
 from lightmamba.hardware.machine.manifest import seal
 from lightmamba.model.config import SHAPES
 from lightmamba.model.qmodel import load, save, to_bytes
@@ -112,18 +114,33 @@ def test_a_failure_leaves_nothing_and_the_old_build_whole(tmp_path):
     assert contents(tmp_path / "b") == before
 
 
-def test_a_build_that_does_not_say_its_model(tmp_path):
-    _, artifact = compiled("w4a4", tmp_path / "build")
-    manifest = tmp_path / "build" / "manifest.json"
-    values = json.loads(manifest.read_text())
-    values["model"] = {"kind": "guess"}
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A build of random weights, and its manifest."""
+    folder = tmp_path_factory.mktemp("made") / "b"
+    build(random_model(SHAPES["demo"], lazy=True), Target.load("tiny"), folder)
+    return folder, (folder / "manifest.json").read_text()
+
+
+def refused(made: Any, lie: Callable[[dict[str, Any]], Any], reason: str) -> None:
+    """A build whose manifest was changed, and is sealed again, must be refused in one sentence."""
+    folder, text = made
+    values = json.loads(text)
+    lie(values)
     values["sha256"] = seal(values)
-    manifest.write_text(json.dumps(values))
-    with pytest.raises(InputError, match="does not say which model it runs"):
-        open_model(Artifact.read(tmp_path / "build"))
-    assert artifact.arch.to_dict() == values["arch"]
+    (folder / "manifest.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match="make it again with: lightmamba compile MODEL") as caught:
+        open_model(read_build(folder), lazy=True)
+    assert reason in str(caught.value)
+    (folder / "manifest.json").write_text(text)
+    open_model(read_build(folder), lazy=True)
+
+
+def test_the_hash_is_of_what_the_machine_has(tmp_path):
+    _, artifact = compiled("w4a4", tmp_path / "build")
+    values = artifact.arch.to_dict()
     hashed = json.loads(artifact.arch.to_json())  # without what only attention has
-    assert hashed.items() < values["arch"].items()
+    assert hashed.items() < values.items()
     assert "attention_rows" not in hashed
 
 
@@ -144,33 +161,75 @@ LAYER = {"kind": "mamba2", "count": 1, **asdict(sizes_of(sizes()))}
         ({"config": {"layers": [LAYER | {"kind": "x"}]}}, "kind is 'x', expected one of "),
     ],
 )
-def test_a_manifest_that_does_not_say_which_model(tmp_path, lie, reason):
-    artifact = build(random_model(SHAPES["demo"], lazy=True), Target.load("tiny"),
-                     tmp_path / "b")  # fmt: skip
-    with pytest.raises(InputError, match="does not say which model it runs") as caught:
-        open_model(replace(artifact, model=dict(artifact.model) | lie))
-    assert reason in str(caught.value)
+def test_a_manifest_that_does_not_say_which_model(made, lie, reason):
+    refused(made, lambda values: values["model"].update(lie), reason)
 
 
-def test_sizes_that_are_not_those_of_the_build(tmp_path):
-    """A manifest that promises a smaller or an endless model is noticed before it is made."""
-    model = random_model(SHAPES["demo"], lazy=True)
-    artifact = build(model, Target.load("tiny"), tmp_path / "b")
-    open_model(artifact, lazy=True)
-    (layers,) = artifact.model["config"]["layers"]
-    lies: tuple[tuple[dict[str, Any], str], ...] = (
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
         ({"vocab_size": 2047}, "its regions are not those of its sizes"),
-        (
-            {"layers": [layers | {"count": 600}]},
-            "the model has n_layer 600, but the hardware",
-        ),
-        ({"layers": [layers | {"count": 1 << 40}]}, "count is 1099511627776, expected 1 to 4096"),
         ({"d_model": 512}, "the hardware has in_channels 256, but the model needs 512"),
-    )
-    for change, reason in lies:
-        config = artifact.model["config"] | change
-        with pytest.raises(InputError, match=reason):
-            open_model(replace(artifact, model=dict(artifact.model) | {"config": config}))
-    registers = dict(artifact.registers) | {"head_beats": 1}
-    with pytest.raises(InputError, match="its registers are not those of its sizes"):
-        open_model(replace(artifact, registers=registers))
+    ],
+)
+def test_sizes_that_are_not_those_of_the_build(made, change, reason):
+    refused(made, lambda values: values["model"]["config"].update(change), reason)
+
+
+@pytest.mark.parametrize(
+    ("count", "reason"),
+    [
+        (600, "the model has n_layer 600, but the hardware"),
+        (1 << 40, "count is 1099511627776, expected 1 to 4096"),
+    ],
+)
+def test_an_endless_model_is_noticed_before_it_is_made(made, count, reason):
+    refused(made, lambda v: v["model"]["config"]["layers"][0].update(count=count), reason)
+
+
+@pytest.mark.parametrize(
+    "registers",
+    [
+        {"head_beats": 1},
+        {"speed": 1},
+        {"magic": 1},
+        {"layers": [6]},
+        {"logits_base": 1 << 64},
+        {"logits_base": {"channel": "state", "region": "state"}},
+        {"logits_base": {"channel": "aux", "region": "logits", "offset": 64}},
+    ],
+)
+def test_registers_are_those_of_the_model(made, registers):
+    reason = "its registers are not those of its sizes"
+    refused(made, lambda values: values["registers"].update(registers), reason)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("state", {"channel": "moon"}),
+        ("state", {"name": "lane0"}),
+        ("state", {"name": "hstate"}),
+        ("state", {"address": -1}),
+        ("state", {"bytes": 0}),
+        ("logits", {"address": 3}),
+        ("logits", {"address": 1 << 44}),
+        ("logits", {"file": "program.bin"}),
+    ],
+)
+def test_regions_are_those_of_the_model(made, name, change):
+    def lie(values):
+        region = next(each for each in values["regions"] if each["name"] == name)
+        region.update(change)
+        if region["file"]:
+            region["bytes"] = values["files"][region["file"]]["bytes"]
+
+    refused(made, lie, "its regions are not those of its sizes")
+
+
+def test_the_machine_is_that_of_the_target(made):
+    def lie(values):
+        values["arch"]["burst_beats"] = 8
+        values["hash"] = build_hash(ArchConfig.from_dict(values["arch"]))
+
+    refused(made, lie, "the hardware has burst_beats 8, but model and target make it 16")

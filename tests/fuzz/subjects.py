@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 from lightmamba.arch.target import Target, target_names
 from lightmamba.common.errors import InputError, shown
 from lightmamba.device.sim.simulator import from_target
-from lightmamba.hardware.compiler import build, open_model, plan
+from lightmamba.hardware.compiler import build, open_model, plan, read_build
 from lightmamba.hardware.compiler.memory import Memory
-from lightmamba.hardware.machine.artifact import MANIFEST, MODEL, Artifact
+from lightmamba.hardware.machine.artifact import MANIFEST, MODEL
 from lightmamba.hardware.machine.manifest import seal
 from lightmamba.model.config import SHAPES
 from lightmamba.model.qmodel import load, load_sizes, to_bytes
@@ -227,7 +227,7 @@ class Build(Subject):
         self.write(MANIFEST, sealed_text(manifest))
 
     def open(self) -> None:
-        artifact = Artifact.read(self.path)
+        artifact = read_build(self.path)
         assert all((self.path / name).resolve().is_relative_to(self.path.resolve())
                    for name in artifact.files)  # fmt: skip
         artifact.program()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightmamba.arch.target import Target
-from lightmamba.common.plain import build
+from lightmamba.common.plain import build, checked
 
 __all__ = [
     "Place", "Region", "Setting", "copies", "extents", "offset_in_channel", "parse_setting",
@@ -55,7 +55,7 @@ def copies(client: str) -> tuple[str, str]:
 
 
 def parse_setting(value: Any, name: str) -> Any:
-    """Turn the plain values of a manifest into :class:`Place` where they describe one.
+    """Setting of a register from the plain value of a manifest.
 
     Raises
     ------
@@ -64,7 +64,8 @@ def parse_setting(value: Any, name: str) -> Any:
     """
     if isinstance(value, list):
         return [parse_setting(each, name) for each in value]
-    return build(Place, value, f"registers.{name}", EXAMPLE) if isinstance(value, dict) else value
+    at = f"registers.{name}"
+    return build(Place, value, at, EXAMPLE) if isinstance(value, dict) else checked(value, int, at)
 
 
 def resolve(

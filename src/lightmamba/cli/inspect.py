@@ -103,9 +103,9 @@ def _save_tokenizer(args: argparse.Namespace) -> None:
 
 def _build(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import fields, table
-    from lightmamba.hardware.machine.artifact import Artifact
+    from lightmamba.hardware.compiler import read_build
 
-    artifact = Artifact.read(Path(args.model), again=True)
+    artifact = read_build(Path(args.model), again=True)
     result: dict[str, Any] = {
         "kind": "build",
         "target": artifact.target.name,

@@ -20,11 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import fields, say, working
     from lightmamba.device.package import Board, check_output, write_package
-    from lightmamba.hardware.machine.artifact import Artifact
+    from lightmamba.hardware.compiler import read_build
 
     start = time.perf_counter()
     check_output(args.output, force=args.force)
-    board, artifact = Board.load(args.board), Artifact.read(args.build, args.board)
+    board, artifact = Board.load(args.board), read_build(args.build, args.board)
     with working(f"packaging for {board.name}"):
         found = write_package(artifact, board, args.output, force=args.force)
     passed = all(found.checks.values())

@@ -90,8 +90,8 @@ def _subject(args: argparse.Namespace) -> "Subject":
     from lightmamba.arch.target import Target
     from lightmamba.cli.models import open_sizes
     from lightmamba.common.errors import InputError
-    from lightmamba.hardware.compiler import plan, sizes
-    from lightmamba.hardware.machine.artifact import MANIFEST, Artifact
+    from lightmamba.hardware.compiler import plan, read_build, sizes
+    from lightmamba.hardware.machine.artifact import MANIFEST
     from lightmamba.model.config import PUBLISHED
     from lightmamba.study.report import Subject
 
@@ -100,7 +100,7 @@ def _subject(args: argparse.Namespace) -> "Subject":
         given = {"--target": args.target, "--format": args.format}
         if wrong := [name for name, value in given.items() if value is not None]:
             raise InputError(f"{path} is a build, which has its own; leave {wrong[0]} out")
-        artifact = Artifact.read(path)
+        artifact = read_build(path)
         config, formats = sizes(artifact.model)
         shapes = [shape for shape, known in PUBLISHED.items() if known == config]
         name = shapes[0] if shapes else path.resolve().name

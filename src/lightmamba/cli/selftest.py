@@ -20,9 +20,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.devices import open_device
     from lightmamba.cli.show import detail, say, working
     from lightmamba.device.boards.selftest import expected, self_test, steps_of
-    from lightmamba.hardware.machine.artifact import Artifact
+    from lightmamba.hardware.compiler import read_build
 
-    artifact = Artifact.read(Path(args.build))
+    artifact = read_build(Path(args.build))
     if args.expected is not None:
         wanted = _read(args.expected)
     else:

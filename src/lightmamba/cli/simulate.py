@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.common.errors import InputError
     from lightmamba.common.files import check_output
     from lightmamba.device.sim import check_room, open_golden
-    from lightmamba.hardware.machine.artifact import Artifact
+    from lightmamba.hardware.compiler import read_build
     from lightmamba.model.tokenizer import Tokenizer
 
     at_least(args, max_tokens=(1, 8))
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"--chain must be 0 to {MOST_CHAINED - 1}, not {args.chain}; try 4")
     traces = {} if args.memory_trace is None else _traces(args.memory_trace, Path(args.build))
     check_results(args.results)
-    artifact = Artifact.read(Path(args.build))
+    artifact = read_build(Path(args.build))
     if args.results and not artifact.arch.counters:
         raise InputError(
             f"{args.build} has no counters, so there is nothing for --results to keep of its "

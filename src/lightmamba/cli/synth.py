@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from hashlib import sha256
 
     from lightmamba.common.errors import InputError
-    from lightmamba.hardware.machine.artifact import Artifact
+    from lightmamba.hardware.compiler import read_build
 
     if args.flow not in FLOWS:
         raise InputError(f"--flow must be one of {', '.join(FLOWS)}, not {args.flow}")
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     if args.goal is not None and not args.goal > 0:
         raise InputError(f"--goal must be above 0, not {args.goal}; try 125")
-    artifact = Artifact.read(Path(args.build))
+    artifact = read_build(Path(args.build))
     if artifact.verilog is None:
         raise InputError(
             f"{args.build} has no Verilog to synthesize; compile it again without --no-verilog"

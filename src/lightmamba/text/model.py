@@ -13,7 +13,7 @@ from lightmamba.common.errors import InputError
 from lightmamba.common.speed import Speed
 from lightmamba.device.host.devices import check_speculation
 from lightmamba.engine import Engine
-from lightmamba.hardware.compiler import open_model
+from lightmamba.hardware.compiler import open_model, read_build
 from lightmamba.hardware.machine.artifact import MANIFEST, Artifact
 from lightmamba.model.data import bundled_file
 from lightmamba.model.qmodel import QuantizedModel, load, save
@@ -71,7 +71,7 @@ class Model:
             If it is neither, is damaged, or is a file where a device needs a build.
         """
         if device != "engine" or (path / MANIFEST).is_file():
-            artifact = Artifact.read(path)
+            artifact = read_build(path)
             file = artifact.model.get("file")
             source = None if file is None else path / str(file)
             return Model(open_model(artifact), threads, source, artifact, name or str(path))

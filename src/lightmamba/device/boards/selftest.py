@@ -22,7 +22,8 @@ from lightmamba.device.host.device import CHUNK, Device
 from lightmamba.engine import Engine, State
 from lightmamba.hardware.compiler import open_model
 from lightmamba.hardware.compiler.program import LayerNumbers, program
-from lightmamba.hardware.compiler.states import memory_of, state_bytes
+from lightmamba.hardware.compiler.source import memory_of
+from lightmamba.hardware.compiler.states import state_bytes
 from lightmamba.hardware.machine.artifact import Artifact, Region, build_hash
 from lightmamba.hardware.machine.ports import clients
 from lightmamba.hardware.machine.program import instructions

@@ -19,7 +19,7 @@ from lightmamba.device.package.write import DATA
 from lightmamba.device.sim.build import Names, build_simulator
 from lightmamba.device.sim.device import Placement, SimDevice
 from lightmamba.device.sim.simulator import Simulator, Stalls, Status, from_target
-from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.compiler import read_build
 from lightmamba.hardware.machine.ports import Port
 
 __all__ = ["PackagedDevice", "open_package", "packaged_design"]
@@ -70,7 +70,7 @@ def packaged_design(folder: Path) -> Design:
             f"lightmamba package BUILD --board NAME -o {folder}{interrupted(folder)}"
         )
     board = json.loads((folder / MAP).read_text(encoding="utf-8"))["board"]
-    return design(Artifact.read(folder / DATA), Board.load(board))
+    return design(read_build(folder / DATA), Board.load(board))
 
 
 def open_package(

@@ -6,8 +6,7 @@ from pathlib import Path
 from lightmamba.device.sim.device import Placement, SimDevice, open_device
 from lightmamba.device.sim.golden import GoldenModel
 from lightmamba.engine import Engine
-from lightmamba.hardware.compiler import open_model
-from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.compiler import open_model, read_build
 from lightmamba.model.qmodel import QuantizedModel
 
 __all__ = ["Opened", "open_golden"]
@@ -41,7 +40,7 @@ def open_golden(
     InputError
         If the build is damaged, or a tool is missing.
     """
-    artifact = Artifact.read(path)
+    artifact = read_build(path)
     model = open_model(artifact)
     device = open_device(
         artifact, waves=waves, stalls=stalls, seed=seed, cache=cache, placement=placement,

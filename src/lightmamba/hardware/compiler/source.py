@@ -16,7 +16,9 @@ from lightmamba.model.qmodel import QuantizedModel, load, to_bytes
 from lightmamba.model.qmodel.synthetic import RandomLayers, random_model
 from lightmamba.numerics.model_formats import Formats
 
-__all__ = ["describe", "keep", "open_model", "sizes"]
+__all__ = ["describe", "keep", "memory_of", "open_model", "read_build", "sizes"]
+
+AGAIN = "make it again with: lightmamba compile MODEL --target TARGET -o BUILD"
 
 
 def describe(model: QuantizedModel) -> dict[str, Any]:
@@ -37,6 +39,39 @@ def keep(writer: ArtifactWriter, model: QuantizedModel, source: Path | None) -> 
         writer.append(MODEL, to_bytes(model))
 
 
+def memory_of(artifact: Artifact) -> Memory:
+    """Sizes and places of a build's model, whose hardware may be made for a larger one."""
+    config, formats = sizes(artifact.model)
+    arch = plan(config, formats, artifact.target, artifact.order, hardware=artifact.arch)
+    return Memory(config, formats, arch, artifact.target)
+
+
+def read_build(path: Path, target: str = "tiny", *, again: bool = False) -> Artifact:
+    """Open a build whose hardware, regions and registers are those that its model needs.
+
+    Parameters
+    ----------
+    path, target, again
+        As of :meth:`~lightmamba.hardware.machine.artifact.Artifact.read`.
+
+    Raises
+    ------
+    InputError
+        As there, or if they are others.
+    """
+    found = Artifact.read(path, target, again=again)
+    try:
+        memory = memory_of(found).like(found.regions)
+        fitting(found.arch, memory.arch)
+        regions = memory.regions()
+        wanted = {"regions": regions, "registers": memory.registers(regions)}
+        if wrong := [name for name, value in wanted.items() if getattr(found, name) != value]:
+            raise InputError(f"its {wrong[0]} are not those of its sizes")
+    except InputError as error:
+        raise InputError(f"{path} is damaged ({error}); {AGAIN}") from error
+    return found
+
+
 def open_model(artifact: Artifact, *, lazy: bool = False) -> QuantizedModel:
     """The model that a build was compiled from.
 
@@ -54,7 +89,6 @@ def open_model(artifact: Artifact, *, lazy: bool = False) -> QuantizedModel:
     """
     try:
         kind, (config, formats) = take(artifact.model, "kind", str), sizes(artifact.model)
-        _check(artifact, config, formats)
         if kind == "random":
             seed = take(artifact.model, "seed", int)
             if not 0 <= seed < 1 << 63:
@@ -65,24 +99,12 @@ def open_model(artifact: Artifact, *, lazy: bool = False) -> QuantizedModel:
         file = take(artifact.model, "file", str)
     except InputError as error:
         raise InputError(
-            f"{artifact.path} does not say which model it runs ({error}); make it again with: "
-            "lightmamba compile MODEL --target TARGET -o BUILD"
+            f"{artifact.path} does not say which model it runs ({error}); {AGAIN}"
         ) from error
     model = load(artifact.path / file)
     if (model.config, model.formats) != (config, formats):
         raise InputError(f"{artifact.path / file} has other sizes than the build; compile again")
     return model
-
-
-def _check(artifact: Artifact, config: ModelConfig, formats: Formats) -> None:
-    """Hardware, regions and registers are those that the model needs, so that sizes do not lie."""
-    needed = plan(config, formats, artifact.target, artifact.order, hardware=artifact.arch)
-    fitting(artifact.arch, needed)
-    memory = Memory(config, formats, needed, artifact.target).like(artifact.regions)
-    if memory.regions() != artifact.regions:
-        raise InputError("its regions are not those of its sizes")
-    if memory.registers(artifact.regions) != artifact.registers:
-        raise InputError("its registers are not those of its sizes")
 
 
 def sizes(model: Mapping[str, Any]) -> tuple[ModelConfig, Formats]:

@@ -9,22 +9,13 @@ from numpy.typing import NDArray
 from lightmamba.arch.clients import LAYER
 from lightmamba.blocks import kind
 from lightmamba.engine import State
-from lightmamba.hardware.compiler.memory import Memory
-from lightmamba.hardware.compiler.plan import plan
-from lightmamba.hardware.compiler.source import sizes
+from lightmamba.hardware.compiler.source import memory_of
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.ports import clients, of_lanes, state_clients
 
-__all__ = ["memory_of", "state_bytes"]
+__all__ = ["state_bytes"]
 
 Bytes = NDArray[np.uint8]
-
-
-def memory_of(artifact: Artifact) -> Memory:
-    """Sizes and places of a build's model, whose hardware may be made for a larger one."""
-    config, formats = sizes(artifact.model)
-    arch = plan(config, formats, artifact.target, artifact.order, hardware=artifact.arch)
-    return Memory(config, formats, arch, artifact.target)
 
 
 def state_bytes(artifact: Artifact, state: State) -> Mapping[str, Bytes]:

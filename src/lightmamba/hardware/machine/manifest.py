@@ -1,40 +1,30 @@
-"""The manifest of a build and its validation: nothing in it is trusted before.
+"""The manifest of a build and its validation.
 
-A manifest may come from somebody else, so names are checked before they are used as paths, and each
-number must be in the range that hardware, driver and simulator accept.
+A manifest may come from somebody else, so names are checked before they are used as paths. Whether
+regions and registers are those of the model on the target, the compiler knows (``read_build``).
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from lightmamba.arch.clients import HEAD, LAYER
 from lightmamba.arch.config import ArchConfig, build_hash
-from lightmamba.arch.place import Place, Region, Setting, parse_setting
+from lightmamba.arch.place import Region, parse_setting
 from lightmamba.arch.ports import ADDRESS_BITS
-from lightmamba.arch.target import CHOICES, Target
+from lightmamba.arch.target import Target
 from lightmamba.common.errors import shown
 from lightmamba.common.files import SHA256
 from lightmamba.common.plain import build, checked
-from lightmamba.hardware.machine.ports import clients, of_lanes
 from lightmamba.hardware.machine.program import instructions
-from lightmamba.hardware.machine.registers import named
 
 __all__ = ["ORDERS", "PROGRAM", "Region", "Stored", "entries", "seal"]
 
 ORDERS = ("reordered", "naive")  # of the rows of in_proj
 PROGRAM = "program.bin"
 FILE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # inside the build, at most one folder deep
-KEPT = (HEAD, LAYER)  # shapes of clients whose regions the host reads and writes
-FREE = {
-    "state_elements",
-    "state_fifo",
-    "attention_channels",
-    "attention_rows",
-}  # choices of a target that the shape of a model may lower
 EXAMPLES = {
     "regions": '{"name": "state", "channel": "hbm0", "address": 0, "bytes": 4096, "file": null}',
     "files": '{"bytes": 4096, "sha256": "..."}',
@@ -72,7 +62,8 @@ def entries(values: Mapping[str, Any]) -> dict[str, Any]:
     if values["sha256"] != seal(values):
         raise ValueError("an entry has changed since it was compiled")
     target, arch = Target.from_dict(values["target"]), ArchConfig.from_dict(values["arch"])
-    _check_machine(target, arch, values["hash"])
+    if values["hash"] != (wanted := build_hash(arch)):
+        raise ValueError(f"hash is {shown(values['hash'])}, but that of arch is {wanted}")
     if values["order"] not in ORDERS:
         raise ValueError(f"order must be {' or '.join(ORDERS)}, not {shown(values['order'])}")
     files = {name: _stored(name, stored) for name, stored in values["files"].items()}
@@ -81,9 +72,9 @@ def entries(values: Mapping[str, Any]) -> dict[str, Any]:
         build(Region, region, f"regions.{n}", EXAMPLES["regions"])
         for n, region in enumerate(values["regions"])
     )
-    _check_regions(regions, files, target, arch)
+    for region in regions:
+        _check_region(region, files)
     registers = {name: parse_setting(v, name) for name, v in values["registers"].items()}
-    _check_registers(registers, {region.name: region for region in regions}, arch)
     model = values["model"]
     if (file := model.get("file")) is not None and checked(file, str, "model.file") not in files:
         raise ValueError(f"model.file is {shown(file)}, which is not among the files")
@@ -91,16 +82,6 @@ def entries(values: Mapping[str, Any]) -> dict[str, Any]:
         "target": target, "arch": arch, "order": values["order"], "regions": regions,
         "registers": registers, "model": model, "files": files,
     }  # fmt: skip
-
-
-def _check_machine(target: Target, arch: ArchConfig, hashed: int) -> None:
-    """Build parameters are those of the target, and the hash is theirs."""
-    if hashed != (wanted := build_hash(arch)):
-        raise ValueError(f"hash is {shown(hashed)}, but that of arch is {wanted}")
-    chosen, built = asdict(target.machine), asdict(arch)
-    for name in CHOICES:
-        if name not in FREE and chosen[name] != built[name]:
-            raise ValueError(f"arch.{name} is {built[name]}, but the target's is {chosen[name]}")
 
 
 def _stored(name: str, values: Any) -> Stored:
@@ -123,62 +104,17 @@ def _check_program(files: Mapping[str, Stored], arch: ArchConfig) -> None:
         )
 
 
-def _check_regions(
-    regions: tuple[Region, ...], files: Mapping[str, Stored], target: Target, arch: ArchConfig
-) -> None:
-    """Refuse regions named twice, off the target's channels, overlapping or of another size."""
-    names = [region.name for region in regions]
-    if len(set(names)) < len(names):
-        raise ValueError(f"two regions are called {max(names, key=names.count)}")
-    needed = ["logits", *(client.name for client in clients(arch, *KEPT)), *of_lanes(arch)]
-    if missing := [name for name in needed if name not in names]:
-        raise ValueError(f"there is no region {missing[0]}")
-    channels = {channel.name for channel in target.channels}
-    free = dict.fromkeys(channels, 0)
-    for region in sorted(regions, key=lambda region: region.address):
-        at = f"region {shown(region.name)}"
-        if region.channel not in channels:
-            raise ValueError(f"{at}: the target has no channel {shown(region.channel)}")
-        _within(f"{at}: bytes", region.bytes, 0, 1 << ADDRESS_BITS)
-        top = (1 << ADDRESS_BITS) - region.bytes
-        _within(f"{at}: address", region.address, free[region.channel], top)
-        free[region.channel] = region.address + region.bytes
-        if region.file is None:
-            continue
-        if region.file not in files:
-            raise ValueError(f"{at}: its file {shown(region.file)} is not among the files")
-        if files[region.file].bytes != region.bytes:
-            raise ValueError(
-                f"{at}: it has {region.bytes} bytes, but its file {files[region.file].bytes}"
-            )
-
-
-def _check_registers(
-    values: Mapping[str, Setting], regions: Mapping[str, Region], arch: ArchConfig
-) -> None:
-    """Names of the map that the host may write, and values that fit them."""
-    known = named(arch.kinds)
-    for name, value in values.items():
-        register = known.get(name)
-        if register is None or register.access != "rw":
-            raise ValueError(f"there is no register {shown(name)} for the host to set up")
-        numbers = value if isinstance(value, list) else [value]
-        if len(numbers) > register.count:
-            raise ValueError(f"registers.{name} has {len(numbers)} values, not {register.count}")
-        for number in numbers:
-            if isinstance(number, Place):
-                _check_place(f"registers.{name}", number, regions)
-                continue
-            _within(f"registers.{name}", number, 0, (1 << 32 * (1 + register.wide)) - 1)
-
-
-def _check_place(what: str, place: Place, regions: Mapping[str, Region]) -> None:
-    region = regions.get(place.region)
-    if region is None or region.channel != place.channel:
+def _check_region(region: Region, files: Mapping[str, Stored]) -> None:
+    at = f"region {shown(region.name)}"
+    _within(f"{at}: bytes", region.bytes, 0, 1 << ADDRESS_BITS)
+    if region.file is None:
+        return
+    if region.file not in files:
+        raise ValueError(f"{at}: its file {shown(region.file)} is not among the files")
+    if files[region.file].bytes != region.bytes:
         raise ValueError(
-            f"{what}: there is no region {shown(place.region)} on channel {shown(place.channel)}"
+            f"{at}: it has {region.bytes} bytes, but its file {files[region.file].bytes}"
         )
-    _within(f"{what}: offset", place.offset, 0, region.bytes)
 
 
 def _within(what: str, value: Any, low: int, high: int) -> None:

@@ -17,10 +17,9 @@ from dataclasses import asdict, replace
 from typing import Any, cast
 
 from bench.stored import keep, rows
-from lightmamba.arch.amount import Amount
+from lightmamba.arch.amount import Amount, memory_cells
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK
-from lightmamba.arch.memories import memory_cells
 from lightmamba.arch.target import Target
 from lightmamba.blocks.mamba2.quantized import Sizes
 from lightmamba.hardware.compiler.memory import Memory

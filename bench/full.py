@@ -36,7 +36,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.device.sim import GoldenModel, GoldenStep, Opened, SimDevice, chained, open_golden
-from lightmamba.engine.synthetic import random_state
+from lightmamba.engine.state import random_state
 from lightmamba.hardware.compiler import build, plan
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.counters import CYCLES

@@ -11,7 +11,7 @@ from bench.common import ROOT, asked
 from lightmamba.arch.target import Target
 from lightmamba.device.sim import open_golden
 from lightmamba.device.sim.activity import Strip, activity
-from lightmamba.engine.synthetic import random_state
+from lightmamba.engine.state import random_state
 from lightmamba.hardware.compiler import build
 from lightmamba.model.data import demo_file, hybrid_file
 from lightmamba.model.qmodel import load

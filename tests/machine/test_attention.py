@@ -10,7 +10,7 @@ from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
 from lightmamba.device.sim import check_room
 from lightmamba.device.sim.opened import open_golden
-from lightmamba.engine.synthetic import random_state
+from lightmamba.engine.state import random_state
 from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.workload import Workload

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lightmamba.arch.amount import Amount
+from lightmamba.arch.amount import Amount, memory_cells
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.memories import memory_cells
 
 __all__ = ["EXPONENT_BITS", "Group", "Memory", "Sizes", "one", "tokens"]
 

@@ -17,7 +17,10 @@ from lightmamba.native.arena import LINE, Arena
 from lightmamba.numerics.attention import PAGE
 from lightmamba.numerics.model_formats import Formats
 
-__all__ = ["Layout", "Pages", "Place", "State"]
+__all__ = ["Layout", "Pages", "Place", "State", "random_state"]
+
+# Of random keys and values: standard deviation of an int8, scale of a block.
+SPREAD, EXPONENT = 40, 3
 
 
 @dataclass(frozen=True)
@@ -239,3 +242,27 @@ class State:
         part = State(self.layout, self.data[rows], self.position[rows], self.pages[rows])
         part.undecided, part.record = self.undecided, self.record.view(rows)
         return part
+
+
+def random_state(model: QuantizedModel, positions: int, seed: int = 0) -> State:
+    """State of one sequence with random keys and values, and zeros where nothing grows.
+
+    Parameters
+    ----------
+    model
+        Of any kinds of layers.
+    positions
+        Tokens that the sequence has seen.
+    seed
+        Of the random numbers.
+    """
+    rng, state = np.random.default_rng(seed), State.empty(model, 1)
+    state.reserve(0, positions)
+    state.position[:] = positions
+    for n, names in enumerate(state.layout.tokens):
+        arrays = state.layer(n)
+        for name in names:
+            each = arrays[name][0]
+            values = rng.standard_normal(each.shape, np.float32) * SPREAD
+            each[...] = EXPONENT if name.endswith("_exp") else np.clip(values, -127, 127)
+    return state

@@ -1,6 +1,6 @@
 """A Mamba2 layer's hardware: units, streams, commands, losses, clients of memory, and cells."""
 
-from lightmamba.arch.amount import Amount
+from lightmamba.arch.amount import Amount, memory_cells
 from lightmamba.arch.cells import EXPONENT_BITS, Group, one, tokens
 from lightmamba.arch.clients import HEAD, LAYER, RECORD, STATIC, Client
 from lightmamba.arch.config import ArchConfig
@@ -19,7 +19,6 @@ from lightmamba.arch.hardware import (
     Unit,
 )
 from lightmamba.arch.latency import HEADS, QUEUE, Y_HEADS
-from lightmamba.arch.memories import memory_cells
 from lightmamba.blocks.in_hardware import BLOCKED
 
 __all__ = ["AGAIN", "DRAWN", "GRAPH", "GROUPS", "MADE", "SUMMED"]

@@ -10,8 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
-from lightmamba.arch.amount import Amount
-from lightmamba.arch.memories import DISTRIBUTED, memory_cells
+from lightmamba.arch.amount import DISTRIBUTED, Amount, memory_cells
 from lightmamba.common.tools import cache_folder
 from lightmamba.hardware.synth.hierarchy import TOP, Block, Ports, blocks, whole
 from lightmamba.hardware.synth.result import BlockReport, LongestPath, Synthesis

@@ -2,8 +2,7 @@
 
 import pytest
 
-from lightmamba.arch.amount import Amount
-from lightmamba.arch.memories import memory_cells
+from lightmamba.arch.amount import Amount, memory_cells
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ A class says only what is not so by default.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib import import_module, util
 from typing import Any, ClassVar
@@ -145,20 +145,6 @@ class Kernels(ABC):
     def rms(self, mixer: Any, arrays: Mapping[str, Array]) -> Rms:
         """1/rms of the input of out_proj, from the arrays of a layer that has just run."""
         return unit_rms(len(arrays["rows"]))
-
-    @abstractmethod
-    def observables(
-        self,
-        sizes: Any,
-        arrays: Mapping[str, Array],
-        state: Mapping[str, Any],
-        position: NDArray[np.int64],
-    ) -> Iterator[tuple[str, Array]]:
-        """Names and values of a layer that has just run, except those of every kind.
-
-        ``arrays`` begin with (batch, seqlen), ``state`` with (batch,); ``position`` (batch,) is
-        from before these tokens.
-        """
 
 
 class Kind:

@@ -157,6 +157,33 @@ class Arithmetic(ABC):
         rms : mantissa and j, each (vectors, norm groups)
         """
 
+    @staticmethod
+    def observables(
+        sizes: Any,
+        arrays: Mapping[str, NDArray[Any]],
+        state: Mapping[str, Any],
+        position: NDArray[np.int64],
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Names and values of a layer that has just run, except those of every kind.
+
+        ``arrays`` are those of the kernels' work, (batch, seqlen, ...), ``state`` (batch, ...);
+        ``position`` (batch,) is from before these tokens.
+        """
+        yield from ()
+
+    def show(
+        self,
+        observe: Observe | None,
+        arrays: Mapping[str, NDArray[Any]],
+        state: Mapping[str, Any],
+        position: NDArray[np.int64],
+    ) -> None:
+        """Call ``observe`` with all of them, and with the input of out_proj."""
+        if observe is not None:
+            for name, value in self.observables(self.sizes, arrays, state, position):
+                observe(name, value)
+            observe("hadamard.out", arrays["mixed"])
+
     def hadamard(self, x: Ints) -> tuple[Ints, int]:
         """Transform each group of (vectors, out_dim) to channels of out_proj, and overflows."""
         return self.transform(x, self.sizes.out_groups, self.mixer.exponents.hadamard_shift)

@@ -210,11 +210,9 @@ class Compiled(Arithmetic):
         lost.update(call(native.Phase.HADAMARD))
         _copy(call.state, state)
         if observe is not None:
-            found = {
-                name: array.reshape(batch, seqlen, *array.shape[1:])
-                for name, array in call.arrays.items()
-            }
-            for name, value in self.kernels.observables(self.sizes, found, call.state, position):
+            found = {n: a.reshape(batch, seqlen, *a.shape[1:]) for n, a in call.arrays.items()}
+            own = kind(self.sizes.kind).Arithmetic
+            for name, value in own.observables(self.sizes, found, call.state, position):
                 observe(name, value)
             observe("hadamard.out", found["mixed"])
         return call.arrays["mixed"], self.kernels.rms(self.mixer, call.arrays)

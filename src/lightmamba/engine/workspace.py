@@ -135,7 +135,7 @@ class Workspace:
         for name in ("rms", "rms_shift", "q", "code"):
             yield f"in_proj.{name}", a[f"in_{name}"].copy()
         yield "in_proj.rows", a["rows"].copy()
-        for name, value in kind(sizes.kind).kernels.observables(sizes, a, state, position):
+        for name, value in kind(sizes.kind).Arithmetic.observables(sizes, a, state, position):
             yield name, value.copy()
         yield "hadamard.out", a["mixed"].copy()
         for name in ("rms", "rms_shift", "q", "code", "rows"):

@@ -135,12 +135,20 @@ class Arithmetic(layer.Arithmetic):
         mean, counts = self.attend(rows, state, position)
         mixed, lost_mixed = self.hadamard(mean.reshape(-1, mean.shape[-1]))
         lost.update({**counts, "hadamard": lost_mixed})
-        if observe is not None:
-            for name in ("k", "k_exp", "v", "v_exp"):
-                observe(f"attention.{name}", last(state[name], position, lead[1]))
-            observe("attention.mean", mean)
-            observe("hadamard.out", mixed.reshape(*lead, -1))
+        arrays = {"rows": rows, "weighted": mean, "mixed": mixed.reshape(*lead, -1)}
+        self.show(observe, arrays, state, position)
         return mixed, unit_rms(len(mixed))
+
+    @staticmethod
+    def observables(
+        sizes: Sizes,
+        arrays: Mapping[str, Array],
+        state: Mapping[str, Any],
+        position: NDArray[np.int64],
+    ) -> Iterator[tuple[str, Array]]:
+        for name in ("k", "k_exp", "v", "v_exp"):
+            yield f"attention.{name}", last(state[name], position, arrays["rows"].shape[1])
+        yield "attention.mean", arrays["weighted"]
 
     def store(self, rows: Ints, state: Mapping[str, Pages], position: NDArray[np.int64]) -> None:
         """Quantize keys and values of (batch, seqlen, in_rows), and keep them."""

@@ -1,20 +1,15 @@
 """An attention mixer as the kernels take it: the structs of ``kernels.hpp``."""
 
 import ctypes
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lightmamba.blocks import base
-from lightmamba.blocks.attention.arithmetic import Mixer, Sizes, last, numerics
+from lightmamba.blocks.attention.arithmetic import Mixer, numerics
 from lightmamba.native.structs import fields, header
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["Kernels", "Struct"]
-
-KEPT = ("k", "k_exp", "v", "v_exp")
 
 
 class Struct(ctypes.Structure):
@@ -42,14 +37,3 @@ class Kernels(base.Kernels):
             head_dim=c.head_dim, block=block, blocks=-(-c.head_dim // block), score=mixer.score,
             mean=mixer.mean, **{f"{name}_at": start for name, start in at.items()},
         )  # fmt: skip
-
-    def observables(
-        self,
-        sizes: Sizes,
-        arrays: Mapping[str, NDArray[Any]],
-        state: Mapping[str, Any],
-        position: NDArray[np.int64],
-    ) -> Iterator[tuple[str, NDArray[Any]]]:
-        for name in KEPT:
-            yield f"attention.{name}", last(state[name], position, arrays["rows"].shape[1])
-        yield "attention.mean", arrays["weighted"]

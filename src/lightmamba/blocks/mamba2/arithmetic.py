@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ from lightmamba.numerics.primitives import Ints
 from lightmamba.numerics.ssm import Discretize
 from lightmamba.numerics.tables import Q5_11, tables
 
-__all__ = ["UNIT_EXP", "Arithmetic", "Integers", "Mixer", "Scan", "Sizes"]
+__all__ = ["UNIT_EXP", "Arithmetic", "Integers", "Mixer", "Scan", "Sizes", "updates"]
 
 CONV, SILU, GATE, NORM, DISCRETIZE = CausalConv(), Silu(), Gate(), RmsNorm(), Discretize()
 Array = NDArray[Any]
@@ -92,16 +92,29 @@ class Arithmetic(layer.Arithmetic):
         mixed, lost_mixed = self.hadamard(weighted)
         lost.update(lost_front)
         lost.update({"ssm.h": lost_h, "ssm.y": lost_y, "gate": lost_gate, "hadamard": lost_mixed})
-        if observe is not None:
-            found: dict[str, Array] = {"conv.out": xBC, "conv.state": after}
-            found |= {f"ssm.{name}": value for name, value in vars(scan).items()}
-            found |= {"ssm.h": natural(h), "ssm.h_exp": natural(h_exp), "ssm.y": y}
-            flat = {"gate.g": g, "gate.weighted": weighted, "hadamard.out": mixed}
-            for name, value in found.items():
-                observe(name, value)
-            for name, value in flat.items():
-                observe(name, value.reshape(*lead, -1))
+        last = {"g": g, "weighted": weighted, "mixed": mixed}
+        arrays = {"conv": xBC, **vars(scan), "y": y}
+        arrays |= {name: value.reshape(*lead, -1) for name, value in last.items()}
+        self.show(observe, arrays, state, position)
         return mixed, rms
+
+    @staticmethod
+    def observables(
+        sizes: Sizes,
+        arrays: Mapping[str, Array],
+        state: Mapping[str, Any],
+        position: NDArray[np.int64],
+    ) -> Iterator[tuple[str, Array]]:
+        yield "conv.out", arrays["conv"]
+        yield "conv.state", state["conv"].copy()
+        for name in Scan.__dataclass_fields__:
+            yield f"ssm.{name}", arrays[name]
+        yield "ssm.h", natural(state["h"])
+        yield "ssm.h_exp", natural(state["h_exp"])
+        y = arrays["y"]
+        yield "ssm.y", y.reshape(*y.shape[:2], sizes.nheads, sizes.headdim)
+        yield "gate.g", arrays["g"]
+        yield "gate.weighted", arrays["weighted"]
 
     def front(
         self, rows: Ints, state: NDArray[np.int8]
@@ -176,6 +189,19 @@ def _blocks(op: Pow2Block, x: Ints) -> Any:
     return op(np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width)]))
 
 
+def updates(sizes: Sizes, formats: Formats) -> Arrays:
+    """Arrays of a token from which the state is updated."""
+    wide, block = x_block(sizes).block, bc_block(sizes, formats).block
+    x_blocks, blocks = -(-sizes.headdim // wide), -(-sizes.d_state // block)
+    i8, i32 = np.int8, np.int32
+    return {
+        "x": (i8, (sizes.nheads, x_blocks * wide)), "x_exp": (i8, (sizes.nheads, x_blocks)),
+        "B": (i8, (sizes.ngroups, blocks * block)), "B_exp": (i8, (sizes.ngroups, blocks)),
+        "dt": (i32, (sizes.nheads,)), "dt_shift": (i32, (sizes.nheads,)),
+        "decay": (i32, (sizes.nheads,)),
+    }  # fmt: skip
+
+
 class Integers(base.Integers):
     """Numbers and arithmetic of Mamba2."""
 
@@ -193,16 +219,8 @@ class Integers(base.Integers):
         }
 
     def record(self, sizes: Sizes, formats: Formats) -> Arrays:
-        wide, block = x_block(sizes).block, bc_block(sizes, formats).block
-        x_blocks, blocks = -(-sizes.headdim // wide), -(-sizes.d_state // block)
-        i8, i32 = np.int8, np.int32
-        return {
-            "taps": (i8, (sizes.conv_dim,)),  # input of the convolution
-            "x": (i8, (sizes.nheads, x_blocks * wide)), "x_exp": (i8, (sizes.nheads, x_blocks)),
-            "B": (i8, (sizes.ngroups, blocks * block)), "B_exp": (i8, (sizes.ngroups, blocks)),
-            "dt": (i32, (sizes.nheads,)), "dt_shift": (i32, (sizes.nheads,)),
-            "decay": (i32, (sizes.nheads,)),
-        }  # fmt: skip
+        """Input of the convolution, and what an update of the state needs."""
+        return {"taps": (np.int8, (sizes.conv_dim,)), **updates(sizes, formats)}
 
     def bytes_per_token(self, sizes: Sizes, formats: Formats) -> dict[str, int]:
         """The state read and written, the convolution's inputs too."""

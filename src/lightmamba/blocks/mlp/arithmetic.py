@@ -115,10 +115,18 @@ class Arithmetic(layer.Arithmetic):
         hidden, lost_hidden = self.hidden(rows.reshape(-1, rows.shape[-1]))
         mixed, lost_mixed = self.hadamard(hidden)
         lost.update({"mlp.hidden": lost_hidden, "hadamard": lost_mixed})
-        if observe is not None:
-            observe("mlp.hidden", hidden.reshape(*lead, -1))
-            observe("hadamard.out", mixed.reshape(*lead, -1))
+        arrays = {"weighted": hidden.reshape(*lead, -1), "mixed": mixed.reshape(*lead, -1)}
+        self.show(observe, arrays, state, position)
         return mixed, unit_rms(len(mixed))
+
+    @staticmethod
+    def observables(
+        sizes: Sizes,
+        arrays: Mapping[str, NDArray[Any]],
+        state: Mapping[str, Any],
+        position: NDArray[np.int64],
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        yield "mlp.hidden", arrays["weighted"]
 
     def hidden(self, rows: Ints) -> tuple[Ints, int]:
         """Hidden values of (vectors, in_rows), and overflows."""

@@ -1,14 +1,11 @@
 """An MLP as the kernels take it: the structs of ``kernels.hpp``."""
 
 import ctypes
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lightmamba.blocks import base
-from lightmamba.blocks.mlp.arithmetic import Mixer, Sizes
+from lightmamba.blocks.mlp.arithmetic import Mixer
 from lightmamba.native.structs import fields, header
 from lightmamba.numerics.model_formats import Formats
 
@@ -35,12 +32,3 @@ class Kernels(base.Kernels):
         c = mixer.sizes
         return Struct(tables=tables, in_rows=c.in_rows, d_hidden=c.d_hidden, gated=c.gated,
                       silu=mixer.silu, shift=mixer.shift)  # fmt: skip
-
-    def observables(
-        self,
-        sizes: Sizes,
-        arrays: Mapping[str, NDArray[Any]],
-        state: Mapping[str, Any],
-        position: NDArray[np.int64],
-    ) -> Iterator[tuple[str, NDArray[Any]]]:
-        yield "mlp.hidden", arrays["weighted"]

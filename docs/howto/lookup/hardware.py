@@ -11,11 +11,10 @@ from lightmamba.arch.clients import TABLE, Client
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import Field
 from lightmamba.arch.hardware import Counter, Element, Hardware, Row, Shown, Stream, Unit
-from lightmamba.arch.records import Found, Taken, carried
+from lightmamba.arch.records import Found, carried
 from lightmamba.arch.steps import Table, joined
 from lightmamba.blocks import in_hardware
-from lightmamba.blocks.in_hardware import NORMLESS
-from lightmamba.blocks.layer import out_channels
+from lightmamba.blocks.in_hardware import NORMLESS, Seen
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
@@ -106,14 +105,6 @@ class InHardware(in_hardware.InHardware):
     def cycles(self, work: Any, sizes: Sizes, counts: Mapping[str, int]) -> dict[str, int]:
         return {"lookup": lookup(work, sizes, counts).steps}
 
-    def observed(
-        self,
-        at: str,
-        sizes: Sizes,
-        formats: Formats,
-        take: Taken,
-        rows: Ints,
-        kinds: Mapping[str, int],
-    ) -> Found:
-        yield from carried(at, take("lookup", sizes.channels))
-        yield from carried(at, take("hadamard", out_channels(sizes, formats)))
+    def observed(self, seen: Seen) -> Found:
+        yield from carried(seen.at, seen.take("lookup", seen.sizes.channels))
+        yield from seen.mixed

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -13,13 +14,14 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import GROUP
 from lightmamba.arch.fields import KIND, Field
 from lightmamba.arch.hardware import Element, Hardware, Shown, Stream, Unit
-from lightmamba.arch.records import Found, Taken
+from lightmamba.arch.records import Found, Taken, carried
 from lightmamba.arch.steps import Table
 from lightmamba.arch.target import Target
+from lightmamba.blocks.layer import out_channels
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["BLOCKED", "NORMLESS", "InHardware"]
+__all__ = ["BLOCKED", "NORMLESS", "InHardware", "Seen"]
 
 Array = NDArray[Any]
 Counts = Mapping[str, int]  # sizes of the machine's graph
@@ -41,6 +43,38 @@ NORMLESS = Hardware(  # of the kinds without a norm in front of out_proj: a cons
         Stream("unit_rms", "unit_rms.o", "epilogue.i_rms_out", "RMS", "1/rms of one", "one"),
     ),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A layer that the probes have seen in a token.
+
+    Parameters
+    ----------
+    at : str
+        Its name.
+    sizes, formats
+        Of the layer.
+    take
+        Gives the next records of each probe.
+    rows : (in_rows,)
+        Row of in_proj, in its natural order, that was computed at each place.
+    kinds : {name: number}
+        Of rows, as the probes have them.
+    """
+
+    at: str
+    sizes: Any
+    formats: Formats
+    take: Taken
+    rows: Ints
+    kinds: Mapping[str, int]
+
+    @property
+    def mixed(self) -> Found:
+        """The input of out_proj, which the Hadamard unit gives."""
+        channels = out_channels(self.sizes, self.formats)
+        return carried(self.at, self.take("hadamard", channels))
 
 
 class InHardware(ABC):
@@ -192,29 +226,8 @@ class InHardware(ABC):
     # The simulator's probes.
 
     @abstractmethod
-    def observed(
-        self,
-        at: str,
-        sizes: Any,
-        formats: Formats,
-        take: Taken,
-        rows: Ints,
-        kinds: Mapping[str, int],
-    ) -> Found:
+    def observed(self, seen: Seen) -> Found:
         """Name, values and cycles of all between in_proj and out_proj, in the engine's order.
-
-        Parameters
-        ----------
-        at
-            Name of the layer.
-        sizes, formats
-            Of the layer.
-        take
-            Gives the next records of each probe.
-        rows : (in_rows,)
-            Row of in_proj, in its natural order, that was computed at each place.
-        kinds : {name: number}
-            Of rows, as the probes have them.
 
         Raises
         ------

@@ -22,16 +22,14 @@ from lightmamba.arch.hardware import (
     Stream,
     Unit,
 )
-from lightmamba.arch.records import Found, Taken, blocked, carried
+from lightmamba.arch.records import Found, blocked, carried
 from lightmamba.arch.spread import spread
 from lightmamba.blocks import in_hardware
 from lightmamba.blocks.attention.arithmetic import Mixer, Sizes, numerics
 from lightmamba.blocks.attention.steps import STEPS, cycles, position_words
-from lightmamba.blocks.in_hardware import BLOCKED, NORMLESS
-from lightmamba.blocks.layer import out_channels
+from lightmamba.blocks.in_hardware import BLOCKED, NORMLESS, Seen
 from lightmamba.numerics.attention import PAGE
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.numerics.primitives import Ints
 
 __all__ = ["BUFFERS", "PAGES", "SUM_BITS", "TOTAL_BITS", "WEIGHT_BITS", "InHardware", "latency"]
 
@@ -277,18 +275,10 @@ class InHardware(in_hardware.InHardware):
     def cycles(self, work: Any, sizes: Sizes, counts: Mapping[str, int]) -> dict[str, int]:
         return cycles(work, sizes)
 
-    def observed(
-        self,
-        at: str,
-        sizes: Sizes,
-        formats: Formats,
-        take: Taken,
-        rows: Ints,
-        kinds: Mapping[str, int],
-    ) -> Found:
-        quantized = take("qkv", sizes.in_rows)
+    def observed(self, seen: Seen) -> Found:
+        sizes, quantized = seen.sizes, seen.take("qkv", seen.sizes.in_rows)
         for name in ("k", "v"):
             mine = quantized.take(sizes.sections()[name]).reshape(sizes.n_kv_heads, sizes.head_dim)
-            yield from blocked(f"{at}.attention.{name}", mine, numerics(sizes).block)
-        yield from carried(at, take("mean", sizes.out_dim))
-        yield from carried(at, take("hadamard", out_channels(sizes, formats)))
+            yield from blocked(f"{seen.at}.attention.{name}", mine, numerics(sizes).block)
+        yield from carried(seen.at, seen.take("mean", sizes.out_dim))
+        yield from seen.mixed

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, BLOCKS_HELD, CONV_HEADER, TAPS, WORD
-from lightmamba.arch.records import Found, Taken
+from lightmamba.arch.records import Found
 from lightmamba.arch.target import Target
 from lightmamba.blocks import in_hardware
+from lightmamba.blocks.in_hardware import Seen
 from lightmamba.blocks.mamba2 import layout
 from lightmamba.blocks.mamba2.graph import GRAPH, GROUPS
 from lightmamba.blocks.mamba2.observed import Pass, observables
@@ -178,13 +179,5 @@ class InHardware(in_hardware.InHardware):
     def depths(self, sizes: Sizes) -> dict[str, int]:
         return {"x_queue": sizes.headdim, "z_queue": 2 * sizes.headdim}
 
-    def observed(
-        self,
-        at: str,
-        sizes: Sizes,
-        formats: Formats,
-        take: Taken,
-        rows: Ints,
-        kinds: Mapping[str, int],
-    ) -> Found:
-        return observables(at, sizes, formats, take, rows, kinds)
+    def observed(self, seen: Seen) -> Found:
+        return observables(seen)

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.arch.records import Found, Record, Taken, Values, blocked, carried, lead, shaped
-from lightmamba.blocks.layer import out_channels
+from lightmamba.arch.records import Found, Record, Values, blocked, carried, lead, shaped
+from lightmamba.blocks.in_hardware import Seen
 from lightmamba.blocks.mamba2.layout import conv_order
 from lightmamba.blocks.mamba2.quantized import Sizes, bc_block, padded_state, x_block
-from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
 __all__ = ["Pass", "observables", "updates_of"]
@@ -118,22 +117,20 @@ def _rows(record: Record, rows: int) -> Record:
     return replace(flat, records=cut, cycles=np.repeat(flat.cycles, rows))
 
 
-def observables(
-    at: str, sizes: Sizes, formats: Formats, take: Taken, rows: Ints, kinds: Mapping[str, int]
-) -> Found:
+def observables(seen: Seen) -> Found:
     """Yield name, values and cycles of all between in_proj and out_proj, in the engine's order.
 
     The records of ``conv_in`` hold the last three inputs of a channel.
     """
-    k, f = sizes, formats
-    channel = np.argsort(conv_order(k, rows))  # where each one was computed
+    k, f, at, take = seen.sizes, seen.formats, seen.at, seen.take
+    channel = np.argsort(conv_order(k, seen.rows))  # where each one was computed
     yield from carried(f"{at}", take("conv", k.conv_dim).take(channel))
     inputs = take("conv_in", k.conv_dim).take(channel)
     yield _conv_state(f"{at}.conv.state", inputs, k.d_conv - 1)
     x, bc = take("x", k.nheads, k.headdim), take("bc", 2 * k.ngroups * k.d_state)
     yield from blocked(f"{at}.ssm.x", x, x_block(k).block)
     for name in ("B", "C"):
-        found = bc.where(bc["kind"] == kinds[name]).reshape(k.ngroups, k.d_state)
+        found = bc.where(bc["kind"] == seen.kinds[name]).reshape(k.ngroups, k.d_state)
         yield from blocked(f"{at}.ssm.{name}", found, bc_block(k, f).block)
     yield from carried(at, take("heads", k.nheads))
     words = -(-k.d_state // 32) * 32 // take.elements("updates")
@@ -141,7 +138,7 @@ def observables(
     yield from _state(f"{at}.ssm", h, padded_state(k, f), bc_block(k, f).block)
     yield from carried(at, take("y", k.nheads, k.headdim))
     yield from carried(at, take("gate", k.d_inner))
-    yield from carried(at, take("hadamard", out_channels(k, f)))
+    yield from seen.mixed
 
 
 def _state(name: str, record: Record, padded: int, block: int) -> Found:

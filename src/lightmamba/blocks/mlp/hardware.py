@@ -1,6 +1,6 @@
 """An MLP's hardware: one unit, between in_proj and the Hadamard transform."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -8,11 +8,10 @@ from lightmamba.arch.cells import Group, one, tokens
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import Field
 from lightmamba.arch.hardware import Counter, Element, Hardware, Row, Shown, Stream, Unit
-from lightmamba.arch.records import Found, Taken, carried
+from lightmamba.arch.records import Found, carried
 from lightmamba.arch.target import Target
 from lightmamba.blocks import in_hardware
-from lightmamba.blocks.in_hardware import NORMLESS
-from lightmamba.blocks.layer import out_channels
+from lightmamba.blocks.in_hardware import NORMLESS, Seen
 from lightmamba.blocks.mlp.arithmetic import Mixer, Sizes
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
@@ -86,14 +85,6 @@ class InHardware(in_hardware.InHardware):
         hidden = {"gated": int(c.gated), "silu": mixer.silu, "shift": mixer.shift}
         return {"hidden": {"count": c.d_hidden, **hidden}, **self.transform(mixer, formats)}
 
-    def observed(
-        self,
-        at: str,
-        sizes: Sizes,
-        formats: Formats,
-        take: Taken,
-        rows: Ints,
-        kinds: Mapping[str, int],
-    ) -> Found:
-        yield from carried(at, take("hidden", sizes.d_hidden))
-        yield from carried(at, take("hadamard", out_channels(sizes, formats)))
+    def observed(self, seen: Seen) -> Found:
+        yield from carried(seen.at, seen.take("hidden", seen.sizes.d_hidden))
+        yield from seen.mixed

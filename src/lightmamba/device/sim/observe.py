@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.records import Found, Record, Taken, carried, coded, named
 from lightmamba.blocks import kind
+from lightmamba.blocks.in_hardware import Seen
 from lightmamba.blocks.layer import out_channels
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.model.config import ModelConfig
@@ -74,7 +75,7 @@ def observables(
         yield from coded(f"{at}.in_proj", take("quant_in", f.in_channels(c.d_model)), f.block)
         in_rows = take("in rows", layer.in_rows).take(np.argsort(order))
         yield from named(f"{at}.in_proj.rows", in_rows, "value", 2)
-        yield from own.observed(at, layer, f, take, order, numbers)
+        yield from own.observed(Seen(at, layer, f, take, order, numbers))
         rms = "rms_out" if layer.out_normed else "unit_rms"
         yield from carried(f"{at}.out_proj", take(rms, layer.out_groups))
         yield from coded(f"{at}.out_proj", take("quant_out", out_channels(layer, f)), f.block)

@@ -23,7 +23,7 @@ from lightmamba.engine.reference import Reference, one_blas_thread, rescale_inpu
 from lightmamba.engine.state import Layout, State
 from lightmamba.model.qmodel import QuantizedLinear, QuantizedModel
 from lightmamba.model.qmodel.model import RMS_SHIFT
-from lightmamba.numerics.formats import INT16, INT32
+from lightmamba.numerics.formats import INT16, INT32, IntFormat
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints, round_shift
 
@@ -252,57 +252,52 @@ class Engine:
         self, u: Ints, lost: Counter[str], observe: Observe | None = None
     ) -> NDArray[np.int32]:
         """Logits (batch, seqlen, vocab_size) of the last residual stream."""
-        m, op, lead = self.model, self.head_projection, u.shape[:-1]
+        m, lead = self.model, u.shape[:-1]
         flat = u.reshape(-1, u.shape[-1])
         rms = self.ops.rms(flat, RMS_SHIFT, 1, m.eps)
-        q, code = self._quantize(op, m.head, flat, rms, lost, "head")
-        rows, over = self.ops.linear(op, m.head, q, code, rms, m.head_shift(), INT32)
-        lost["head"] += over
+        rows, found = self._project(
+            "head", self.head_projection, m.head, flat, rms, m.head_shift(), INT32, lost
+        )
         if observe is not None:
-            names: Values = {
-                "rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "logits": rows,
-            }  # fmt: skip
-            for name, value in names.items():
-                observe(f"head.{name}", value.reshape(*lead, -1))
+            for name, value in found.items():
+                observe(name.replace("rows", "logits"), value.reshape(*lead, -1))
         out: NDArray[np.int32] = rows.reshape(*lead, -1).astype(np.int32, copy=False)
         return out
 
-    def _quantize(
+    def _project(
         self,
+        name: str,
         op: Projection,
         linear: QuantizedLinear,
         x: Ints,
         rms: Rms,
+        shift: Any,
+        form: IntFormat,
         lost: Counter[str],
-        kind: str,
-    ) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
-        """Quantize the input of a projection, zero-padded to its columns."""
+    ) -> tuple[Ints, Values]:
+        """Rows of a projection, whose input is zero-padded to its columns, and all on the way."""
         channels = linear.shape[1]
         if not linear.plain:
             wide = np.pad(x.astype(np.int64), [(0, 0), (0, channels - x.shape[1])])
             x, over = rescale_input(linear, wide, rms)
-            lost[f"{kind}.input"] += over
+            lost[f"{name}.input"] += over
         q, code, clipped, clamped = self.ops.quantize(op.act, x, channels, linear.act_base)
-        lost["clipped"] += clipped
-        lost[f"{kind}.scale"] += clamped
-        return q, code
+        rows, over = self.ops.linear(op, linear, q, code, rms, shift, form)
+        lost.update({"clipped": clipped, f"{name}.scale": clamped, name: over})
+        if linear.bias is not None:
+            rows = rows.astype(np.int64) + linear.bias
+        found = {"rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "rows": rows}
+        return rows, {f"{name}.{n}": value for n, value in found.items()}
 
     def in_proj(self, i: int, u: Ints, lost: Counter[str]) -> tuple[Ints, Values]:
         """Rows of in_proj, (vectors, in_rows), of (vectors, d_model)."""
-        linear, op = self.model.layers[i].in_proj, self.formats.of(i, "in_proj")
-        rms = self.ops.rms(u, RMS_SHIFT, 1, self.model.eps)
-        q, code = self._quantize(op, linear, u, rms, lost, "in_proj")
-        shift = self.model.in_shift(self.model.layers[i])
-        rows, over = self.ops.linear(op, linear, q, code, rms, shift, INT16)
-        if linear.bias is not None:
-            rows = rows.astype(np.int64) + linear.bias
-            over += INT16.overflows(rows)
+        layer, rms = self.model.layers[i], self.ops.rms(u, RMS_SHIFT, 1, self.model.eps)
+        op, shift = self.formats.of(i, "in_proj"), self.model.in_shift(layer)
+        rows, found = self._project("in_proj", op, layer.in_proj, u, rms, shift, INT16, lost)
+        if layer.in_proj.bias is not None:
+            lost["in_proj"] += INT16.overflows(rows)
             rows = INT16(rows)
-        lost["in_proj"] += over
-        names: Values = {
-            "rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "rows": rows,
-        }  # fmt: skip
-        return rows, {f"in_proj.{n}": v for n, v in names.items()}
+        return rows, found | {"in_proj.rows": rows}
 
     def mix(
         self, i: int, rows: Ints, state: State, lost: Counter[str], observe: Observe | None = None
@@ -316,20 +311,13 @@ class Engine:
         self, i: int, x: Ints, rms: Rms, u: Ints, lost: Counter[str]
     ) -> tuple[Ints, Values]:
         """Residual stream (vectors, d_model) after the layer."""
-        linear, op = self.model.layers[i].out_proj, self.formats.of(i, "out_proj")
-        q, code = self._quantize(op, linear, x, rms, lost, "out_proj")
-        shift = self.model.out_shift(self.model.layers[i])
-        rows, over = self.ops.linear(op, linear, q, code, rms, shift, INT32)
-        if linear.bias is not None:
-            rows = rows.astype(np.int64) + linear.bias
+        layer, op = self.model.layers[i], self.formats.of(i, "out_proj")
+        shift = self.model.out_shift(layer)
+        rows, found = self._project("out_proj", op, layer.out_proj, x, rms, shift, INT32, lost)
         total = u.astype(np.int64, copy=False) + rows
-        lost["out_proj"] += over
         lost["residual"] += INT32.overflows(total)
-        names: Values = {
-            "rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "rows": rows,
-        }  # fmt: skip
         after = INT32(total)
-        return after, {f"out_proj.{n}": v for n, v in names.items()} | {"residual": after}
+        return after, found | {"residual": after}
 
     def layer(
         self, i: int, u: Ints, state: State, lost: Counter[str], observe: Observe | None = None

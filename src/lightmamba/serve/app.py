@@ -85,7 +85,7 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
              "/tokenizer_info"}  # fmt: skip
 
     def count(path: str, status: int) -> None:
-        metrics.requests.labels(path if path in paths else "other", status).inc()
+        metrics.count("requests", 1, path if path in paths else "other", status)
 
     app.add_middleware(Guard, settings=settings, count=count)
     _add_errors(app)

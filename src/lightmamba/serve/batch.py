@@ -103,9 +103,9 @@ class Batch:
         logits = self.backend.run(work)
         if self.drafts is not None and not any(session.reading for session in owners):
             self.drafts.note(work.tokens, self.backend.seconds() - start)
-        self.metrics.passes.inc(self.backend.ran - self._ran)
+        self.metrics.count("passes", self.backend.ran - self._ran)
         self._ran = self.backend.ran
-        self.metrics.computed_tokens.inc(work.tokens)
+        self.metrics.count("computed_tokens", work.tokens)
         row, drawn = 0, 0
         for slot, session in zip(slots, owners, strict=True):
             mine = logits[row : row + slot.wanted]
@@ -156,7 +156,7 @@ class Batch:
             self._admission.followed(session.leader)
             session.done = len(prompt) - 1
             return
-        self.metrics.prompt_tokens.inc(len(prompt))
+        self.metrics.count("prompt_tokens", len(prompt))
         if self.cache.on and len(prompt) > WORTH and session.scores is None:
             if (found := self.cache.longest(prompt[:-1])) is not None:
                 session.done, saved = found
@@ -164,10 +164,10 @@ class Batch:
                 self.backend.restore(slot, saved, session.room)
                 if session.leads and session.done == len(prompt) - 1:
                     session.prefix = saved
-                self.metrics.prefix_hits.inc()
-                self.metrics.prefix_tokens.inc(session.done)
+                self.metrics.count("prefix_hits")
+                self.metrics.count("prefix_tokens", session.done)
                 return
-            self.metrics.prefix_misses.inc()
+            self.metrics.count("prefix_misses")
         self.backend.begin(slot, session.room)
         session.done = 0
 
@@ -257,8 +257,8 @@ class Batch:
         if draft and self.drafts is not None:
             drawn = right + (right < len(draft) and session.ids[-1] == draft[right])
             self.drafts.checked(session, drawn)
-            self.metrics.drafted_tokens.inc(len(draft))
-            self.metrics.accepted_tokens.inc(drawn)
+            self.metrics.count("drafted_tokens", len(draft))
+            self.metrics.count("accepted_tokens", drawn)
         session.draft = []
         return right + 1
 
@@ -270,7 +270,7 @@ class Batch:
         session.ids.append(step.token_id)
         if job.first is None:
             job.first = time.monotonic()
-            self.metrics.first_token.observe(job.first - job.arrived)
+            self.metrics.observe("time_to_first_token_seconds", job.first - job.arrived)
         if step.text or step.finish_reason is not None or step.score is not None:
             self._out.put(job, Event(session.choice, step))
         if step.finish_reason is None:
@@ -287,14 +287,15 @@ class Batch:
         self._admission.release(session)
         session.job.left -= 1
         if not session.job.left:
-            self.metrics.answer.observe(time.monotonic() - session.job.arrived)
+            self.metrics.observe("request_seconds", time.monotonic() - session.job.arrived)
 
     def _take_totals(self) -> None:
         """Read the backend's own counters; a device's take time, so not at every token."""
         now = time.monotonic()
         if not self.sessions or now > self._totals_at:
             self._totals_at = now + TOTALS_SECONDS
-            self.metrics.totals(self.backend.saturations(), self.backend.cycles())
+            self.metrics.totals("saturations", self.backend.saturations())
+            self.metrics.totals("device_cycles", self.backend.cycles())
 
 
 def _scored(session: Session, before: int, logits: NDArray[np.int32]) -> NDArray[np.int32]:

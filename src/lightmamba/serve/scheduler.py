@@ -4,6 +4,7 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Callable
 
 from lightmamba.common.errors import DeviceError
 from lightmamba.common.files import Written
@@ -66,17 +67,20 @@ class Scheduler:
         self._broken: ApiError | None = None  # the answer to requests when nothing runs any more
         self._end = math.inf
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
-        metrics.gauge("waiting_sequences", "Sequences that wait for a slot.",
-                      lambda: float(self.waiting))  # fmt: skip
-        metrics.gauge("running_sequences", "Sequences that have a slot.",
-                      lambda: float(self.running))  # fmt: skip
-        metrics.gauge("slots", "Sequences that may run together.", lambda: float(backend.slots))
-        metrics.gauge("reserved_bytes", "Memory of sequences beyond their slots, at most.",
-                      lambda: float(self.admission.used))  # fmt: skip
-        metrics.gauge("reserved_bytes_limit", "What all of them may have.",
-                      lambda: float(self.admission.limit))  # fmt: skip
-        metrics.gauge("prefix_bytes", "Memory of the prefix cache.", lambda: float(cache.used))
-        metrics.gauge("prefix_states", "States in the prefix cache.", lambda: float(len(cache)))
+        gauges: dict[str, tuple[str, Callable[[], float]]] = {
+            "waiting_sequences": ("Sequences that wait for a slot.", lambda: self.waiting),
+            "running_sequences": ("Sequences that have a slot.", lambda: self.running),
+            "slots": ("Sequences that may run together.", lambda: backend.slots),
+            "reserved_bytes": (
+                "Memory of sequences beyond their slots, at most.",
+                lambda: self.admission.used,
+            ),
+            "reserved_bytes_limit": ("What all of them may have.", lambda: self.admission.limit),
+            "prefix_bytes": ("Memory of the prefix cache.", lambda: cache.used),
+            "prefix_states": ("States in the prefix cache.", lambda: len(cache)),
+        }
+        for name, (text, value) in gauges.items():
+            metrics.gauge(name, text, value)
 
     @property
     def waiting(self) -> int:
@@ -140,7 +144,7 @@ class Scheduler:
             try:
                 self.admission.add(job)
             except ApiError as error:
-                self.metrics.refused.inc(error.status == BUSY)
+                self.metrics.count("refused_requests", error.status == BUSY)
                 raise
             self._work.notify()
 
@@ -158,7 +162,7 @@ class Scheduler:
     def cancel(self, job: Job) -> None:
         """Give a job up: its client is gone."""
         if job.left and not job.cancelled:
-            self.metrics.cancelled.inc()
+            self.metrics.count("cancelled_requests")
             with self._work:
                 job.cancelled = True
                 self._work.notify()
@@ -203,7 +207,7 @@ class Scheduler:
             elif now > self._end:
                 self.batch.fail(job, stopping())
             elif now > job.deadline:
-                self.metrics.timed_out.inc()
+                self.metrics.count("timed_out_requests")
                 self.batch.fail(job, ApiError(
                     408, f"the request took longer than {job.deadline - job.arrived:g} s; "
                     f"ask for fewer tokens, or try when the server is less busy",

@@ -108,7 +108,7 @@ class Bench:
         self.sent: dict[Job, list[Event | ApiError]] = {}
         self.metrics = Metrics("m", "counting")
         self.scheduler = Scheduler(
-            self.backend, PrefixCache(cache, 1, "m"), self.metrics, queue=queue, drafts=drafts
+            self.backend, PrefixCache(cache, lambda tokens: 1), self.metrics, queue=queue, drafts=drafts
         )
         self.scheduler._thread.is_alive = lambda: True  # type: ignore[method-assign]
         out: Any = self.scheduler._out

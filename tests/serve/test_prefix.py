@@ -14,7 +14,7 @@ def ids(*numbers: int) -> NDArray[np.int64]:
 
 
 def test_the_longest_beginning_is_found():
-    cache = PrefixCache(100, 10, "m")
+    cache = PrefixCache(100, lambda tokens: 10)
     for length in (1, 3, 5):
         cache.put(np.arange(length), length)
     assert cache.longest(np.arange(9)) == (5, 5)
@@ -27,7 +27,7 @@ def test_the_longest_beginning_is_found():
 
 
 def test_the_longest_unused_goes_first():
-    cache = PrefixCache(39, 10, "m")  # three states
+    cache = PrefixCache(39, lambda tokens: 10)  # three states
     for n in range(3):
         cache.put(ids(n), n)
     assert cache.longest(ids(0, 9)) == (1, 0)  # used
@@ -41,17 +41,9 @@ def test_the_longest_unused_goes_first():
 
 
 def test_a_cache_of_nothing_keeps_nothing():
-    cache = PrefixCache(9, 10, "m")
+    cache = PrefixCache(9, lambda tokens: 10)
     cache.put(ids(1), 1)
     assert (len(cache), cache.longest(ids(1))) == (0, None)
-
-
-def test_states_of_another_model_are_not_found():
-    one, other = PrefixCache(100, 10, "m"), PrefixCache(100, 10, "n")
-    one.put(ids(1), 1)
-    other._entries, other._lengths = one._entries, one._lengths
-    assert one.longest(ids(1)) == (1, 1)
-    assert other.longest(ids(1)) is None
 
 
 @pytest.fixture(scope="module")

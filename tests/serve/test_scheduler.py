@@ -186,7 +186,8 @@ def test_states_are_kept_at_blocks_and_before_the_last_token():
     bench.ask([1] * 600)
     bench.run()
     assert [slots[0][0] for slots in bench.backend.passes[:4]] == [256, 256, 87, 1]
-    assert sorted(bench.scheduler.batch.cache._lengths) == [256, 512, 599]
+    kept = bench.scheduler.batch.cache._entries.values()
+    assert sorted(entry.length for entry in kept) == [256, 512, 599]
     before = len(bench.backend.passes)
     job = bench.ask([1] * 600)
     bench.run()

@@ -55,12 +55,7 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
     ``app.state`` has the ``scheduler`` and the ``metrics``.
     """
     metrics = Metrics(served.name, served.backend.device)
-    cache = PrefixCache(
-        settings.cache_bytes,
-        served.backend.saved_bytes(0),
-        served.fingerprint,
-        served.backend.saved_bytes,
-    )
+    cache = PrefixCache(settings.cache_bytes, served.backend.saved_bytes)
     drafts = (
         Drafts(served.drafter, served.backend.undecided) if served.drafter is not None else None
     )

@@ -31,7 +31,7 @@ class Served:
     model
         Its tokenizer, and what else came with its checkpoint.
     fingerprint
-        Hash of the file or build: states of one model are of no use to another.
+        Hash of the file or build, which answers name.
     drafter
         Makes the drafter of a sequence, for speculation.
     written

@@ -1,10 +1,9 @@
 """Answers in OpenAI's form: one JSON object, or a stream of server-sent events."""
 
 import asyncio
-import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -12,53 +11,73 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from lightmamba.model.tokenizer import Tokenizer
-from lightmamba.serve.errors import ApiError, JsonResponse
+from lightmamba.serve.errors import ApiError, JsonResponse, dumped
 from lightmamba.serve.jobs import Event, Job
 from lightmamba.serve.logprobs import ChatScores, CompletionScores, Words
+from lightmamba.serve.opened import Served
 from lightmamba.serve.prepare import Asked
 from lightmamba.serve.scheduler import Scheduler
 
 __all__ = ["Form", "answer", "stream"]
 
-REASONS = {"length": "length", "stop": "stop", "eos": "stop", None: None}
+REASONS = {"length": "length", "stop": "stop", "eos": "stop"}
 
 
 class Form:
-    """How a kind of answer is written.
+    """How a kind of answer is written, whole or in chunks.
 
     Parameters
     ----------
-    chat
-        A chat's messages, not a completion's texts.
-    model
-        Its name.
-    fingerprint
-        Of the model.
+    served
+        The model, whose name and fingerprint are told.
     asked
         What is answered.
-    tokenizer
-        Of the model.
+    chat
+        A chat's messages, not a completion's texts.
     """
 
-    def __init__(
-        self, model: str, fingerprint: str, asked: Asked, tokenizer: Tokenizer, *, chat: bool
-    ) -> None:
+    def __init__(self, served: Served, asked: Asked, *, chat: bool) -> None:
         self.chat, self.asked = chat, asked
-        kinds, words = (ChatScores if chat else CompletionScores), Words(tokenizer)
+        kinds, words = (ChatScores if chat else CompletionScores), Words(served.tokenizer)
         self._scores = [kinds(words) for _ in asked.prefixes]
         self._begun: set[int] = set()  # choices whose prompt's scores were given
         self._head = {
             "id": ("chatcmpl-" if chat else "cmpl-") + uuid.uuid4().hex,
-            "object": "", "created": int(time.time()), "model": model,
-            "system_fingerprint": f"lm-{fingerprint[:12]}", "seed": asked.seed,
+            "object": "", "created": int(time.time()), "model": served.name,
+            "system_fingerprint": f"lm-{served.fingerprint[:12]}", "seed": asked.seed,
         }  # fmt: skip
-        kind = "chat.completion.chunk" if chat else "text_completion"
-        self._chunk = json.dumps(self._head | {"object": kind}, separators=(",", ":"))[:-1]
 
-    def scores(self, index: int, events: Sequence[Event]) -> dict[str, Any] | None:
+    def body(
+        self, choices: Sequence[dict[str, Any]], *, chunk: bool = False, **more: Any
+    ) -> dict[str, Any]:
+        """The one object of an answer that is not streamed, or a chunk of one that is."""
+        chat = "chat.completion.chunk" if chunk else "chat.completion"
+        kind = chat if self.chat else "text_completion"
+        return self._head | {"object": kind, "choices": choices, **more}
+
+    def choice(
+        self, index: int, events: Sequence[Event], before: str = "", *,
+        chunk: bool = False, first: bool = False,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Further steps of a choice, after a text that comes before them.
+
+        ``chunk`` says that the answer is streamed, ``first`` that nothing of this choice was sent.
+        """
+        text = before + "".join(event.step.text for event in events)
+        content: dict[str, Any] = {"text": text}
+        if self.chat:
+            role = {"role": "assistant"} if first else {}
+            said = {"content": text} if text or first else {}
+            content = {"delta" if chunk else "message": role | said}
+        reason = events[-1].step.finish_reason if events else None
+        return {
+            "index": index, **content, "logprobs": self._logprobs(index, events),
+            "finish_reason": REASONS[reason] if reason else None,
+        }  # fmt: skip
+
+    def _logprobs(self, index: int, events: Sequence[Event]) -> dict[str, Any] | None:
         """Log-probabilities of further tokens of a choice, and before the first of its prompt's."""
-        if not self.asked.scored:
+        if not self.asked.scored or not events:
             return None
         found = [event.step.score for event in events if event.step.score is not None]
         if index not in self._begun:
@@ -66,19 +85,14 @@ class Form:
             found = [*(self.asked.job.sessions[index].prompt_scores or ()), *found]
         return self._scores[index].written(found)
 
-    def whole(self, events: list[list[Event]]) -> dict[str, Any]:
-        """The one object of an answer that is not streamed, from the events of each choice."""
-        choices: list[dict[str, Any]] = []
-        for index, mine in enumerate(events):
-            text = self.asked.prefixes[index] + "".join(event.step.text for event in mine)
-            content: dict[str, Any] = {"text": text}
-            if self.chat:
-                content = {"message": {"role": "assistant", "content": text}}
-            reason = REASONS[mine[-1].step.finish_reason]
-            choices.append({"index": index, **content, "logprobs": self.scores(index, mine),
-                            "finish_reason": reason})  # fmt: skip
-        kind = "chat.completion" if self.chat else "text_completion"
-        return self._head | {"object": kind, "choices": choices, "usage": self.usage()}
+    def whole(self, events: Sequence[Event]) -> dict[str, Any]:
+        """The one object of an answer that is not streamed, from all its events."""
+        mine = _by_choice(events)
+        choices = [
+            self.choice(index, mine[index], prefix, first=True)
+            for index, prefix in enumerate(self.asked.prefixes)
+        ]
+        return self.body(choices, usage=self.usage())
 
     def usage(self) -> dict[str, Any]:
         """Counts of tokens."""
@@ -90,40 +104,14 @@ class Form:
             "prompt_tokens_details": {"cached_tokens": job.cached_tokens},
         }  # fmt: skip
 
-    def chunk(self, choices: str, *, usage: str | None) -> str:
-        """One event of a stream; ``choices`` and ``usage`` are JSON."""
-        end = "" if usage is None else f',"usage":{usage}'
-        return f'data: {self._chunk},"choices":[{choices}]{end}}}\n\n'
-
-    def piece(
-        self, index: int, text: str, reason: str | None = None, scores: Any = None, *,
-        first: bool = False,
-    ) -> str:  # fmt: skip
-        """A choice within a chunk, as JSON."""
-        said, why, scored = json.dumps(text), json.dumps(reason), json.dumps(scores)
-        if self.chat:
-            role = '"role":"assistant",' if first else ""
-            body = f'"delta":{{{role}"content":{said}}}' if text or first else '"delta":{}'
-        else:
-            body = f'"text":{said}'
-        return f'{{"index":{index},{body},"logprobs":{scored},"finish_reason":{why}}}'
-
-    def joined(self, index: int, events: Sequence[Event]) -> str:
-        """Further steps of a choice within a chunk, as JSON."""
-        text = "".join(event.step.text for event in events)
-        reason = REASONS[events[-1].step.finish_reason]
-        return self.piece(index, text, reason, self.scores(index, events))
-
 
 async def answer(request: Request, scheduler: Scheduler, form: Form) -> Response:
     """Wait for all of an answer; a client that goes away ends the work."""
-    job = form.asked.job
-    found: list[list[Event]] = [[] for _ in form.asked.prefixes]
+    job, found = form.asked.job, list[Event]()
 
     async def collect() -> None:
         async for events in job.batches():
-            for event in events:
-                found[event.choice].append(event)
+            found.extend(events)
 
     scheduler.submit(job)
     collected, gone = asyncio.create_task(collect()), asyncio.create_task(_gone(request))
@@ -174,29 +162,37 @@ class _Stream(StreamingResponse):
 
 
 async def _events(form: Form, *, usage: bool) -> AsyncIterator[str]:
-    job = form.asked.job
-    null = "null" if usage else None
+    more = {"usage": None} if usage else {}
+
+    def chunks(choices: Iterable[dict[str, Any]]) -> str:
+        return "".join(_event(form.body([each], chunk=True, **more)) for each in choices)
+
     try:
-        first = [
-            form.chunk(form.piece(index, text, first=True), usage=null)
-            for index, text in enumerate(form.asked.prefixes) if form.chat or text
-        ]  # fmt: skip
+        first = chunks(
+            form.choice(index, (), prefix, chunk=True, first=True)
+            for index, prefix in enumerate(form.asked.prefixes)
+            if form.chat or prefix
+        )
         if first:
-            yield "".join(first)
-        async with aclosing(job.batches()) as batches:
+            yield first
+        async with aclosing(form.asked.job.batches()) as batches:
             async for events in batches:
-                yield "".join(
-                    form.chunk(form.joined(index, mine), usage=null)
+                yield chunks(
+                    form.choice(index, mine, chunk=True)
                     for index, mine in _by_choice(events).items()
                 )
         if usage:
-            yield form.chunk("", usage=json.dumps(form.usage(), separators=(",", ":")))
+            yield _event(form.body([], chunk=True, usage=form.usage()))
         yield "data: [DONE]\n\n"
     except ApiError as error:
-        yield f"data: {json.dumps(error.body())}\n\n"
+        yield _event(error.body())
 
 
-def _by_choice(events: list[Event]) -> dict[int, list[Event]]:
+def _event(data: dict[str, Any]) -> str:
+    return f"data: {dumped(data)}\n\n"
+
+
+def _by_choice(events: Sequence[Event]) -> dict[int, list[Event]]:
     """Events of each choice: steps that came together are sent together."""
     found: dict[int, list[Event]] = {}
     for event in events:

@@ -91,9 +91,6 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
 
 
 def _add_answers(app: FastAPI, served: Served, settings: Settings, scheduler: Scheduler) -> None:
-    def form(asked: prepare.Asked, *, chat: bool) -> Form:
-        return Form(served.name, served.fingerprint, asked, served.tokenizer, chat=chat)
-
     async def given(
         request: Request, form: Form, body: CompletionRequest | ChatRequest
     ) -> Response:
@@ -108,13 +105,13 @@ def _add_answers(app: FastAPI, served: Served, settings: Settings, scheduler: Sc
     async def completions(body: CompletionRequest, request: Request) -> Response:
         """Go on from a prompt."""
         asked = await prepare.completion(body, served, settings)
-        return await given(request, form(asked, chat=False), body)
+        return await given(request, Form(served, asked, chat=False), body)
 
     @app.post("/v1/chat/completions", response_model=ChatCompletion, responses=STREAMS | RESPONSES)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Answer a chat, by the checkpoint's template."""
         asked = await prepare.chat(body, served, settings)
-        return await given(request, form(asked, chat=True), body)
+        return await given(request, Form(served, asked, chat=True), body)
 
 
 def _add_tokens(app: FastAPI, served: Served, settings: Settings) -> None:

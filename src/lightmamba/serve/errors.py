@@ -25,6 +25,7 @@ SENTENCES = {
 }  # fmt: skip
 COUNTED = ("too_long", "too_short")  # their sentences do not show the value
 
+dumped = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 class ApiError(Exception):
     """A request that is refused or failed: a status and one sentence.

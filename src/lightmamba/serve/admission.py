@@ -5,9 +5,9 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from lightmamba.serve.backend import Backend
+from lightmamba.serve.backend import MIB, Backend
 from lightmamba.serve.drafts import Drafts
-from lightmamba.serve.errors import beyond, busy, short_of_segments, too_long
+from lightmamba.serve.errors import BUSY, ApiError
 from lightmamba.serve.jobs import Job, Session
 
 __all__ = ["Admission"]
@@ -63,24 +63,44 @@ class Admission:
             cannot begin now.
         """
         for session in job.sessions:
-            context, prompt = self._backend.context, len(session.prompt)
-            fed = session.room - 1  # the last token is not fed; drafts stay within the text
+            prompt, tokens = len(session.prompt), session.room - len(session.prompt)
+            context, fed = self._backend.context, session.room - 1  # the last token is not fed
             if context and fed > context:
-                raise beyond(prompt, session.room - prompt, context)
+                fewer = context + 1 - prompt
+                shorter = f"ask for max_tokens={fewer}" if fewer > 0 else "shorten the prompt"
+                raise _too_long(
+                    f"a prompt of {prompt:,} tokens and {tokens:,} to generate are more than this "
+                    f"server's device has room for, whose context is {context:,}; {shorter}, or "
+                    f"compile with --context {fed}"
+                )
             session.segments = self._backend.takes(fed)
             if session.segments > self._backend.segments:
-                raise short_of_segments(prompt, session.room - prompt)
+                raise _too_long(
+                    f"a prompt of {prompt:,} tokens and {tokens:,} to generate take more memory "
+                    f"than this server's device has for all sequences; shorten the prompt, ask for "
+                    f"fewer max_tokens, or compile with more --sequences"
+                )
             session.need = self._backend.needs(session.room)
             if self._drafts is not None:
                 session.need += self._drafts.bytes_for(session.room)
             if session.leads:
-                session.copy = self._backend.saved_bytes(len(session.prompt) - 1)
+                session.copy = self._backend.saved_bytes(prompt - 1)
             if session.need + session.copy > self.limit:
-                need = session.need + session.copy
-                raise too_long(prompt, session.room - prompt, need, self.limit)
+                need, limit = (session.need + session.copy) / MIB, self.limit / MIB
+                raise _too_long(
+                    f"a prompt of {prompt} tokens and {tokens} to generate need {need:,.1f} MiB, "
+                    f"and this server has {limit:,.1f} MiB for sequences; shorten the prompt, ask "
+                    f"for fewer max_tokens, or start the server with more --memory-mb"
+                )
         if self._stuck() >= self.queue:
             turns = len(self.waiting) / self._backend.slots
-            raise busy(min(60, max(1, math.ceil(turns * self._seconds))))
+            seconds = min(60, max(1, math.ceil(turns * self._seconds)))
+            raise ApiError(
+                BUSY,
+                f"the server has as many requests waiting as it may; try again in {seconds} s",
+                code="queue_full",
+                headers={"Retry-After": str(seconds)},
+            )
         self.waiting += job.sessions
 
     def admit(self) -> Iterator[Session]:
@@ -139,3 +159,8 @@ class Admission:
             if slots < 0 or memory < 0:
                 return len(self.waiting) - done
         return 0
+
+
+def _too_long(message: str) -> ApiError:
+    """A sequence will never have room."""
+    return ApiError(400, message, param="max_tokens", code="context_length_exceeded")

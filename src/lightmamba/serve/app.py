@@ -200,5 +200,4 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> Response:
-        return ApiError(500, "the server failed; its log says why", kind="server_error",
-                        code="failed").response()  # fmt: skip
+        return ApiError(500, "the server failed; its log says why", code="failed").response()

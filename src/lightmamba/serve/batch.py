@@ -128,7 +128,7 @@ class Batch:
             log.exception("a request failed")
             self.fail(session.job, ApiError(
                 500, "this request could not be computed; the log of the server says why",
-                kind="server_error", code="failed",
+                code="failed",
             ))  # fmt: skip
 
     def _took(self, session: Session, tokens: int, logits: NDArray[np.int32]) -> int:

@@ -8,9 +8,10 @@ from starlette.responses import Response
 
 from lightmamba.common.errors import InputError, shown
 
-__all__ = ["BUSY", "ApiError", "JsonResponse", "busy", "invalid", "stopping", "too_long"]
+__all__ = ["BUSY", "ApiError", "JsonResponse", "dumped", "invalid", "stopping"]
 
 BUSY = 429  # the status of a server that has enough to do
+KINDS = {401: "authentication_error", 403: "permission_error", BUSY: "rate_limit_error"}
 # Sentences for the types of pydantic's errors, with the fields of their context.
 SENTENCES = {
     "bool_type": "must be true or false", "float_type": "must be a number",
@@ -24,8 +25,8 @@ SENTENCES = {
     "too_short": "is an empty list; give at least one entry",
 }  # fmt: skip
 COUNTED = ("too_long", "too_short")  # their sentences do not show the value
-
 dumped = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
 
 class ApiError(Exception):
     """A request that is refused or failed: a status and one sentence.
@@ -37,7 +38,7 @@ class ApiError(Exception):
     message
         One sentence: what is wrong and what would be right.
     kind
-        OpenAI's ``type``.
+        OpenAI's ``type``; by default that of the status.
     code, param
         OpenAI's; a word for programs, and the parameter that is wrong.
     headers
@@ -49,13 +50,15 @@ class ApiError(Exception):
         status: int,
         message: str,
         *,
-        kind: str = "invalid_request_error",
+        kind: str | None = None,
         code: str | None = None,
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.kind = status, message, kind
+        self.status, self.message = status, message
+        usual = "server_error" if status >= 500 else "invalid_request_error"
+        self.kind = kind or KINDS.get(status, usual)
         self.code, self.param, self.headers = code, param, dict(headers or {})
 
     def body(self) -> dict[str, Any]:
@@ -77,57 +80,17 @@ class JsonResponse(Response):
 
     def render(self, content: Any) -> bytes:
         """The bytes of a value."""
-        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
-
-
-def busy(seconds: int) -> ApiError:
-    """Too much waits already."""
-    return ApiError(
-        BUSY, f"the server has as many requests waiting as it may; try again in {seconds} s",
-        kind="rate_limit_error", code="queue_full", headers={"Retry-After": str(seconds)},
-    )  # fmt: skip
-
-
-def too_long(prompt: int, tokens: int, need: int, limit: int) -> ApiError:
-    """A sequence needs more memory than all sequences may have, in bytes."""
-    return ApiError(
-        400, f"a prompt of {prompt} tokens and {tokens} to generate need {_mib(need)} MiB, and "
-        f"this server has {_mib(limit)} MiB for sequences; shorten the prompt, ask for fewer "
-        f"max_tokens, or start the server with more --memory-mb", param="max_tokens",
-        code="context_length_exceeded",
-    )  # fmt: skip
-
-
-def beyond(prompt: int, tokens: int, most: int) -> ApiError:
-    """A sequence has more tokens than the hardware's memory has room for."""
-    fewer = most + 1 - prompt
-    shorter = f"ask for max_tokens={fewer}" if fewer > 0 else "shorten the prompt"
-    return ApiError(
-        400, f"a prompt of {prompt:,} tokens and {tokens:,} to generate are more than this "
-        f"server's device has room for, whose context is {most:,}; {shorter}, or compile with "
-        f"--context {prompt + tokens - 1}", param="max_tokens", code="context_length_exceeded",
-    )  # fmt: skip
-
-
-def short_of_segments(prompt: int, tokens: int) -> ApiError:
-    """A sequence takes more of a device's memory than there is for all."""
-    return ApiError(
-        400, f"a prompt of {prompt:,} tokens and {tokens:,} to generate take more memory than this "
-        f"server's device has for all sequences; shorten the prompt, ask for fewer max_tokens, or "
-        f"compile with more --sequences", param="max_tokens", code="context_length_exceeded",
-    )  # fmt: skip
-
-
-def _mib(size: int) -> str:
-    return f"{size / (1 << 20):,.1f}"
+        return dumped(content).encode("ascii")
 
 
 def stopping() -> ApiError:
     """The server is stopping."""
     return ApiError(
-        503, "the server is stopping and takes no new requests; try again when it is back",
-        kind="server_error", code="stopping", headers={"Retry-After": "10"},
-    )  # fmt: skip
+        503,
+        "the server is stopping and takes no new requests; try again when it is back",
+        code="stopping",
+        headers={"Retry-After": "10"},
+    )
 
 
 def invalid(errors: Sequence[Any]) -> ApiError:

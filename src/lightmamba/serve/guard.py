@@ -87,7 +87,7 @@ class Guard:
         if self._open > self._settings.max_requests:
             raise ApiError(
                 BUSY, f"the server has {self._settings.max_requests} requests at a time, and no "
-                f"room for this one; try again in 1 s", kind="rate_limit_error",
+                f"room for this one; try again in 1 s",
                 code="too_many_requests",
                 headers={"Retry-After": "1", "Connection": "close"},
             )  # fmt: skip
@@ -101,7 +101,7 @@ class Guard:
         if not is_loopback(name):
             raise ApiError(
                 403, "this server answers to localhost only; start it with an API key to give it "
-                "another name", kind="permission_error", code="wrong_host",
+                "another name", code="wrong_host",
             )  # fmt: skip
 
     def _check_key(self, headers: Headers, path: str) -> None:
@@ -113,7 +113,7 @@ class Guard:
         if kind.lower() != "bearer" or not same:
             raise ApiError(
                 401, "the API key is missing or wrong; send the header: Authorization: Bearer KEY",
-                kind="authentication_error", code="invalid_api_key",
+                code="invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )  # fmt: skip
 

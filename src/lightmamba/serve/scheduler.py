@@ -153,8 +153,7 @@ class Scheduler:
         if self._broken is None and self._written:
             self._broken = ApiError(
                 503, f"{self._written.path} was written into while it was served; restart the "
-                f"server, and replace such a file by renaming another one", kind="server_error",
-                code="failed",
+                f"server, and replace such a file by renaming another one", code="failed",
             )  # fmt: skip
             log.error(self._broken.message)
             self._work.notify()
@@ -219,8 +218,7 @@ class Scheduler:
         """A pass raised: end what ran, and go on with what waits."""
         log.error("a pass failed", exc_info=error)
         what = str(error) if isinstance(error, DeviceError) else "the model could not be run"
-        answer = ApiError(500, f"{what}; the server goes on, try again", kind="server_error",
-                          code="failed")  # fmt: skip
+        answer = ApiError(500, f"{what}; the server goes on, try again", code="failed")
         for job in dict.fromkeys(session.job for session in self.batch.sessions):
             self.batch.fail(job, answer)
         try:
@@ -228,6 +226,5 @@ class Scheduler:
         except Exception as again:
             log.error("the backend cannot be used any more", exc_info=again)
             self._broken = ApiError(
-                503, f"{what}, and could not be set up again; restart the server",
-                kind="server_error", code="failed",
-            )  # fmt: skip
+                503, f"{what}, and could not be set up again; restart the server", code="failed"
+            )

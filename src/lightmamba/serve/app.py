@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
 
 from lightmamba.common.errors import InputError, shown
 from lightmamba.serve import prepare, tokens
@@ -75,9 +76,6 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
         docs_url=None, redoc_url=None,
     )  # fmt: skip
     app.state.scheduler, app.state.metrics = scheduler, metrics
-    paths = {"/", "/health", "/metrics", "/openapi.json", "/v1/models", "/v1/models/{name}",
-             "/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize",
-             "/tokenizer_info"}  # fmt: skip
 
     def count(path: str, status: int) -> None:
         metrics.count("requests", 1, path if path in paths else "other", status)
@@ -87,6 +85,7 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
     _add_answers(app, served, settings, scheduler)
     _add_tokens(app, served, settings)
     _add_views(app, served, scheduler, metrics)
+    paths = {route.path for route in app.routes if isinstance(route, Route)}
     return app
 
 

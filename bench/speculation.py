@@ -42,7 +42,12 @@ class Exact:
         self.engine, self.ids = engine, ids
         self.vocab_size, self.valid_vocab = engine.vocab_size, engine.valid_vocab
         self.logit_exponent = engine.logit_exponent
-        self.context_length = engine.context_length
+        self.context_length, self.undecided = engine.context_length, engine.undecided
+
+    @property
+    def seconds(self) -> float:
+        """See Engine."""
+        return self.engine.seconds
 
     def empty_state(self, batch: int, undecided: int = 0) -> State:
         """See Engine."""

@@ -24,6 +24,7 @@ class TableDecoder:
     valid_vocab: int
     logit_exponent: int = -4
     context_length: int | None = None
+    undecided: int = 0
     calls: list[list[list[int]]] = field(default_factory=list)  # ids of each forward
 
     @property

@@ -241,7 +241,7 @@ class Looked:
 
     def __init__(self, table):
         self.table, self.vocab_size = table, table.vocab_size
-        self.context_length = table.context_length
+        self.context_length, self.undecided, self.seconds = table.context_length, 7, 0.0
         self.valid_vocab, self.logit_exponent = table.valid_vocab, table.logit_exponent
 
     def empty_state(self, batch, undecided=0):

@@ -4,6 +4,7 @@ This is the golden model: hardware must equal it bit for bit.
 """
 
 import logging
+import time
 import warnings
 from collections import Counter
 from functools import lru_cache, partial
@@ -57,9 +58,12 @@ class Engine:
     ----------
     context_length : int or None
         Tokens that a sequence may have; None, since states grow as they need.
+    undecided : int
+        Tokens of a sequence that a pass may leave undecided, at most: those of one piece but one.
     """
 
     context_length: int | None = None
+    undecided = PIECE - 1
 
     def __init__(
         self,
@@ -93,6 +97,11 @@ class Engine:
         if layer not in self._arithmetic:
             self._arithmetic[layer] = self.ops.arithmetic(self.model.layers[layer])
         return self._arithmetic[layer]
+
+    @property
+    def seconds(self) -> float:
+        """Clock by which passes are timed."""
+        return time.perf_counter()
 
     def empty_state(self, batch: int, undecided: int = 0) -> State:
         """State of ``batch`` sequences that have not begun.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.common.errors import InputError
+from lightmamba.common.passes import Pass
 from lightmamba.model.tokenizer import StreamDecoder, Tokenizer, check_vocab
 from lightmamba.numerics.sampling import Sampler
 from lightmamba.numerics.sampling_options import SamplingOptions
@@ -60,17 +61,39 @@ class LanguageModel(Vocabulary, Protocol):
 
 
 class Decoder(LanguageModel, Protocol):
-    """A language model that text is written with, whose logits are integers."""
+    """A language model that text is written with: integer logits, and passes that may be given up.
+
+    Attributes
+    ----------
+    context_length
+        Tokens that a sequence may have; None if memory sets no limit.
+    undecided
+        Tokens of a pass that the next one may give up, at most.
+    seconds
+        Clock by which passes are timed; a simulation has that of the hardware.
+    """
 
     @property
-    def context_length(self) -> int | None:
-        """Tokens that a sequence may have; None if memory sets no limit."""
+    def context_length(self) -> int | None: ...
+
+    @property
+    def undecided(self) -> int: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+    def empty_state(self, batch: int, undecided: int = 0) -> Any:
+        """Make the state of ``batch`` sequences before their first token."""
         ...
 
     def forward(
         self, ids: NDArray[np.int64], state: Any, *, last_only: bool = True
     ) -> tuple[NDArray[np.int32], Any]:
         """As of any language model."""
+        ...
+
+    def run(self, work: Pass, state: Any) -> NDArray[np.int32]:
+        """Carry out a pass; logits (wanted, vocab_size)."""
         ...
 
 

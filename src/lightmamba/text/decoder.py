@@ -64,8 +64,7 @@ class DeviceSequence:
 class DeviceDecoder:
     """A device as what :func:`lightmamba.text.generate` takes, with one sequence.
 
-    It feeds as many tokens at once as the hardware takes. On hardware of several tokens it is a
-    :class:`~lightmamba.text.drafting.PassDecoder`. The state is the device's own: a pass
+    It feeds as many tokens at once as the hardware takes. The state is the device's own: a pass
     changes the one that it is given, and another sequence makes it invalid.
 
     Parameters

@@ -8,59 +8,29 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.common.errors import InputError
-from lightmamba.common.passes import Pass, Slot
+from lightmamba.common.passes import Slot
 from lightmamba.engine import Engine
 from lightmamba.model.qmodel import QuantizedModel, load
 from lightmamba.text.continuation import Decoder
 from lightmamba.text.pace import MOST
 
 __all__ = [
-    "Drafter", "HardwareDecoder", "ModelDrafter", "NgramDrafter", "PassDecoder",
-    "PiecewiseDrafter", "Trial", "check_slot", "drafter_of", "most_drafted",
+    "Drafter", "ModelDrafter", "NgramDrafter", "PiecewiseDrafter", "Trial", "check_slot",
+    "drafter_of", "most_drafted",
 ]  # fmt: skip
 
 Trial = Callable[[NDArray[np.int32], int], int]  # logits (1, vocab) and their exponent to an id
 
 
-@runtime_checkable
-class PassDecoder(Decoder, Protocol):
-    """A decoder that takes several tokens at once, some of which may be given up."""
-
-    def empty_state(self, batch: int, undecided: int = 0) -> Any:
-        """Make the state of ``batch`` sequences before their first token."""
-        ...
-
-    def run(self, work: Pass, state: Any) -> NDArray[np.int32]:
-        """Carry out a pass; logits (wanted, vocab_size)."""
-        ...
-
-
-@runtime_checkable
-class HardwareDecoder(PassDecoder, Protocol):
-    """One whose passes are of a fixed size, and timed by a clock of their own."""
-
-    @property
-    def undecided(self) -> int:
-        """Undecided tokens of a pass, at most."""
-        ...
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of all passes so far."""
-        ...
-
-
 def most_drafted(decoder: Decoder) -> int:
     """Most drafted tokens that a decoder verifies in a pass; 0 if it takes one token at a time."""
-    if not isinstance(decoder, PassDecoder):
-        return 0
-    return min(MOST, decoder.undecided) if isinstance(decoder, HardwareDecoder) else MOST
+    return min(MOST, decoder.undecided)
 
 
 class Drafter(Protocol):

@@ -11,7 +11,7 @@ from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.text.context import Context
 from lightmamba.text.continuation import Continuation, Decoder, FinishReason, Step
-from lightmamba.text.drafting import Drafter, PassDecoder, most_drafted
+from lightmamba.text.drafting import Drafter, most_drafted
 from lightmamba.text.speculation import Speculation, speculate
 
 __all__ = ["Generation", "generate"]
@@ -81,8 +81,7 @@ def generate(
     tokenizer : Tokenizer, optional
         Without one the steps have no text.
     drafter : Drafter, optional
-        Drafts tokens, which the decoder (a :class:`~lightmamba.text.drafting.PassDecoder`)
-        checks several at a time; the steps are the same.
+        Drafts tokens, which the decoder checks several at a time; the steps are the same.
     report : Speculation, optional
         Counts of drafted and accepted tokens are added to it.
     context : Context, optional
@@ -105,7 +104,7 @@ def generate(
         stop_strings=stop_strings, tokenizer=tokenizer, context_length=decoder.context_length,
     )  # fmt: skip
     if drafter is not None:
-        if not isinstance(decoder, PassDecoder) or not most_drafted(decoder):
+        if not most_drafted(decoder):
             raise InputError(
                 "a draft is verified several tokens at a time, but this device takes one in a "
                 "pass; speculate on the engine"

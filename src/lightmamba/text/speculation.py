@@ -9,19 +9,13 @@ sampled.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lightmamba.common.passes import Pass
 from lightmamba.text.context import Context
-from lightmamba.text.continuation import Continuation, Step
-from lightmamba.text.drafting import (
-    Drafter,
-    HardwareDecoder,
-    PassDecoder,
-    check_slot,
-    most_drafted,
-)
+from lightmamba.text.continuation import Continuation, Decoder, Step
+from lightmamba.text.drafting import Drafter, check_slot, most_drafted
 from lightmamba.text.pace import Pace
 
 __all__ = ["Speculation", "speculate"]
@@ -48,7 +42,7 @@ class Speculation:
 
 
 def speculate(
-    decoder: PassDecoder,
+    decoder: Decoder,
     text: Continuation,
     drafter: Drafter,
     *,
@@ -73,7 +67,7 @@ def speculate(
     context
         As of :func:`lightmamba.text.generate`; its texts all have drafters.
     """
-    limit, clock = most_drafted(decoder), _clock(decoder)
+    limit = most_drafted(decoder)
     pace, seen = pace or Pace(limit), Speculation() if report is None else report
     limit = min(limit, pace.most)
     ids, context = text.prompt.tolist(), context or Context()
@@ -88,12 +82,12 @@ def speculate(
         begin = time.perf_counter()
         most = min(pace.length(), limit, text.left - 1)
         draft = list(drafter.draft(ids, most, text.trial)) if most > 0 else []
-        drafting, before = time.perf_counter() - begin, clock()
+        drafting, before = time.perf_counter() - begin, decoder.seconds
         state, context.state = context.state, None  # if it fails, nothing is known of the state
         rows = decoder.run(Pass((check_slot([ids[-1], *draft], replay),)), state)
         context.ids += ids[len(context.ids) :]
         context.state = state
-        seconds = clock() - before
+        seconds = decoder.seconds - before
         replay, step = 0, text.take(rows[:1])
         while replay < len(draft) and step.token_id == draft[replay] and not step.finish_reason:
             yield step
@@ -106,11 +100,3 @@ def speculate(
         seen.tokens += replay + 1
         seen.drafted += len(draft)
         seen.accepted += right
-
-
-def _clock(decoder: PassDecoder) -> Callable[[], float]:
-    """Clock of the passes: hardware counts its own cycles, also in a simulation."""
-    if isinstance(decoder, HardwareDecoder):
-        hardware = decoder
-        return lambda: hardware.seconds
-    return time.perf_counter

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lightmamba.common.errors import DeviceError
 from lightmamba.common.passes import Pass
 from lightmamba.numerics.sampling_options import SamplingOptions
+from lightmamba.serve.backend import Backend
 from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError
 from lightmamba.serve.jobs import Event, Job, Session
@@ -26,13 +27,12 @@ SEGMENT = 8  # tokens
 P = ParamSpec("P")
 
 
-class Counting:
+class Counting(Backend):
     """The token after n is n + 1; a slot's state is the tokens that it was fed."""
 
     device = "counting"
-    state_bytes = 1
-    vocab_size = valid_vocab = VOCAB
-    logit_exponent = undecided = context = 0
+    valid_vocab = VOCAB
+    logit_exponent = undecided = 0
 
     def __init__(
         self, slots: int, pass_tokens: int, spare: int, token_bytes: int, segments: int = 0
@@ -83,13 +83,10 @@ class Counting:
         return -(-tokens // SEGMENT) if self.segments else 0
 
     def saved_bytes(self, tokens: int) -> int:
-        return self.state_bytes + tokens * self.token_bytes
+        return 1 + tokens * self.token_bytes
 
     def saturations(self) -> dict[str, int]:
         return {"residual": 3}
-
-    def cycles(self) -> dict[str, int]:
-        return {}
 
     def recover(self) -> None:
         self.recovered += 1

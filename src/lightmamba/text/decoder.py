@@ -10,16 +10,10 @@ from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.passes import Pass, Slot, carry_out
 from lightmamba.device.host.device import Device
 from lightmamba.device.host.device_state import DeviceState
-from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.counters import losses
 from lightmamba.model.qmodel import QuantizedModel
 
-__all__ = ["DeviceDecoder", "DeviceSequence", "seconds_of"]
-
-
-def seconds_of(cycles: int, artifact: Artifact) -> float:
-    """Seconds of a number of cycles at the clock of a build's target."""
-    return cycles / (artifact.target.clock_mhz * 1e6)
+__all__ = ["DeviceDecoder", "DeviceSequence"]
 
 
 @dataclass
@@ -76,10 +70,10 @@ class DeviceDecoder:
 
     Attributes
     ----------
-    cycles, tokens
-        Of all passes, without drafted tokens that were not accepted.
-    undecided
-        How many a pass may hold, at most.
+    cycles, ran, tokens
+        Cycles, passes of the hardware, and tokens but for drafted ones that were not accepted.
+    pass_tokens, undecided
+        Tokens that a pass of the hardware takes, and those of them that it may leave undecided.
     context_length
         Tokens that the build has room for in a sequence; None if it sets no limit.
     """
@@ -90,10 +84,10 @@ class DeviceDecoder:
         self.device, self.model = device, model
         self.vocab_size, self.valid_vocab = model.config.vocab_size, model.valid_vocab
         self.logit_exponent = model.logit_exp
-        self.undecided = device.artifact.arch.undecided
-        self.context_length = device.artifact.arch.context or None
-        self.cycles = 0
-        self.tokens = 0
+        arch = device.artifact.arch
+        self.pass_tokens, self.undecided = arch.tokens, arch.undecided
+        self.context_length = arch.context or None
+        self.cycles = self.ran = self.tokens = 0
         self._artifact = device.artifact
 
     @property
@@ -107,7 +101,7 @@ class DeviceDecoder:
     @property
     def seconds(self) -> float:
         """Seconds of all passes by the clock of the hardware, not by that of a simulation."""
-        return seconds_of(self.cycles, self._artifact)
+        return self.cycles / (self._artifact.target.clock_mhz * 1e6)
 
     def empty_state(self, batch: int, undecided: int = 0) -> DeviceSequence:
         """Begin a sequence.
@@ -148,11 +142,14 @@ class DeviceDecoder:
             cannot leave that many tokens undecided.
         """
         fresh = self._begins(state)
-        begun = Pass(tuple(replace(slot, fresh=fresh) for slot in work.slots))
-        self.device.check(begun)
-        logits = carry_out(begun, self._artifact.arch.tokens, self._run, self.device.needs)
+        logits = self.carry_out(Pass(tuple(replace(slot, fresh=fresh) for slot in work.slots)))
         state.move_to(self._now())
         return logits
+
+    def carry_out(self, work: Pass) -> NDArray[np.int32]:
+        """Run a pass of any sequences of the device in as many of the hardware's as it takes."""
+        self.device.check(work)
+        return carry_out(work, self.pass_tokens, self._run, self.device.needs)
 
     def _begins(self, state: Any) -> bool:
         """Whether a sequence begins with this state; else it must be the device's, or was saved."""
@@ -170,6 +167,7 @@ class DeviceDecoder:
         try:
             self.device.submit(work)
             self.cycles += self.device.wait()
+            self.ran += 1
         except KeyboardInterrupt:  # the next text finds a device that is not running
             self.device.reset()
             raise

@@ -243,29 +243,22 @@ class Batch:
             session.prefix = saved
 
     def _check(self, session: Session, logits: NDArray[np.int32]) -> int:
-        """Draw from a session's rows of logits, as long as the drawn token is the drafted one.
-
-        Returns how many tokens were drawn.
-        """
-        draft, right = session.draft, 0
-        while not self._draw(session, logits[right : right + 1]):
-            if right == len(draft) or session.ids[-1] != draft[right]:
-                break
-            right += 1
-            session.done += 1
-            session.replay = right
-        if draft and self.drafts is not None:
-            drawn = right + (right < len(draft) and session.ids[-1] == draft[right])
-            self.drafts.checked(session, drawn)
-            self.metrics.count("drafted_tokens", len(draft))
-            self.metrics.count("accepted_tokens", drawn)
+        """Draw from a session's rows of logits; returns how many tokens were drawn."""
+        steps, right = session.text.check(logits, session.draft)
+        session.replay = len(steps) - 1
+        session.done += session.replay
+        if session.draft and self.drafts is not None:
+            self.drafts.checked(session, right)
+            self.metrics.count("drafted_tokens", len(session.draft))
+            self.metrics.count("accepted_tokens", right)
+        for step in steps:
+            self._give(session, step)
         session.draft = []
-        return right + 1
+        return len(steps)
 
-    def _draw(self, session: Session, logits: NDArray[np.int32]) -> bool:
-        """Draw the next token of a session, and end it after its last; whether it was the last."""
+    def _give(self, session: Session, step: Step) -> None:
+        """Send the next step of a session, and end it after its last."""
         job = session.job
-        step = session.text.take(logits)
         session.tokens.append(step.token_id)
         session.ids.append(step.token_id)
         if job.first is None:
@@ -274,13 +267,12 @@ class Batch:
         if step.text or step.finish_reason is not None or step.score is not None:
             self._out.put(job, Event(session.choice, step))
         if step.finish_reason is None:
-            return False
+            return
         ids = np.array(session.ids[:-1], dtype=np.int64)
         worth = session.keep and session.done >= WORTH and self.cache.takes(len(ids))
         if worth and session.slot is not None:
             self.cache.put(ids, self.backend.save(session.slot, session.draft[: session.replay]))
         self._end(session)
-        return True
 
     def _end(self, session: Session) -> None:
         """Free the slot of a session that is finished."""

@@ -213,6 +213,20 @@ class Continuation:
         scored = self.scores(logits, [token_id])
         return Step(token_id, piece, reason, scored[0] if scored else None)
 
+    def check(self, logits: NDArray[np.int32], draft: Sequence[int]) -> tuple[list[Step], int]:
+        """Draw from the logits (1 + len(draft), vocab) of a pass, as long as the draft is right.
+
+        Returns the steps, all but the last of them drafted tokens from which the text goes on, and
+        how many drafted tokens were drawn: a text may end with one.
+        """
+        steps: list[Step] = []
+        for n in range(len(draft) + 1):
+            steps.append(self.take(logits[n : n + 1]))
+            if steps[-1].finish_reason or n == len(draft) or steps[-1].token_id != draft[n]:
+                break
+        right = sum(step.token_id == id_ for step, id_ in zip(steps, draft, strict=False))
+        return steps, right
+
     def scores(self, logits: NDArray[np.int32], token_ids: Sequence[int]) -> list[Score]:
         """Score tokens by the logits (n, vocab) of their positions; none unless asked for."""
         if self.top is None:

@@ -72,13 +72,12 @@ def speculate(
     limit = min(limit, pace.most)
     ids, context = text.prompt.tolist(), context or Context()
     unread = context.begin(text.prompt, lambda: decoder.empty_state(1, undecided=limit))
-    step = text.take(context.read(decoder, unread))
-    replay = 0
+    steps, replay = [text.take(context.read(decoder, unread))], 0
     while True:
-        yield step
-        if step.finish_reason is not None:
+        yield from steps
+        if steps[-1].finish_reason is not None:
             return
-        ids.append(step.token_id)
+        ids += [step.token_id for step in steps]
         begin = time.perf_counter()
         most = min(pace.length(), limit, text.left - 1)
         draft = list(drafter.draft(ids, most, text.trial)) if most > 0 else []
@@ -88,15 +87,10 @@ def speculate(
         context.ids += ids[len(context.ids) :]
         context.state = state
         seconds = decoder.seconds - before
-        replay, step = 0, text.take(rows[:1])
-        while replay < len(draft) and step.token_id == draft[replay] and not step.finish_reason:
-            yield step
-            ids.append(step.token_id)
-            replay += 1
-            step = text.take(rows[replay : replay + 1])
-        right = replay + (replay < len(draft) and step.token_id == draft[replay])
+        steps, right = text.check(rows, draft)
+        replay = len(steps) - 1
         pace.note(len(draft), right, seconds, drafting)
         seen.passes += 1
-        seen.tokens += replay + 1
+        seen.tokens += len(steps)
         seen.drafted += len(draft)
         seen.accepted += right

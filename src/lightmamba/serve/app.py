@@ -13,18 +13,15 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from lightmamba.common.errors import InputError, shown
-from lightmamba.serve import prepare, tokens
+from lightmamba.serve import prepare
 from lightmamba.serve.answer import Form, answer, stream
 from lightmamba.serve.described import (
     RESPONSES,
     STREAMS,
     ChatCompletion,
     Completion,
-    Detokenized,
     Health,
     Models,
-    Tokenized,
-    TokenizerInfo,
 )
 from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.errors import ApiError, JsonResponse, invalid
@@ -33,13 +30,9 @@ from lightmamba.serve.metrics import Metrics
 from lightmamba.serve.opened import Served
 from lightmamba.serve.prefix import PrefixCache
 from lightmamba.serve.scheduler import Scheduler
-from lightmamba.serve.schema import (
-    ChatRequest,
-    CompletionRequest,
-    DetokenizeRequest,
-    TokenizeRequest,
-)
+from lightmamba.serve.schema import ChatRequest, CompletionRequest
 from lightmamba.serve.settings import Settings
+from lightmamba.serve.tokens import add_tokens
 
 __all__ = ["create_app"]
 
@@ -83,7 +76,7 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
     app.add_middleware(Guard, settings=settings, count=count)
     _add_errors(app)
     _add_answers(app, served, settings, scheduler)
-    _add_tokens(app, served, settings)
+    add_tokens(app, served, settings)
     _add_views(app, served, scheduler, metrics)
     paths = {route.path for route in app.routes if isinstance(route, Route)}
     return app
@@ -111,23 +104,6 @@ def _add_answers(app: FastAPI, served: Served, settings: Settings, scheduler: Sc
         """Answer a chat, by the checkpoint's template."""
         asked = await prepare.chat(body, served, settings)
         return await given(request, Form(served, asked, chat=True), body)
-
-
-def _add_tokens(app: FastAPI, served: Served, settings: Settings) -> None:
-    @app.post("/tokenize", response_model=Tokenized, responses=RESPONSES)
-    async def tokenize(body: TokenizeRequest) -> Response:
-        """Split a text or a chat into tokens, and count them."""
-        return await tokens.tokenize(body, served, settings)
-
-    @app.post("/detokenize", response_model=Detokenized, responses=RESPONSES)
-    async def detokenize(body: DetokenizeRequest) -> Response:
-        """Turn tokens into text."""
-        return await tokens.detokenize(body, served)
-
-    @app.get("/tokenizer_info", response_model=TokenizerInfo)
-    async def tokenizer_info() -> Response:
-        """Special tokens and chat template, as in a tokenizer_config.json."""
-        return tokens.info(served)
 
 
 def _add_views(app: FastAPI, served: Served, scheduler: Scheduler, metrics: Metrics) -> None:

@@ -7,11 +7,12 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lightmamba.serve.errors import BUSY, ApiError
 from lightmamba.serve.settings import Settings, is_loopback
@@ -21,10 +22,6 @@ __all__ = ["Guard"]
 OPEN = ("/", "/health", "/openapi.json")  # what needs no key
 PROBES = ("/health", "/metrics")  # what monitors ask every few seconds
 access = logging.getLogger("lightmamba.access")
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
 class Guard:
@@ -40,11 +37,11 @@ class Guard:
         Called with path and status of every answer.
     """
 
-    def __init__(self, app: App, settings: Settings, count: Callable[[str, int], None]) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, count: Callable[[str, int], None]) -> None:
         self._app, self._settings, self._count = app, settings, count
         self._open = 0  # requests at the moment
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; anything but HTTP passes."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -61,11 +58,11 @@ class Guard:
 
         self._open += 1
         try:
-            headers = Headers(scope=scope)
-            self._check_host(headers)
-            self._check_key(headers, scope["path"])
+            request = Request(scope, receive)
+            self._check_host(request.headers)
+            self._check_key(request.headers, scope["path"])
             self._check_number()
-            body = await self._body(headers, receive)
+            body = await self._body(request)
             if body is not None:
                 await self._app(scope, _replayed(body, receive), counted)
         except ApiError as error:
@@ -117,39 +114,34 @@ class Guard:
                 headers={"WWW-Authenticate": "Bearer"},
             )  # fmt: skip
 
-    async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
+    async def _body(self, request: Request) -> bytes | None:
         """All of the body, or None if the client went away."""
         limit, seconds = self._settings.max_body, self._settings.body_seconds
-        said = headers.get("content-length", "0")
+        too_large = ApiError(
+            413,
+            f"the request's body is larger than {limit} bytes; shorten it",
+            code="request_too_large",
+            headers={"Connection": "close"},
+        )
+        said, parts, size = request.headers.get("content-length", "0"), [], 0
         if said.isdecimal() and int(said) > limit:
-            raise self._too_large()
+            raise too_large
         try:
             async with asyncio.timeout(seconds):
-                return await self._read(receive)
+                async for part in request.stream():
+                    parts.append(part)
+                    size += len(part)
+                    if size > limit:
+                        raise too_large
+        except ClientDisconnect:
+            return None
         except TimeoutError:
             raise ApiError(
-                408, f"the request's body did not arrive within {seconds:g} s; send it again",
+                408,
+                f"the request's body did not arrive within {seconds:g} s; send it again",
                 code="timeout",
-            ) from None  # fmt: skip
-
-    async def _read(self, receive: Receive) -> bytes | None:
-        parts, size = [], 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._settings.max_body:
-                raise self._too_large()
-            if not message.get("more_body", False):
-                return b"".join(parts)
-
-    def _too_large(self) -> ApiError:
-        return ApiError(
-            413, f"the request's body is larger than {self._settings.max_body} bytes; shorten it",
-            code="request_too_large", headers={"Connection": "close"},
-        )  # fmt: skip
+            ) from None
+        return b"".join(parts)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

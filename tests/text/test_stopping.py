@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightmamba.common.errors import InputError
-from lightmamba.text.stopping import StopMatcher
+from lightmamba.text.continuation import StopMatcher
 
 
 def feed(stops, pieces):

@@ -83,7 +83,7 @@ class _Ids(Protocol):
     def valid_vocab(self) -> int: ...
 
 
-class NgramDrafter:
+class NgramDrafter(PiecewiseDrafter):
     """Propose what followed the last time that the text's last tokens occurred.
 
     It needs no model and no time, and is right where a text repeats itself or its prompt: edits,
@@ -104,7 +104,6 @@ class NgramDrafter:
         self._known = 0
 
     def draft(self, ids: Sequence[int], most: int, trial: Callable[[], Trial]) -> Sequence[int]:
-        """See :class:`Drafter`."""
         self.read(ids, len(ids))
         for size in self._sizes:
             at = self._after.get(tuple(ids[-size:])) if size <= len(ids) else None
@@ -113,11 +112,9 @@ class NgramDrafter:
         return ()
 
     def unread(self, ids: Sequence[int]) -> int:
-        """See :class:`PiecewiseDrafter`."""
         return len(ids) - self._known
 
     def read(self, ids: Sequence[int], most: int) -> None:
-        """See :class:`PiecewiseDrafter`."""
         last = min(len(ids) - 1, self._known + most)
         for end in range(self._known + 1, last + 1):
             for size in self._sizes:
@@ -126,7 +123,6 @@ class NgramDrafter:
         self._known = max(self._known, last)
 
     def bytes_for(self, tokens: int, most: int) -> int:
-        """See :class:`PiecewiseDrafter`."""
         return tokens * len(self._sizes) * self._bytes
 
 
@@ -136,7 +132,7 @@ def _repeated(ids: Sequence[int], at: int, most: int) -> list[int]:
     return [ids[at + n % period] for n in range(most)]
 
 
-class ModelDrafter:
+class ModelDrafter(PiecewiseDrafter):
     """Propose the tokens of a smaller model with the same vocabulary.
 
     Parameters
@@ -169,7 +165,6 @@ class ModelDrafter:
         self._draft: list[int] = []  # ids that the later states have seen
 
     def draft(self, ids: Sequence[int], most: int, trial: Callable[[], Trial]) -> Sequence[int]:
-        """See :class:`Drafter`."""
         state = self._settled(ids)
         if len(ids) == self._seen:  # nothing new to go on from
             return ()
@@ -186,18 +181,15 @@ class ModelDrafter:
         return found
 
     def unread(self, ids: Sequence[int]) -> int:
-        """See :class:`PiecewiseDrafter`."""
         return len(ids) - self._seen
 
     def read(self, ids: Sequence[int], most: int) -> None:
-        """See :class:`PiecewiseDrafter`."""
         state, end = self._settled(ids), min(len(ids) - 1, self._seen + most)
         if end > self._seen:
             _, state = self.model.forward(np.array([ids[self._seen : end]]), state)
             self._states, self._seen = [state], end
 
     def bytes_for(self, tokens: int, most: int) -> int:
-        """See :class:`PiecewiseDrafter`."""
         return max(1, most) * int(self.model.state_bytes(tokens))
 
     def _settled(self, ids: Sequence[int]) -> Any:

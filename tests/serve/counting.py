@@ -8,7 +8,6 @@ from typing import Any, ParamSpec
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.common.errors import DeviceError
 from lightmamba.common.passes import Pass
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.serve.backend import Backend
@@ -20,7 +19,7 @@ from lightmamba.serve.prefix import PrefixCache
 from lightmamba.serve.scheduler import Scheduler
 from lightmamba.text import Continuation
 
-__all__ = ["VOCAB", "Bench", "Counting", "driven"]
+__all__ = ["VOCAB", "Bench", "Counting", "Wrong", "driven", "errors"]
 
 VOCAB = 10
 SEGMENT = 8  # tokens
@@ -43,7 +42,6 @@ class Counting(Backend):
         self.state: list[list[int]] = [[] for _ in range(slots)]
         self.passes: list[list[tuple[int, int]]] = []  # tokens and logits of each slot
         self.recovered = 0
-        self.failing = False
 
     @property
     def ran(self) -> int:
@@ -56,8 +54,6 @@ class Counting(Backend):
         self.state[slot], self.rooms[slot] = [], room
 
     def run(self, work: Pass) -> NDArray[np.int32]:
-        if self.failing:
-            raise DeviceError("no answer")
         self.passes.append([(len(slot.tokens), slot.wanted) for slot in work.slots])
         rows = []
         for slot in work.slots:
@@ -105,7 +101,11 @@ class Bench:
         self.sent: dict[Job, list[Event | ApiError]] = {}
         self.metrics = Metrics("m", "counting")
         self.scheduler = Scheduler(
-            self.backend, PrefixCache(cache, lambda tokens: 1), self.metrics, queue=queue, drafts=drafts
+            self.backend,
+            PrefixCache(cache, lambda tokens: 1),
+            self.metrics,
+            queue=queue,
+            drafts=drafts,
         )
         self.scheduler._thread.is_alive = lambda: True  # type: ignore[method-assign]
         out: Any = self.scheduler._out
@@ -135,6 +135,19 @@ class Bench:
             if not (self.scheduler.waiting or self.scheduler.running):
                 return
             self.scheduler.round()
+
+
+class Wrong(Drafts):
+    """Drafts of the first sequence, as long as there is room for, and never right."""
+
+    def make(self, sessions, room):
+        for one in sessions:
+            one.draft, room = [0] * max(0, room), 0
+
+
+def errors(bench: Bench, job: Job) -> list[ApiError]:
+    """Errors that a job was sent in place of an answer."""
+    return [item for item in bench.sent.get(job, []) if isinstance(item, ApiError)]
 
 
 def driven(test: Callable[P, None]) -> Callable[P, None]:

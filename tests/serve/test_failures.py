@@ -7,19 +7,12 @@ import pytest
 
 from lightmamba.common.errors import DeviceError
 from lightmamba.serve.drafts import Drafts
-from lightmamba.serve.errors import ApiError
-from lightmamba.serve.jobs import Job
 from lightmamba.text import NgramDrafter
-from tests.serve.counting import Bench, driven
+from tests.serve.counting import Bench, driven, errors
 
 
 def broken(*_: object, **__: object) -> None:
     raise RuntimeError("a tokenizer that cannot decode this")
-
-
-def errors(bench: Bench, job: Job) -> list[ApiError]:
-    """Errors that a job was sent in place of an answer."""
-    return [item for item in bench.sent.get(job, []) if isinstance(item, ApiError)]
 
 
 @pytest.mark.parametrize("when", ["first", "later"])
@@ -67,19 +60,27 @@ def test_a_cache_that_fails_ends_its_request_only(name):
     assert bench.backend.recovered == 0
 
 
+@pytest.mark.parametrize("operation", ["run", "save"])
 @driven
-def test_a_device_that_fails_between_passes_ends_what_runs():
-    def gone(slot: int, accepted: object = ()) -> None:
+def test_a_device_that_fails_ends_what_runs_and_no_more(operation):
+    """In a pass, and between two."""
+
+    def gone(*_: object) -> None:
         raise DeviceError("memory answered with an error")
 
-    bench = Bench(cache=999)
-    other, poor = bench.ask([3], tokens=90), bench.ask([1] * 300)
+    bench = Bench(slots=2, cache=999)
+    running, waiting = [bench.ask([3], tokens=90), bench.ask([1] * 300)], bench.ask([2])
     backend: Any = bench.backend
-    backend.save = gone
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, operation, gone)
+        while not errors(bench, running[0]):
+            bench.run(1)
     bench.run()
-    for job in (other, poor):
+    for job in running:
         assert "memory answered with an error; the server goes on" in errors(bench, job)[0].message
+    assert waiting.sessions[0].tokens == [3, 4, 5]
     assert bench.backend.recovered == 1
+    assert (bench.scheduler.running, len(bench.scheduler.admission.free)) == (0, 2)
 
 
 @driven

@@ -4,21 +4,12 @@ import math
 
 import pytest
 
-from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.jobs import Job
 from lightmamba.serve.prefix import BLOCK
 from lightmamba.text import NgramDrafter
-from tests.serve.counting import Bench, driven
+from tests.serve.counting import Bench, Wrong, driven
 
 LONG = 3000
-
-
-class Eager(Drafts):
-    """All that there is room for, and none right."""
-
-    def make(self, sessions, room):
-        for one in sessions:
-            one.draft, room = [0] * max(0, room), 0
 
 
 def first_token(bench: Bench, job: Job) -> int:
@@ -31,16 +22,13 @@ def first_token(bench: Bench, job: Job) -> int:
 
 @pytest.mark.parametrize("cache", [0, 999])
 @pytest.mark.parametrize("choices", [1, 2])
+@driven
 def test_sixteen_tokens_behind_long_prompts(cache, choices):
-    @driven
-    def inside() -> None:
-        bench = Bench(slots=24, pass_tokens=BLOCK, cache=cache)
-        long = [bench.ask([n % 9] * LONG) for n in range(23)]
-        bench.run(4)
-        assert first_token(bench, bench.ask([1] * 16, n=choices)) <= 3
-        assert not any(job.sessions[0].tokens for job in long)
-
-    inside()
+    bench = Bench(slots=24, pass_tokens=BLOCK, cache=cache)
+    long = [bench.ask([n % 9] * LONG) for n in range(23)]
+    bench.run(4)
+    assert first_token(bench, bench.ask([1] * 16, n=choices)) <= 3
+    assert not any(job.sessions[0].tokens for job in long)
 
 
 @driven
@@ -60,31 +48,17 @@ def test_short_ones_that_come_again_and_again_do_not_stop_a_long_one():
 
 
 @pytest.mark.parametrize("generating", [0, 1, 2, 3])
+@driven
 def test_on_a_device_of_four_tokens(generating):
     """Half of a pass is kept for drafts, where one generates; more prompts than a pass has room."""
-
-    @driven
-    def inside() -> None:
-        bench = Bench(slots=10, pass_tokens=4, drafts=Eager(NgramDrafter))
-        for _ in range(generating):
-            bench.ask([1], tokens=10**6)
-        bench.run(2)
-        long = [bench.ask([2] * LONG) for _ in range(9 - generating)]
-        bench.run(5)
-        room = 4 - generating if generating != 1 else 2
-        assert first_token(bench, bench.ask([1] * 16, tokens=1)) <= 4 * math.ceil(16 / (3 * room))
-        before = [job.sessions[0].done for job in long]
-        bench.run(4 * len(long))
-        assert all(job.sessions[0].done > n for job, n in zip(long, before, strict=True))
-
-    inside()
-
-
-@driven
-def test_the_answers_are_those_of_each_alone():
-    bench = Bench(slots=5, pass_tokens=8)
-    lengths = (40, 3, 17, 1, 64)
-    jobs = [bench.ask([n] * length) for n, length in enumerate(lengths)]
-    bench.run()
-    for n, job in enumerate(jobs):
-        assert job.sessions[0].tokens == [n + 1, n + 2, n + 3]
+    bench = Bench(slots=10, pass_tokens=4, drafts=Wrong(NgramDrafter))
+    for _ in range(generating):
+        bench.ask([1], tokens=10**6)
+    bench.run(2)
+    long = [bench.ask([2] * LONG) for _ in range(9 - generating)]
+    bench.run(5)
+    room = 4 - generating if generating != 1 else 2
+    assert first_token(bench, bench.ask([1] * 16, tokens=1)) <= 4 * math.ceil(16 / (3 * room))
+    before = [job.sessions[0].done for job in long]
+    bench.run(4 * len(long))
+    assert all(job.sessions[0].done > n for job, n in zip(long, before, strict=True))

@@ -1,12 +1,13 @@
 """One server of the bundled model for all tests that leave it as it is."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 
 import pytest
 
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import QuantizedModel, load
-from tests.serve.running import Running, running, served, with_chat
+from tests.serve.running import Running, expected, request, running, served, with_chat
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +20,9 @@ def model() -> QuantizedModel:
 def server(model: QuantizedModel) -> Iterator[Running]:
     with running(served(model)) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def wanted(model: QuantizedModel) -> Callable[[int], str]:
+    """Text that `generate` writes to each of many requests."""
+    return cache(lambda n: expected(model, **request(n)).text)

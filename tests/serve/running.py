@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import httpx2
@@ -18,6 +19,7 @@ from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.serve import Scheduler, Served, Settings, create_app
 from lightmamba.serve.backend import EngineBackend
+from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.metrics import Metrics
 from lightmamba.text import (
     Continuation,
@@ -31,9 +33,54 @@ from lightmamba.text import (
 from lightmamba.text.model import Model
 from lightmamba.text.pace import MOST
 
-__all__ = ["CHAT", "Running", "expected", "running", "served", "wait_for", "with_chat"]
+__all__ = [
+    "CHAT",
+    "LIST",
+    "Eager",
+    "Running",
+    "Said",
+    "expected",
+    "request",
+    "running",
+    "served",
+    "wait_for",
+    "with_chat",
+]
 
 CHAT = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+LIST = "one and two and three; one and two and three; one and two and three; one and"
+TEXT = "It was a truth, and she had not the least idea of it when he came to them again."
+
+
+class Said:
+    """An answer as the official client has it, of one chunk if it was not streamed."""
+
+    def __init__(self, chunks: list[Any]) -> None:
+        self.chunks, self.usage = chunks, chunks[-1].usage
+        self.choices: dict[int, list[Any]] = {}  # their parts
+        for choice in (choice for chunk in chunks for choice in chunk.choices):
+            self.choices.setdefault(choice.index, []).append(choice)
+
+    @property
+    def texts(self) -> list[str]:
+        """Of each choice."""
+        parts = [self.choices[index] for index in range(len(self.choices))]
+        return ["".join(_text(choice) for choice in mine) for mine in parts]
+
+    @property
+    def text(self) -> str:
+        """Of the first choice."""
+        return self.texts[0]
+
+    @property
+    def reasons(self) -> list[str | None]:
+        """Why each choice has ended."""
+        return [self.choices[index][-1].finish_reason for index in range(len(self.choices))]
+
+
+def _text(choice: Any) -> str:
+    said = getattr(choice, "delta", None) or getattr(choice, "message", None)
+    return str(choice.text if said is None else said.content or "")
 
 
 @dataclass(frozen=True)
@@ -66,6 +113,19 @@ class Running:
         client = openai.OpenAI(base_url=f"{self.url}/v1", **given)
         return self.closing.enter_context(client)
 
+    @cached_property
+    def _client(self) -> Any:
+        return self.client(timeout=300)
+
+    def ask(self, *, stream: bool = False, **asked: Any) -> Said:
+        """Ask for a completion, or where there are messages for the answer of a chat."""
+        kind = self._client.chat if "messages" in asked else self._client
+        if not stream:
+            return Said([kind.completions.create(model="demo", **asked)])
+        options = {"include_usage": True}
+        given = {"model": "demo", "stream": True, "stream_options": options} | asked
+        return Said(list(kind.completions.create(**given)))
+
     def http(self) -> httpx2.Client:
         """A plain client."""
         return self.closing.enter_context(httpx2.Client(base_url=self.url, timeout=60))
@@ -73,6 +133,25 @@ class Running:
     def total(self, name: str) -> int:
         """A counter."""
         return self.metrics.total(name)
+
+
+class Eager(Drafts):
+    """Drafts as many tokens as there is room for, whether it pays or not."""
+
+    def _counts(self, sessions, room):
+        found = []
+        for one in sessions:
+            found.append(max(0, min(self.most, room, one.text.left - 1)))
+            room -= found[-1]
+        return found
+
+
+def request(n: int) -> dict[str, Any]:
+    """One of many requests: prompts of some lengths, of which some repeat themselves."""
+    return {
+        "prompt": " ".join(TEXT.split()[n % 7 : 8 + n % 9]) if n % 4 else LIST,
+        "max_tokens": 16 + n % 8, "seed": n, "temperature": (0, 0.8, 1.2)[n % 3],
+    }  # fmt: skip
 
 
 def served(
@@ -110,7 +189,7 @@ def running(given: Served, **settings: Any) -> Iterator[Running]:
         assert not thread.is_alive()
 
 
-def expected(model: QuantizedModel, prompt: Any, tokens: int, **options: Any) -> Generation:
+def expected(model: QuantizedModel, prompt: Any, max_tokens: int, **options: Any) -> Generation:
     """The text of `lightmamba generate`: an engine of its own, one sequence.
 
     ``prompt`` is a text or ids, ``options`` are those of the sampling, ``stop``, and ``stream``:
@@ -123,8 +202,8 @@ def expected(model: QuantizedModel, prompt: Any, tokens: int, **options: Any) ->
     sampling: SamplingOptions = sampling_options(model.generation_config, seed=seed, **options)[0]
     ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
     given: dict[str, Any] = {
-        "max_tokens": tokens, "sampling": sampling, "stop_strings": stop, "tokenizer": tokenizer,
-        "stop_ids": Model(model).stop_ids,
+        "max_tokens": max_tokens, "sampling": sampling, "stop_strings": stop,
+        "tokenizer": tokenizer, "stop_ids": Model(model).stop_ids,
     }  # fmt: skip
     engine = Engine(model)
     if not stream:

@@ -52,39 +52,28 @@ def device(made):
 
 
 @simulated
-def test_the_simulated_device_gives_the_engines_tokens(device, model):
-    client = device.client(timeout=300)
-    found = client.completions.create(
-        model="demo", prompt="It was", max_tokens=5, seed=3, temperature=0.9, n=2
-    )
-    assert found.choices[0].text == expected(model, "It was", 5, seed=3, temperature=0.9).text
-    again = client.completions.create(
-        model="demo", prompt="It was", max_tokens=5, seed=3, temperature=0.9, n=2, stream=True
-    )
-    texts = ["", ""]
-    for chunk in again:
-        for choice in chunk.choices:
-            texts[choice.index] += choice.text
-    assert texts == [choice.text for choice in found.choices]
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_simulated_device_gives_the_engines_tokens(device, model, stream):
+    asked = {"prompt": "It was", "max_tokens": 5, "seed": 3, "temperature": 0.9}
+    found = device.ask(**asked, n=2, stream=stream)
+    assert found.texts == [expected(model, **asked, stream=n).text for n in range(2)]
     health = device.http().get("/health").json()
     assert (health["device"], health["slots"]) == ("sim", 1)
 
 
 @simulated
 def test_a_prefix_is_restored_on_the_device(device, model):
-    client = device.client(timeout=300)
     tokens = len(device.served.tokenizer.encode(PROMPT))
     assert tokens > 33
     for n in range(2):
         before = device.total("computed_tokens")
-        found = client.completions.create(model="demo", prompt=PROMPT, max_tokens=3)
-        assert found.choices[0].text == expected(model, PROMPT, 3).text
+        assert device.ask(prompt=PROMPT, max_tokens=3).text == expected(model, PROMPT, 3).text
         assert device.total("computed_tokens") - before == (tokens + 2 if n == 0 else 3)
 
 
 @simulated
 def test_what_the_device_counted_is_told(device):
-    device.client(timeout=300).completions.create(model="demo", prompt="It", max_tokens=2)
+    device.ask(prompt="It", max_tokens=2)
     page = device.http().get("/metrics").text
     found = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
     assert float(found['lightmamba_device_cycles_total{kind="multiplying"}']) > 1000
@@ -103,10 +92,7 @@ def test_a_device_that_fails_is_said_and_reset(device, model, monkeypatch):
     assert "memory answered with an error; the server goes on" in refused.json()["error"]["message"]
     monkeypatch.undo()
     wait_for(lambda: device.scheduler.running == 0)
-    found = device.client(timeout=300).completions.create(
-        model="demo", prompt="It was", max_tokens=3
-    )
-    assert found.choices[0].text == expected(model, "It was", 3).text
+    assert device.ask(prompt="It was", max_tokens=3).text == expected(model, "It was", 3).text
 
 
 @simulated
@@ -130,8 +116,7 @@ def test_a_device_that_cannot_be_reset_is_said_to_every_request(made, monkeypatc
 
 def test_the_engine_serves_a_build_too(made, model):
     with running(open_served(made)) as server:
-        found = server.client().completions.create(model="demo", prompt=PROMPT, max_tokens=8)
-    assert found.choices[0].text == expected(model, PROMPT, 8).text
+        assert server.ask(prompt=PROMPT, max_tokens=8).text == expected(model, PROMPT, 8).text
 
 
 def test_names_and_hashes(made, tmp_path):

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,11 @@ from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.serve import Served
 from lightmamba.serve.backend import DeviceBackend, EngineBackend
-from lightmamba.serve.drafts import Drafts
 from lightmamba.text import ModelDrafter, NgramDrafter
 from lightmamba.text.model import Model
-from tests.serve.running import Running, expected, running
+from tests.serve.running import LIST, Eager, Running, expected, request, running
 from tests.support.builders import shipped
 from tests.support.pretended import Pretended
-
-PROMPT = "It is a truth universally acknowledged, that a single man in possession of a fortune"
-LIST = "one and two and three; one and two and three; one and two and three; one and"
 
 
 @pytest.fixture(scope="module")
@@ -66,67 +61,28 @@ def server(
         yield found
 
 
-def ask(client: Any, n: int) -> str:
-    found = client.completions.create(model="demo", **request(n))
-    return str(found.choices[0].text)
-
-
-def request(n: int) -> dict[str, Any]:
-    """Prompts and answers of several lengths, every third greedy."""
-    return {
-        "prompt": (LIST, PROMPT, "It was")[n % 3], "max_tokens": 12 + n % 5, "seed": n,
-        "temperature": (0, 0.8, 1.2)[n % 3],
-    }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def wanted(model):
-    """Text that `generate` writes for a request."""
-
-    @cache
-    def text(n: int) -> str:
-        asked = request(n)
-        return expected(model, asked.pop("prompt"), asked.pop("max_tokens"), **asked).text
-
-    return text
-
-
-def test_four_clients_share_passes(model, builds, wanted):
-    with server(model, builds[4]) as found, ThreadPoolExecutor(4) as pool:
-        client = found.client(timeout=120)
-        texts = list(pool.map(lambda n: ask(client, n), range(8)))
-        assert found.http().get("/health").json()["slots"] == 4
+@pytest.mark.parametrize("slots", [None, 1, 7])
+def test_clients_share_passes(model, builds, wanted, slots):
+    """As many slots as the operator says, or as the hardware takes tokens."""
+    with server(model, builds[4], slots) as found, ThreadPoolExecutor(8) as pool:
+        texts = list(pool.map(lambda n: found.ask(**request(n)).text, range(8)))
+        assert found.http().get("/health").json()["slots"] == (slots or 4)
         passes, tokens = found.total("passes"), found.total("computed_tokens")
         ran = hardware(found).passes
     assert texts == [wanted(n) for n in range(8)]
     assert passes == len(ran)
-    assert passes < 0.5 * tokens
-    assert max(len(slots) for slots in ran) == 4
-    assert max(sum(slots) for slots in ran) == 4
-
-
-@pytest.mark.parametrize("slots", [1, 7])
-def test_as_many_slots_as_the_operator_says(model, builds, wanted, slots):
-    with server(model, builds[4], slots) as found, ThreadPoolExecutor(7) as pool:
-        client = found.client(timeout=120)
-        texts = list(pool.map(lambda n: ask(client, n), range(7)))
-        assert found.http().get("/health").json()["slots"] == slots
-        passes, ran = found.total("passes"), hardware(found).passes
-    assert texts == [wanted(n) for n in range(7)]
-    assert passes == len(ran)
-    assert max(len(each) for each in ran) == min(slots, 4)
+    assert max(len(each) for each in ran) == min(slots or 4, 4)
+    assert max(sum(each) for each in ran) == 4
+    assert slots == 1 or passes < 0.5 * tokens
 
 
 def test_more_choices_than_tokens_in_a_pass(model, builds):
     """Seven sequences take two passes for a token of each, and both are counted."""
+    asked = {"prompt": "It was", "max_tokens": 9, "temperature": 0.8, "seed": 2}
     with server(model, builds[4], 7) as found:
-        said = found.client(timeout=120).completions.create(
-            model="demo", prompt="It was", max_tokens=9, temperature=0.8, seed=2, n=7
-        )
+        texts = found.ask(**asked, n=7).texts
         passes, ran = found.total("passes"), hardware(found).passes
-    for n, choice in enumerate(said.choices):
-        text = expected(model, "It was", 9, temperature=0.8, seed=2, stream=n).text
-        assert choice.text == text
+    assert texts == [expected(model, **asked, stream=n).text for n in range(7)]
     assert passes == len(ran)
     assert {3, 4} <= {len(slots) for slots in ran}
 
@@ -140,11 +96,10 @@ def test_drafts_change_no_answer(model, builds, wanted, tokens, drafter):
     }[drafter]  # fmt: skip
     with server(model, builds[tokens], drafter=made) as found:
         found.scheduler.batch.drafts = Eager(made, found.served.backend.undecided)
-        client = found.client(timeout=120)
         with ThreadPoolExecutor(tokens) as pool:
-            texts = list(pool.map(lambda n: ask(client, n), range(6)))
+            texts = list(pool.map(lambda n: found.ask(**request(n)).text, range(6)))
         alone = found.total("passes"), found.total("generated_tokens")
-        texts.append(ask(client, 6))
+        texts.append(found.ask(**request(6)).text)
         passes, drawn = (now - then for now, then in zip(
             (found.total("passes"), found.total("generated_tokens")), alone, strict=True
         ))  # fmt: skip
@@ -153,19 +108,8 @@ def test_drafts_change_no_answer(model, builds, wanted, tokens, drafter):
     assert 0 <= right <= drafts > 0
     if drafter == "itself":
         assert right == drafts
-        prompt = len(found.served.tokenizer.encode(LIST))
+        prompt = len(found.served.tokenizer.encode(request(6)["prompt"]))
         assert passes <= prompt / tokens + drawn / tokens + 3
-
-
-class Eager(Drafts):
-    """Drafts as many tokens as there is room for, whether it pays or not."""
-
-    def _counts(self, sessions, room):
-        found = []
-        for one in sessions:
-            found.append(max(0, min(self.most, room, one.text.left - 1)))
-            room -= found[-1]
-        return found
 
 
 @pytest.mark.parametrize(("tokens", "most"), [(4, 4), (8, 6)])
@@ -173,11 +117,10 @@ def test_drafts_pay_by_the_clock_of_the_device(model, builds, tokens, most):
     """As many as the hardware may leave undecided, as soon as they were seen to be right."""
     engine = Engine(model)
     with server(model, builds[tokens], drafter=lambda: ModelDrafter(engine, engine)) as found:
-        client = found.client(timeout=120)
         asked = {"prompt": "It was", "max_tokens": 60, "temperature": 0}
-        text = client.completions.create(model="demo", **asked).choices[0].text
+        text = found.ask(**asked).text
         sizes = {sum(each) for each in hardware(found).passes}
-    assert text == expected(model, "It was", 60, temperature=0).text
+    assert text == expected(model, **asked).text
     assert max(sizes) == most
 
 
@@ -187,13 +130,11 @@ def test_the_state_after_an_answer_is_kept(model, builds, tokens):
     engine = Engine(model)
     with server(model, builds[4], drafter=lambda: ModelDrafter(engine, engine)) as found:
         found.scheduler.batch.drafts = Eager(lambda: ModelDrafter(engine, engine), 3)
-        said = found.client(timeout=120).chat.completions.create(
-            model="demo", messages=[{"role": "user", "content": LIST}], max_tokens=tokens,
-            temperature=0,
-        )  # fmt: skip
+        messages = [{"role": "user", "content": LIST}]
+        said = found.ask(messages=messages, max_tokens=tokens, temperature=0)
     prompt = found.served.tokenizer.encode(f"user: {LIST}\nassistant:")
     text = expected(model, prompt, tokens, temperature=0)
-    assert said.choices[0].message.content == text.text
+    assert said.text == text.text
     ids = np.array([*prompt, *text.token_ids])
     length, saved = found.scheduler.batch.cache.longest(ids) or (0, None)
     assert length == len(ids) - 1

@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from tests.serve.running import expected, running, served, wait_for
+from tests.serve.test_refused import error
 from tests.serve.test_stop import started
 
 KEY = "a-key-of-ours"
@@ -21,17 +22,6 @@ GOOD = {"model": "demo", "prompt": "It was", "max_tokens": 8}
 def locked(model):
     with running(served(model), api_key=KEY, max_body=4096, body_seconds=1.0) as found:
         yield found
-
-
-def error(response, status):
-    """The error object of a refusal, in OpenAI's form."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/json"
-    found = response.json()["error"]
-    assert found.keys() == {"message", "type", "param", "code"}
-    assert found["message"]
-    assert "\n" not in found["message"]
-    return found
 
 
 @pytest.mark.parametrize("key", ["a-key-of-our", "a-key-of-ours1", "ключ", "none"])
@@ -168,3 +158,15 @@ def test_a_thousand_malformed_requests_leave_memory_flat(model):
         assert max(sizes) - sizes[0] < 4 << 20, sizes
         good = http.post(f"{url}/v1/completions", json=GOOD | {"model": None}).json()
     assert good["choices"][0]["text"] == expected(model, "It was", 8).text
+
+
+def test_requests_are_logged(server, caplog):
+    with caplog.at_level("DEBUG", logger="lightmamba.access"):
+        http = server.http()
+        http.get("/v1/models")
+        http.get("/health")
+        http.get("/nothing%0Ahere")
+    levels = {record.getMessage().rsplit(",", 1)[0]: record.levelname for record in caplog.records}
+    assert levels["GET /v1/models 200"] == "INFO"
+    assert levels["GET /health 200"] == "DEBUG"
+    assert levels["GET /nothing%0Ahere 404"] == "INFO"

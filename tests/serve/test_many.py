@@ -1,35 +1,13 @@
 """A hundred clients at once: every answer its own, none lost, whatever the others do."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import openai
 import pytest
 
-from tests.serve.running import expected, running, served, wait_for
+from tests.serve.running import expected, request, running, served, wait_for
 
-CLIENTS, TOKENS = 100, 24
-TEXT = "It was a truth, and she had not the least idea of it when he came to them again."
-WORDS = TEXT.split()
-
-
-def request(n: int) -> dict[str, Any]:
-    """Prompts of many lengths, every third greedy."""
-    return {
-        "prompt": " ".join(WORDS[n % 7 : 8 + n % 9]), "max_tokens": TOKENS, "seed": n,
-        "temperature": 0 if n % 3 == 0 else 0.7 + 0.01 * n,
-    }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def wanted(model):
-    """Texts that `generate` writes to each."""
-    found = []
-    for n in range(CLIENTS):
-        asked = request(n)
-        tokens = asked.pop("max_tokens")
-        found.append(expected(model, asked.pop("prompt"), tokens, **asked).text)
-    return found
+CLIENTS = 100
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +23,11 @@ def in_parallel(work):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_hundred_clients_get_what_generate_writes(busy, wanted, stream):
-    client = busy.client(timeout=120)
-
-    def ask(n: int) -> str:
-        found = client.completions.create(model="demo", stream=stream, **request(n))
-        if not stream:
-            return str(found.choices[0].text)
-        return "".join(choice.text for chunk in found for choice in chunk.choices)
-
     before = busy.total("generated_tokens")
-    assert in_parallel(ask) == wanted
-    assert busy.total("generated_tokens") - before == TOKENS * CLIENTS
+    found = in_parallel(lambda n: busy.ask(**request(n), stream=stream).text)
+    assert found == [wanted(n) for n in range(CLIENTS)]
+    tokens = sum(request(n)["max_tokens"] for n in range(CLIENTS))
+    assert busy.total("generated_tokens") - before == tokens
     wait_for(lambda: busy.scheduler.running == 0)
 
 
@@ -77,11 +49,10 @@ def test_half_of_them_go_away_in_mid_stream(busy, wanted):
         return text
 
     found = in_parallel(ask)
-    assert found[::2] == wanted[::2]
+    assert found[::2] == [wanted(n) for n in range(0, CLIENTS, 2)]
     wait_for(lambda: busy.scheduler.running + busy.scheduler.waiting == 0)
     assert busy.total("cancelled_requests") - before == CLIENTS // 2
-    after = client.completions.create(model="demo", **request(1))
-    assert after.choices[0].text == wanted[1]
+    assert busy.ask(**request(1)).text == wanted(1)
 
 
 def test_a_client_that_goes_away_before_its_answer(busy, wanted):
@@ -96,8 +67,7 @@ def test_a_client_that_goes_away_before_its_answer(busy, wanted):
         assert all(isinstance(a.exception(), openai.APITimeoutError) for a in asked)
     wait_for(lambda: busy.scheduler.running + busy.scheduler.waiting == 0)
     assert busy.total("cancelled_requests") - before == 60
-    after = busy.client().completions.create(model="demo", **request(2))
-    assert after.choices[0].text == wanted[2]
+    assert busy.ask(**request(2)).text == wanted(2)
 
 
 def test_a_full_queue_says_when_to_come_again(model):

@@ -8,7 +8,7 @@ import pytest
 
 from lightmamba.model.tokenizer import Tokenizer
 from tests.serve.running import CHAT, running, served
-from tests.serve.test_hostile import error
+from tests.serve.test_refused import error
 
 TEXT = "It is a truth — “I am” £"
 
@@ -99,36 +99,6 @@ def test_the_tokenizer_is_described(server):
 def test_a_device_s_memory_limits_the_context(server, monkeypatch):
     monkeypatch.setattr(server.served.backend, "context", 1000)
     assert answered(server, "/tokenize", content="x")["max_model_len"] == 1000
-
-
-@pytest.mark.parametrize(
-    ("path", "given", "sentence"),
-    [
-        ("/tokenize", {}, 'give one of content, prompt and messages; for example {"content"'),
-        ("/tokenize", {"content": "x", "prompt": "x"}, "give one of content, prompt and messages"),
-        ("/tokenize", {"content": 3}, "content must be a text, not 3"),
-        ("/tokenize", {"content": "x", "add_special": True, "add_special_tokens": True},
-         "add_special and add_special_tokens mean the same; give one of them"),
-        ("/tokenize", {"content": "x", "parse_special": False}, "parse_special must be True"),
-        ("/tokenize", {"content": "x", "n": 1}, "'n' is not a parameter of this server"),
-        ("/tokenize", {"content": "\ud800"}, "the text is not valid Unicode at character 0"),
-        ("/detokenize", {}, "tokens is missing"),
-        ("/detokenize", {"tokens": [99_999]}, "token id 99999 is not in the tokenizer's vocab"),
-        ("/detokenize", {"tokens": [-1]}, "tokens.0 must be at least 0, not -1"),
-        ("/detokenize", {"tokens": "x"}, "tokens must be a list, not 'x'"),
-    ],
-)  # fmt: skip
-def test_what_is_refused_says_why(server, path, given, sentence):
-    body = json.dumps(given).encode()
-    header = {"Content-Type": "application/json"}
-    found = error(server.http().post(path, content=body, headers=header), 400)
-    assert sentence in found["message"]
-
-
-def test_another_model_is_not_here(server):
-    for path, body in (("/tokenize", {"content": "x"}), ("/detokenize", {"tokens": []})):
-        found = server.http().post(path, json=body | {"model": "other"})
-        assert error(found, 404)["code"] == "model_not_found"
 
 
 def test_ten_megabytes_are_refused(server):

@@ -1,5 +1,6 @@
 """Drafting changes when a token comes, never which one."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -241,8 +242,10 @@ class Looked:
 
     def __init__(self, table):
         self.table, self.vocab_size = table, table.vocab_size
-        self.context_length, self.undecided, self.seconds = table.context_length, 7, 0.0
+        self.context_length, self.undecided = table.context_length, 7
         self.valid_vocab, self.logit_exponent = table.valid_vocab, table.logit_exponent
+
+    seconds = property(lambda self: time.perf_counter())
 
     def empty_state(self, batch, undecided=0):
         return [0]

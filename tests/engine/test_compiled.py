@@ -1,8 +1,5 @@
 """The compiled operations give the integers of the reference, all of them."""
 
-import os
-import subprocess
-import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -49,20 +46,6 @@ def test_the_kernels_are_there():
 @pytest.mark.parametrize("name", CASES)
 def test_equals_reference(name, isa):
     assert_equal_paths(case(name), batch=2, seqlen=12, isa=isa, threads=1 + len(name) % 2)
-
-
-@pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("name", ["w4a4", "w4a8-groups", "state-12", "three-taps"])
-def test_whole_passes_equal_layers_one_by_one(name, isa):
-    """Without an observer, all layers are one call; sequences of a batch are slots of a pass."""
-    model = case(name)
-    ids = token_ids(model.config, 3, 100)
-    whole, slow = Engine(model, isa=isa, threads=2), Engine(model, compiled=False)
-    ours, state = whole.forward(ids, whole.empty_state(3), last_only=False)
-    theirs, wanted = slow.forward(ids, slow.empty_state(3), last_only=False)
-    np.testing.assert_array_equal(ours, theirs)
-    assert_same_state(state, wanted)
-    assert whole.counters == slow.counters
 
 
 def test_an_unknown_instruction_set():
@@ -146,26 +129,6 @@ def test_python_threads_share_an_engine():
     with ThreadPoolExecutor(4) as pool:
         for got, wanted in zip(pool.map(read, range(4)), alone, strict=True):
             np.testing.assert_array_equal(got, wanted)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_has_threads_of_its_own():
-    code = """
-import os, signal
-from tests.engine.models import case
-from tests.support.builders import token_ids
-from lightmamba.engine import Engine
-model = case("w4a4")
-engine, ids = Engine(model, threads=2), token_ids(model.config, 1, 8)
-before = engine.forward(ids, engine.empty_state(1))[0]
-child = os.fork()
-if child == 0:
-    signal.alarm(20)
-    same = (engine.forward(ids, engine.empty_state(1))[0] == before).all()
-    os._exit(0 if same else 1)
-assert os.waitpid(child, 0)[1] == 0
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_a_state_of_another_kind_is_refused():

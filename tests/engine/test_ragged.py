@@ -87,35 +87,6 @@ def test_slots_that_are_observed_are_one_array(engine):
             engine.run(Pass(slots), state, observe=lambda name, value: None)
 
 
-def test_a_fresh_slot_begins_from_zero(engine):
-    ids = np.arange(5)
-    state = engine.empty_state(2)
-    engine.run(Pass((Slot(0, ids), Slot(1, ids))), state)
-    logits = engine.run(Pass((Slot(0, ids, fresh=True), Slot(1, ids))), state)
-    first, begun = engine.forward(ids[None], engine.empty_state(1))
-    second, gone_on = engine.forward(ids[None], begun.fork())
-    np.testing.assert_array_equal(logits, np.concatenate([first[:, -1], second[:, -1]]))
-    assert_same_state(state.take(slice(0, 1)), begun)
-    assert_same_state(state.take(slice(1, 2)), gone_on)
-
-
-def test_what_saturates_is_counted_as_alone(engine):
-    before = engine.counters.copy()
-    ids = np.arange(40) % 61
-    engine.run(Pass((Slot(0, ids[:7]), Slot(1, ids))), engine.empty_state(2))
-    together = engine.counters - before
-    before = engine.counters.copy()
-    for part in (ids[:7], ids):
-        engine.forward(part[None], engine.empty_state(1))
-    alone = engine.counters - before
-    assert together["clipped"] > 0
-    # Of the LM head, logits were wanted of other tokens.
-    for found in (together, alone):
-        for name in [name for name in found if name.startswith("head")]:
-            del found[name]
-    assert together == alone
-
-
 @pytest.mark.parametrize("wrong", [{"replay": 1}, {"commit": 0}])
 def test_a_pass_that_is_refused_for_undecided_tokens_changes_nothing(engine, wrong):
     """Neither slots before the wrong one, nor one that begins anew."""

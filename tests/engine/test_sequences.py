@@ -8,26 +8,6 @@ from tests.engine.models import assert_same_state, case
 from tests.support.builders import random_model, sizes, token_ids
 
 
-def test_step_is_a_piece_of_one():
-    model = case("w4a4")
-    engine, ids = Engine(model), token_ids(model.config, 2, 1)
-    stepped, first = engine.step(ids[:, 0], engine.empty_state(2))
-    fed, second = engine.forward(ids, engine.empty_state(2))
-    assert stepped.shape == (2, model.config.vocab_size)
-    np.testing.assert_array_equal(stepped, fed[:, 0])
-    assert_same_state(first, second)
-
-
-def test_last_only():
-    model = case("w4a4")
-    engine, ids = Engine(model), token_ids(model.config, 2, 5)
-    last, _ = engine.forward(ids, engine.empty_state(2))
-    every, _ = engine.forward(ids, engine.empty_state(2), last_only=False)
-    assert last.dtype == every.dtype == np.int32
-    assert last.shape == (2, 1, model.config.vocab_size)
-    np.testing.assert_array_equal(last, every[:, -1:])
-
-
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_fork_goes_its_own_way(compiled):
     """The given state goes on in place; its fork stays where it was."""

@@ -70,9 +70,9 @@ def in_a_child(function, *args):
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_child_of_fork_waits_for_no_thread_of_its_parent():
-    """Another thread is in a pass, with both locks, while this one forks."""
+    """Another thread is in a pass, with all locks, while this one forks; kernels use two more."""
     model = case("w4a4")
-    ids, engine = token_ids(model.config, 1, 3), Engine(model)
+    ids, engine = token_ids(model.config, 1, 3), Engine(model, threads=2)
     wanted = engine.forward(ids, engine.empty_state(1))[0]
     assert engine.kernels is not None
     locks = (engine.kernels.lock, engine.kernels.context._lock, engine._counting)

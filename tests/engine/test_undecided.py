@@ -14,9 +14,12 @@ from tests.blocks.test_hybrids import FORMATS
 from tests.blocks.test_hybrids import model as hybrid
 from tests.engine.models import assert_same_state, case
 
-MODELS = {name: lambda name=name: case(name) for name in ("w4a4", "w4a8-groups")} | {
-    f"hybrid, {name}": lambda name=name: hybrid(name) for name in FORMATS
-}
+CASES = ("w4a4", "w4a8-groups", "state-12", "three-taps")
+MODELS = (
+    {name: lambda name=name: case(name) for name in CASES}
+    | {"comparison": lambda: case("w4a4", comparison=True)}
+    | {f"hybrid, {name}": lambda name=name: hybrid(name) for name in FORMATS}
+)
 
 
 @cache
@@ -82,6 +85,7 @@ def test_random_passes_are_single_steps(name, compiled):
         state.record.accept(sequence.row, 0)
         assert_same_state(state.take(slice(sequence.row, sequence.row + 1)), after)
     assert engine.counters == counters
+    assert counters["clipped"] > 0
 
 
 @pytest.mark.parametrize("compiled", [True, False])

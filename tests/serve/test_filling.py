@@ -66,27 +66,6 @@ def test_every_prompt_gets_on(rests, room, first):
             assert idle[n] < bound
 
 
-@given(
-    short=st.lists(st.integers(1, 64), min_size=80, max_size=80), room=st.sampled_from([1, 2, 4])
-)
-def test_a_long_prompt_gets_on_while_short_ones_keep_coming(short, room):
-    """In each turn another short prompt comes, more than there is room for."""
-    long, left, since = 40_000, list[int](), list[int]()
-    got, last = 0, 0
-    for turn, rest in enumerate(short):
-        left, since = [*left[:15], rest], [*since[:15], turn]
-        prompts = [Unread(n, n, turn - at) for n, at in zip(left, since, strict=True)]
-        mine, *others = shared([Unread(long, 256, turn - last), *prompts], room, turn)
-        since = [turn if n else at for n, at in zip(others, since, strict=True)]
-        left = [n - count for n, count in zip(left, others, strict=True)]
-        since = [at for n, at in zip(left, since, strict=True) if n]
-        left = [n for n in left if n]
-        assert turn - last < TURNS * 17
-        if mine:
-            got, last, long = got + mine, turn, long - mine
-    assert got
-
-
 def test_worked_values():
     long, short = Unread(8000, 256, 3), Unread(16, 16, 0)
     assert shared([long, short], 256, 0) == [240, 16]

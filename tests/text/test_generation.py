@@ -192,30 +192,6 @@ def test_sampled_ids_equal_a_plain_loop():
     assert len(set(result.token_ids)) > 3
 
 
-def test_a_batch_of_two_continues_row_zero():
-    """A loop over two rows: the first is what generate gives, the second another stream."""
-    decoder = random_table()
-    sampler = Sampler(SAMPLED, decoder.logit_exponent, decoder.valid_vocab)
-    ids = np.array([[2], [2]])
-    sampler_state = sampler.observe(sampler.empty_state(2), ids)
-    state, drawn = decoder.empty_state(2), []
-    for _ in range(20):
-        logits, state = decoder.forward(ids, state)
-        row_ids, sampler_state = sampler(logits[:, -1], sampler_state)
-        drawn.append(row_ids.tolist())
-        ids = row_ids[:, None]
-    result = run(random_table(), [2], max_tokens=20, sampling=SAMPLED)
-    assert [row[0] for row in drawn] == list(result.token_ids)
-    assert [row[1] for row in drawn] != list(result.token_ids)
-
-
-def test_the_seed_names_the_text():
-    options = [SAMPLED, SAMPLED, SamplingOptions(temperature=0.9, seed=8)]
-    first, again, other = (run(random_table(), [0], 20, sampling).token_ids for sampling in options)
-    assert first == again
-    assert first != other
-
-
 @pytest.mark.parametrize(
     ("prompt", "options", "sentence"),
     [

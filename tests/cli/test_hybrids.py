@@ -87,18 +87,13 @@ def test_serve(file):
     """Answers of many clients at a time are those of `generate`, with the prefix cache too."""
     model = load(file)
     prompt = "It is a truth universally acknowledged, that a single man in possession of a" * 12
+
+    def asked(n):
+        options = {"max_tokens": 24, "seed": n, "temperature": 1.0}
+        return {"prompt": prompt + " fortune" * (n % 3), **options}
+
     with running(served(model, slots=4)) as server:
-
-        def ask(n: int) -> str:
-            said = server.client().completions.create(
-                model="demo", prompt=prompt + " fortune" * (n % 3), max_tokens=24, seed=n,
-                temperature=1.0,
-            )  # fmt: skip
-            return str(said.choices[0].text)
-
         with ThreadPoolExecutor(12) as pool:
-            found = list(pool.map(ask, range(24)))
+            found = list(pool.map(lambda n: server.ask(**asked(n)).text, range(24)))
         assert server.total("prefix_hits") > 0
-    for n, text in enumerate(found):
-        wanted = expected(model, prompt + " fortune" * (n % 3), tokens=24, seed=n, temperature=1.0)
-        assert text == wanted.text, n
+    assert found == [expected(model, **asked(n)).text for n in range(24)]

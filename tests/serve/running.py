@@ -117,7 +117,7 @@ class Running:
     def _client(self) -> Any:
         return self.client(timeout=300)
 
-    def ask(self, *, stream: bool = False, **asked: Any) -> Said:
+    def ask(self, *, stream: Any = False, **asked: Any) -> Said:
         """Ask for a completion, or where there are messages for the answer of a chat."""
         kind = self._client.chat if "messages" in asked else self._client
         if not stream:
@@ -189,7 +189,7 @@ def running(given: Served, **settings: Any) -> Iterator[Running]:
         assert not thread.is_alive()
 
 
-def expected(model: QuantizedModel, prompt: Any, max_tokens: int, **options: Any) -> Generation:
+def expected(model: QuantizedModel, prompt: Any, max_tokens: Any, **options: Any) -> Generation:
     """The text of `lightmamba generate`: an engine of its own, one sequence.
 
     ``prompt`` is a text or ids, ``options`` are those of the sampling, ``stop``, and ``stream``:

@@ -108,22 +108,15 @@ def test_a_hybrid_stays_within_its_memory(hybrid):
     backend.run = watched
     prompts = [[5 + n, 9, 7 + n] * 40 for n in range(12)]
     with running(one, cache_bytes=0, max_tokens=60_000) as server, ThreadPoolExecutor(12) as pool:
-        client = server.client(timeout=120)
-
-        def ask(prompt: list[int]) -> str:
-            found = client.completions.create(
-                model="demo", prompt=prompt, max_tokens=12, temperature=0.7, seed=3
-            )
-            return str(found.choices[0].text)
-
-        texts = list(pool.map(ask, prompts))
+        asked = {"max_tokens": 12, "temperature": 0.7, "seed": 3}
+        texts = list(pool.map(lambda prompt: server.ask(prompt=prompt, **asked).text, prompts))
         refused = server.http().post(
             "/v1/completions", json={"prompt": "It", "max_tokens": 50_000, "stream": True}
         )
         lines = server.http().get("/metrics").text.splitlines()
         found = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
         assert float(found["lightmamba_reserved_bytes_limit"]) == backend.spare
-    assert texts == [expected(hybrid, p, 12, temperature=0.7, seed=3).text for p in prompts]
+    assert texts == [expected(hybrid, prompt, **asked).text for prompt in prompts]
     assert backend.slots > 3
     assert max(largest) <= 14 * MIB
     assert refused.status_code == 400

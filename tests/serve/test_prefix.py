@@ -55,21 +55,19 @@ def long(server):
 
 
 def test_a_prompt_is_read_once(model, long):
-    options = {"model": "demo", "max_tokens": 8, "seed": 1, "temperature": 0.9}
+    options = {"max_tokens": 8, "seed": 1, "temperature": 0.9}
     with running(served(model)) as server:
-        client = server.client()
         for n in range(3):
             before = server.total("computed_tokens")
-            found = client.completions.create(prompt=long, **options)
-            wanted = expected(model, long, 8, seed=1, temperature=0.9).text
-            assert found.choices[0].text == wanted
+            found = server.ask(prompt=long, **options)
+            assert found.text == expected(model, long, **options).text
             computed = server.total("computed_tokens") - before
             assert computed == (1024 + 7 if n == 0 else 1 + 7)
             assert found.usage.prompt_tokens_details.cached_tokens == (0 if n == 0 else 1023)
         # A prompt that shares its beginning goes on from the last block that they share.
         other = [*long[:900], *reversed(long[:100])]
-        found = client.completions.create(prompt=other, **options)
-        assert found.choices[0].text == expected(model, other, 8, seed=1, temperature=0.9).text
+        found = server.ask(prompt=other, **options)
+        assert found.text == expected(model, other, **options).text
         assert found.usage.prompt_tokens_details.cached_tokens == 900 // BLOCK * BLOCK
         assert server.total("prefix_hits") == 3
         assert server.total("prefix_misses") == 1
@@ -78,14 +76,12 @@ def test_a_prompt_is_read_once(model, long):
 
 
 def test_without_a_cache_everything_is_computed(model, long):
+    options = {"max_tokens": 4, "seed": 3, "temperature": 1}
     with running(served(model), cache_bytes=0) as server:
         for _ in range(2):
             before = server.total("computed_tokens")
-            found = server.client().completions.create(
-                model="demo", prompt=long, max_tokens=4, n=2, seed=3, temperature=1
-            )
-            wanted = expected(model, long, 4, seed=3, temperature=1).text
-            assert found.choices[0].text == wanted != found.choices[1].text
+            first, second = server.ask(prompt=long, **options, n=2).texts
+            assert first == expected(model, long, **options).text != second
             # The choices share the prompt's state all the same.
             assert server.total("computed_tokens") - before == 1024 + 3 + 1 + 3
         assert server.total("prefix_hits") == 0

@@ -1,14 +1,15 @@
 """What is wrong with a request: each mistake by one sentence, in OpenAI's form."""
 
 import json
+from typing import Any
 
 import pytest
 
-ANSWERS = {
+ANSWERS: dict[str, Any] = {
     "/v1/completions": {"prompt": "A", "max_tokens": 4},
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "Who?"}]},
 }
-MISTAKES = {
+MISTAKES: dict[str, list[tuple[dict[str, Any], str]]] = {
     "/v1/completions": [
         ({"max_tokens": 0}, "max_tokens 0 generates nothing; give echo: true to score the prompt"),
         ({"max_tokens": -1}, "max_tokens must be at least 0, not -1"),

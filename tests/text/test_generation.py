@@ -1,3 +1,4 @@
+import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -31,7 +32,11 @@ class TableDecoder:
     def vocab_size(self):
         return self.table.shape[-1]
 
-    def empty_state(self, batch):
+    @property
+    def seconds(self):
+        return time.perf_counter()
+
+    def empty_state(self, batch, undecided=0):
         return (0,) * batch
 
     def forward(self, ids, state, *, last_only=True):
@@ -39,6 +44,11 @@ class TableDecoder:
         lengths = np.array(state)[:, None] + 1 + np.arange(ids.shape[1])
         logits = self.table[lengths % len(self.table), ids].astype(np.int32)
         return (logits[:, -1:] if last_only else logits), tuple(lengths[:, -1].tolist())
+
+    def run(self, work, state):
+        """A pass over a table of period 1, which needs no state."""
+        (slot,) = work.slots
+        return self.forward(slot.tokens[None], state, last_only=False)[0][0]
 
 
 def next_letter(*, padding=0):

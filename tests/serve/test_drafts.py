@@ -10,14 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.common.errors import InputError
-from lightmamba.hardware.compiler import build
-from lightmamba.serve import open_served
 from lightmamba.serve.drafts import Drafts
 from lightmamba.text import ModelDrafter
 from lightmamba.text.pace import MOST
 from tests.serve.running import Eager, request, running, served
-from tests.support.builders import random_model, shipped
 
 
 @pytest.mark.parametrize("drafter", ["ngram", "itself"])
@@ -163,9 +159,3 @@ def test_what_was_read_in_pieces_is_drafted_the_same(model, kind):
         pieces.read(ids, 7)
         assert before - 7 - 4 <= pieces.unread(ids) < before
     assert list(pieces.draft(ids, 5, trial)) == list(whole.draft(ids, 5, trial))
-
-
-def test_a_device_of_single_tokens_is_refused(tmp_path):
-    made = build(random_model(), shipped(), tmp_path / "build")
-    with pytest.raises(InputError, match="sim takes one token in a pass"):
-        open_served(made.path, device="sim", speculate="ngram")

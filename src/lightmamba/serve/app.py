@@ -119,9 +119,7 @@ def _add_views(app: FastAPI, served: Served, scheduler: Scheduler, metrics: Metr
     @app.get("/v1/models/{name:path}", responses=RESPONSES)
     async def one_model(name: str) -> Response:
         """The model, if it has this name."""
-        if name != served.name:
-            raise ApiError(404, f"there is no model {shown(name)} here; the one that is served is "
-                           f"{served.name!r}", code="model_not_found", param="model")  # fmt: skip
+        prepare.check_model(name, served)
         return JsonResponse(model)
 
     @app.get("/health", response_model=Health, responses={503: {"model": Health}})

@@ -9,15 +9,14 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.common.errors import InputError, shown
-from lightmamba.numerics.sampling_options import SamplingOptions
+from lightmamba.common.errors import shown
 from lightmamba.serve.errors import ApiError
 from lightmamba.serve.jobs import Job, Session
 from lightmamba.serve.opened import Served
 from lightmamba.serve.schema import ChatRequest, CompletionRequest, Message, Request
 from lightmamba.serve.settings import Settings
 from lightmamba.text.continuation import Continuation
-from lightmamba.text.defaults import sampling_options
+from lightmamba.text.defaults import OPTIONS, sampling_options
 
 __all__ = ["LONG", "Asked", "chat", "check_model", "completion", "rendered"]
 
@@ -64,13 +63,19 @@ async def completion(request: CompletionRequest, served: Served, settings: Setti
     given = cast("Sequence[str | list[int]]", [prompt] if one else prompt)
 
     def encoded() -> list[Ids]:
-        return [_ids(each, served) for each in given]
+        return [
+            served.tokenizer.encode(each)
+            if isinstance(each, str)
+            else np.array(each, dtype=np.int64)
+            for each in given
+        ]
 
     long = sum(len(each) for each in given if isinstance(each, str)) > LONG
     prompts = await asyncio.to_thread(encoded) if long else encoded()
     texts = [""] * len(prompts)
     if request.echo:
-        texts = [each if isinstance(each, str) else _text(each, served) for each in given]
+        decode = served.tokenizer.decode
+        texts = [each if isinstance(each, str) else decode(each) for each in given]
     tokens = request.max_tokens
     if tokens is None:
         tokens = min(COMPLETION_TOKENS, settings.max_tokens)
@@ -129,16 +134,6 @@ def check_model(name: str | None, served: Served) -> None:
         )  # fmt: skip
 
 
-def _ids(prompt: str | list[int], served: Served) -> Ids:
-    if isinstance(prompt, str):
-        return served.tokenizer.encode(prompt)
-    return np.array(prompt, dtype=np.int64)
-
-
-def _text(ids: list[int], served: Served) -> str:
-    return served.tokenizer.decode(ids)
-
-
 def _asked(
     request: Request,
     served: Served,
@@ -179,18 +174,18 @@ def _asked(
                 param="logprobs",
             )  # fmt: skip
     seed = secrets.randbits(32) if request.seed is None else request.seed
-    sampling, _ = sampling_options(
-        served.model.quantized.generation_config, seed=seed, temperature=request.temperature,
-        top_k=request.top_k, top_p=request.top_p, min_p=request.min_p,
-        repetition_penalty=request.repetition_penalty,
-        frequency_penalty=request.frequency_penalty, presence_penalty=request.presence_penalty,
-    )  # fmt: skip
+    given = {name: getattr(request, name) for name in OPTIONS}
+    sampling, _ = sampling_options(served.model.quantized.generation_config, seed=seed, **given)
     stop = [request.stop] if isinstance(request.stop, str) else request.stop or []
     sessions: list[Session] = []
     for number, ids in enumerate(prompts):
         leader = None
         for choice in range(count):
-            text = _continuation(served, ids, tokens, sampling, stop, choice, top)
+            text = Continuation(
+                served.backend, ids, max_tokens=max(1, tokens), sampling=sampling,
+                stop_ids=served.model.stop_ids, stop_strings=stop, tokenizer=served.tokenizer,
+                stream=choice, top=top,
+            )  # fmt: skip
             session = Session(
                 number * count + choice, text, leader=leader, keep=keep, score_prompt=score_prompt,
                 draws=tokens > 0,
@@ -200,22 +195,3 @@ def _asked(
     job = Job(sessions, settings.request_seconds, per_prompt=count)
     prefixes = tuple(text for text in texts for _ in range(count))
     return Asked(job, seed, prefixes, scored=top is not None)
-
-
-def _continuation(
-    served: Served,
-    ids: Ids,
-    tokens: int,
-    sampling: SamplingOptions,
-    stop: Sequence[str],
-    stream: int,
-    top: int | None,
-) -> Continuation:
-    try:
-        return Continuation(
-            served.backend, ids, max_tokens=max(1, tokens), sampling=sampling,
-            stop_ids=served.model.stop_ids, stop_strings=stop, tokenizer=served.tokenizer,
-            stream=stream, top=top,
-        )  # fmt: skip
-    except InputError as error:
-        raise ApiError(400, str(error)) from error

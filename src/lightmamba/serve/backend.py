@@ -34,32 +34,15 @@ class Backend(ABC):
     """Slots for sequences, and passes over some of them.
 
     One thread calls it. ``valid_vocab`` and ``logit_exponent`` are those of the model.
-
-    Attributes
-    ----------
-    device
-        Its kind, such as "sim".
-    slots
-        Sequences at a time.
-    pass_tokens
-        Tokens of a pass, at most; more take several passes.
-    undecided
-        Tokens of a slot that a pass may leave undecided.
-    spare
-        Bytes for what sequences have beyond their slots: :meth:`needs`, copies and drafters.
-    context
-        Tokens that a sequence may have; 0 for any number.
-    segments
-        Segments of a device's memory by which sequences grow; 0 where none does.
     """
 
-    device: str
-    slots: int
-    pass_tokens: int
-    undecided: int
-    spare: int
-    context = 0
-    segments = 0
+    device: str  # its kind, such as "sim"
+    slots: int  # sequences at a time
+    pass_tokens: int  # tokens of a pass, at most; more take several passes
+    undecided: int  # tokens of a slot that a pass may leave undecided
+    spare: int  # bytes for what sequences have beyond their slots: needs(), copies and drafters
+    context = 0  # tokens that a sequence may have; 0 for any number
+    segments = 0  # of a device's memory, by which sequences grow; 0 where none does
     valid_vocab: int
     logit_exponent: int
 

@@ -8,8 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +23,8 @@ __all__ = ["Event", "Job", "Outbox", "Session"]
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Event:
-    """A step of one choice.
-
-    Parameters
-    ----------
-    choice : int
-    step : Step
-    """
+class Event(NamedTuple):
+    """A step of one choice."""
 
     choice: int
     step: Step
@@ -55,40 +47,22 @@ class Session:
         Score the prompt's tokens too, which has to be read whole then.
     draws
         Generate tokens; otherwise the prompt is read, and that is all.
-
-    Attributes
-    ----------
-    tokens : list of int
-        Generated ones.
-    done : int
-        Tokens whose effect the state has.
-    cached : int
-        Prompt tokens whose state came from the prefix cache.
-    ids : list of int
-        Prompt and generated tokens, once it has a slot.
-    followers : int
-        Sessions that will take over its state after the prompt.
-    room : int
-        Tokens that it may have, prompt included.
-    need, copy : int
-        Bytes of memory while it has a slot, and of ``prefix``.
-    segments : int
-        Segments of a device's memory while it has a slot.
-    speculates : bool
-        Whether its tokens are drafted.
-    draft : list of int
-        Tokens of the running pass that are drafted, after the last one.
-    replay : int
-        Drafted tokens of the last pass that were accepted.
-    right : float
-        Recent share of drafted tokens that were accepted.
-    moved : int
-        Turn of the prompts in which this one last got a token.
-    scores : list of Score or None
-        Of the prompt's tokens that are read, where they are wanted.
-    prefix : Any
-        Saved state after all but the last token of the prompt, for sessions that this one leads.
     """
+
+    followers = 0  # sessions that will take over its state after the prompt
+    need = copy = 0  # bytes of memory while it has a slot, and of `prefix`
+    segments = 0  # of a device's memory, while it has a slot
+    slot: int | None = None
+    admitted = 0.0  # when it got its slot
+    done = 0  # tokens whose effect the state has
+    cached = 0  # prompt tokens whose state came from the prefix cache
+    moved = 0  # turn of the prompts in which it last got a token
+    prefix: Any = None  # state after all but the prompt's last token, for sessions that it leads
+    drafter: PiecewiseDrafter | None = None
+    speculates = True  # whether its tokens are drafted
+    replay = 0  # drafted tokens of the last pass that were accepted
+    right = 0.5  # recent share of drafted tokens that were accepted
+    job: "Job"
 
     def __init__(
         self,
@@ -101,24 +75,15 @@ class Session:
         draws: bool = True,
     ) -> None:
         self.choice, self.text, self.keep, self.draws = choice, text, keep, draws
-        self.scores = [Score(int(text.prompt[0]), None)] if score_prompt else None
         self.leader = leader if len(text.prompt) > 1 else None
-        self.followers = 0
         if self.leader is not None:
             self.leader.followers += 1
-        self.room = len(text.prompt) + text.left
-        self.need = self.copy = self.segments = 0
-        self.tokens: list[int] = []
-        self.ids: list[int] = []
-        self.drafter: PiecewiseDrafter | None = None
-        self.speculates = True
-        self.draft: list[int] = []
-        self.replay, self.right = 0, 0.5
-        self.done = self.cached = self.moved = 0
-        self.prefix: Any = None
-        self.slot: int | None = None
-        self.admitted = 0.0
-        self.job: Job
+        self.room = len(text.prompt) + text.left  # tokens that it may have, prompt included
+        self.tokens: list[int] = []  # generated ones
+        self.ids: list[int] = []  # prompt and generated tokens, once it has a slot
+        self.draft: list[int] = []  # tokens of the running pass that are drafted
+        # Of the prompt's tokens that are read, where they are wanted.
+        self.scores = [Score(int(text.prompt[0]), None)] if score_prompt else None
 
     @property
     def prompt(self) -> NDArray[np.int64]:

@@ -46,6 +46,10 @@ class Scheduler:
         Sessions that wait; changed while the lock is held.
     batch : Batch
         Sessions that have a slot; the thread's own.
+    draining : bool
+        Whether new requests are refused.
+    broken : ApiError or None
+        The answer to requests when nothing runs any more.
     """
 
     def __init__(
@@ -63,8 +67,8 @@ class Scheduler:
         self.admission = Admission(backend, drafts, queue)
         self.batch = Batch(backend, cache, metrics, drafts, self._out, self.admission)
         self._work = threading.Condition()
-        self._closing = self._draining = False
-        self._broken: ApiError | None = None  # the answer to requests when nothing runs any more
+        self._closing = self.draining = False
+        self.broken: ApiError | None = None
         self._end = math.inf
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         gauges: dict[str, tuple[str, Callable[[], float]]] = {
@@ -97,16 +101,6 @@ class Scheduler:
         """Whether the thread computes, or would."""
         return self._thread.is_alive()
 
-    @property
-    def broken(self) -> bool:
-        """Whether the backend failed and could not be set up again."""
-        return self._broken is not None
-
-    @property
-    def draining(self) -> bool:
-        """Whether new requests are refused."""
-        return self._draining
-
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
@@ -117,7 +111,7 @@ class Scheduler:
         It only sets flags, so that a handler of signals may call it.
         """
         self._end = time.monotonic() + seconds
-        self._draining = True
+        self.draining = True
 
     def close(self) -> None:
         """End what runs and wait for the thread; clients get an error that the server stops."""
@@ -137,9 +131,9 @@ class Scheduler:
         """
         with self._work:
             self._check_file()
-            if self._broken is not None:
-                raise self._broken
-            if self._draining or not self._thread.is_alive():
+            if self.broken is not None:
+                raise self.broken
+            if self.draining or not self._thread.is_alive():
                 raise stopping()
             try:
                 self.admission.add(job)
@@ -150,12 +144,12 @@ class Scheduler:
 
     def _check_file(self) -> None:
         """Take no request any more when the model's file has been written into."""
-        if self._broken is None and self._written:
-            self._broken = ApiError(
+        if self.broken is None and self._written:
+            self.broken = ApiError(
                 503, f"{self._written.path} was written into while it was served; restart the "
                 f"server, and replace such a file by renaming another one", code="failed",
             )  # fmt: skip
-            log.error(self._broken.message)
+            log.error(self.broken.message)
             self._work.notify()
 
     def cancel(self, job: Job) -> None:
@@ -167,16 +161,16 @@ class Scheduler:
                 self._work.notify()
 
     def _run(self) -> None:
-        while not self._closing and self._broken is None:
+        while not self._closing and self.broken is None:
             with self._work:
-                while not (self.waiting or self.running or self._closing or self._broken):
+                while not (self.waiting or self.running or self._closing or self.broken):
                     self._work.wait()
-            if self._broken is None:
+            if self.broken is None:
                 self.round()
         with self._work:
-            self._draining = True
+            self.draining = True
             for job in self._jobs():
-                self.batch.fail(job, self._broken or stopping())
+                self.batch.fail(job, self.broken or stopping())
             self.admission.waiting.clear()
         self._out.flush()
 
@@ -225,6 +219,6 @@ class Scheduler:
             self.backend.recover()
         except Exception as again:
             log.error("the backend cannot be used any more", exc_info=again)
-            self._broken = ApiError(
+            self.broken = ApiError(
                 503, f"{what}, and could not be set up again; restart the server", code="failed"
             )

@@ -89,43 +89,6 @@ def test_pieces_equal_single_tokens(compiled):
     assert (np.concatenate(parts, 1) == whole).all()
 
 
-def test_ragged_passes_equal_sequences_alone():
-    engine = Engine(model())
-    state = engine.empty_state(3)
-    ids = np.random.default_rng(0).integers(0, 300, (3, 60))
-    alone = [engine.forward(ids[i : i + 1], engine.empty_state(1))[0][0, -1] for i in range(3)]
-    engine.run(
-        Pass(
-            (
-                Slot(0, ids[0, :40]),
-                Slot(2, ids[2, :7]),
-            )
-        ),
-        state,
-    )
-    engine.run(
-        Pass(
-            (
-                Slot(1, ids[1, :60]),
-                Slot(2, ids[2, 7:8]),
-            )
-        ),
-        state,
-    )
-    found = engine.run(
-        Pass(
-            (
-                Slot(2, ids[2, 8:]),
-                Slot(0, ids[0, 40:]),
-            )
-        ),
-        state,
-    )
-    assert (found[0] == alone[2]).all()
-    assert (found[1] == alone[0]).all()
-    assert state.position.tolist() == [60, 60, 60]
-
-
 def test_states_are_forked_taken_and_put():
     engine = Engine(model())
     ids = np.random.default_rng(1).integers(0, 300, (3, 90))

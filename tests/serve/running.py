@@ -15,37 +15,14 @@ import uvicorn
 
 from lightmamba.engine import Engine
 from lightmamba.model.qmodel import QuantizedModel
-from lightmamba.model.tokenizer import Tokenizer
-from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.serve import Scheduler, Served, Settings, create_app
 from lightmamba.serve.backend import EngineBackend
 from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.metrics import Metrics
-from lightmamba.text import (
-    Continuation,
-    Generation,
-    ModelDrafter,
-    NgramDrafter,
-    Step,
-    generate,
-    sampling_options,
-)
+from lightmamba.text import Continuation, Generation, ModelDrafter, NgramDrafter, Step
+from lightmamba.text.defaults import sampling_options
 from lightmamba.text.model import Model
 from lightmamba.text.pace import MOST
-
-__all__ = [
-    "CHAT",
-    "LIST",
-    "Eager",
-    "Running",
-    "Said",
-    "expected",
-    "request",
-    "running",
-    "served",
-    "wait_for",
-    "with_chat",
-]
 
 CHAT = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
 LIST = "one and two and three; one and two and three; one and two and three; one and"
@@ -189,26 +166,29 @@ def running(given: Served, **settings: Any) -> Iterator[Running]:
         assert not thread.is_alive()
 
 
-def expected(model: QuantizedModel, prompt: Any, max_tokens: Any, **options: Any) -> Generation:
-    """The text of `lightmamba generate`: an engine of its own, one sequence.
+def expected(
+    model: QuantizedModel,
+    prompt: Any,
+    max_tokens: Any,
+    *,
+    stream: int = 0,
+    seed: Any = 0,
+    **sampling: Any,
+) -> Generation:
+    """The text of `lightmamba generate` after a text or ids: an engine of its own, one sequence.
 
-    ``prompt`` is a text or ids, ``options`` are those of the sampling, ``stop``, and ``stream``:
-    the random stream of a further choice.
+    ``stream`` is the random stream of a further choice.
     """
-    assert model.tokenizer is not None
-    tokenizer = Tokenizer.from_bytes(model.tokenizer)
-    stop, stream = options.pop("stop", []), options.pop("stream", 0)
-    seed = options.pop("seed", 0)
-    sampling: SamplingOptions = sampling_options(model.generation_config, seed=seed, **options)[0]
-    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
-    given: dict[str, Any] = {
-        "max_tokens": max_tokens, "sampling": sampling, "stop_strings": stop,
-        "tokenizer": tokenizer, "stop_ids": Model(model).stop_ids,
-    }  # fmt: skip
-    engine = Engine(model)
+    ours = Model(model)
+    ids = ours.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+    options = sampling_options(model.generation_config, seed=seed, **sampling)[0]
     if not stream:
-        return Generation.from_steps(generate(engine, ids, **given))
-    text, steps = Continuation(engine, ids, stream=stream, **given), list[Step]()
+        return Generation.from_steps(ours.steps(ids, max_tokens=max_tokens, sampling=options))
+    engine, steps = ours.engine, list[Step]()
+    text = Continuation(
+        engine, ids, max_tokens=max_tokens, sampling=options, stop_ids=ours.stop_ids,
+        tokenizer=ours.tokenizer, stream=stream,
+    )  # fmt: skip
     logits, state = engine.forward(text.prompt[None], engine.empty_state(1))
     while not steps or steps[-1].finish_reason is None:
         steps.append(text.take(logits[:, -1]))

@@ -24,7 +24,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "reasoning_effort": (None,), "web_search_options": (None,), "store": (None, False),
     "metadata": (None, {}), "service_tier": (None, "auto", "default"),
 }  # fmt: skip
-LABELS = ("user", "safety_identifier", "prompt_cache_key")  # names that change no answer
 
 
 def _whole(value: Any) -> Any:

@@ -15,10 +15,9 @@ from lightmamba.hardware.compiler import build
 from lightmamba.text import DeviceDecoder, ModelDrafter, NgramDrafter, Speculation, generate
 from lightmamba.text.drafting import most_drafted
 from lightmamba.text.pace import MOST
-from lightmamba.text.speculation import speculate
 from tests.support.builders import made_up, random_model, shipped, sizes
 from tests.support.pretended import PASS, TOKEN, Pretended
-from tests.text.test_speculation import OPTIONS, PROMPT, Oracle, Steady, plain, text_of
+from tests.text.test_speculation import OPTIONS, PROMPT, Oracle, drafted, plain
 
 
 def made(folder: Any, tokens: int, sequences: int = 1, copies: int = 1) -> Pretended:
@@ -94,9 +93,7 @@ def test_the_text_is_the_same_with_drafts(device, decoder, options):
     for name, drafter in drafters.items():
         device.passes.clear()
         report = Speculation()
-        text = text_of(decoder, options)
-        found = list(speculate(decoder, text, drafter, pace=Steady(), report=report))
-        assert found == wanted, name
+        assert drafted(decoder, options, drafter, report=report) == wanted, name
         checked = device.passes[-(-len(PROMPT) // most(device)) :]
         assert {sum(each) for each in checked} <= set(range(1, decoder.undecided + 2))
         if name == "itself":

@@ -9,9 +9,9 @@ import pytest
 from lightmamba.device.sim import open_device
 from lightmamba.engine import Engine
 from lightmamba.hardware.machine.artifact import Artifact
-from lightmamba.text import DeviceDecoder, ModelDrafter, Speculation, generate, speculate
+from lightmamba.text import DeviceDecoder, ModelDrafter, Speculation, generate
 from tests.support.builders import random_model
-from tests.text.test_speculation import OPTIONS, PROMPT, Oracle, Steady, text_of
+from tests.text.test_speculation import OPTIONS, PROMPT, Oracle, drafted
 
 from .machines import CONFIG, FOUR, HARDWARE, compiled
 
@@ -57,9 +57,7 @@ def test_the_text_is_the_engines(decoder, engine, kind, drafter):
     ids = PROMPT + [step.token_id for step in wanted]
     draft: Any = {"itself": lambda: ModelDrafter(engine, engine),
              "oracle": lambda: Oracle(ids, engine.valid_vocab, seed=3)}[drafter]()  # fmt: skip
-    text = text_of(decoder, options, TOKENS)
-    found = list(speculate(decoder, text, draft, pace=Steady(), report=report))
-    assert found == wanted
+    assert drafted(decoder, options, draft, TOKENS, report=report) == wanted
     assert report.tokens == TOKENS - 1
     if drafter == "itself":
         assert (report.passes, report.accepted) == (3, 9)

@@ -18,7 +18,6 @@ from lightmamba.text import (
     generate,
 )  # fmt: skip
 from lightmamba.text.continuation import Continuation
-from lightmamba.text.speculation import speculate
 from tests.blocks.test_hybrids import model as hybrid
 from tests.engine.models import case
 from tests.text.test_generation import letter_tokenizer, next_letter, random_table
@@ -54,8 +53,10 @@ class Steady(Pace):
         return self.most
 
 
-def text_of(engine, options, tokens=60, **given):
-    return Continuation(engine, PROMPT, max_tokens=tokens, sampling=options, **given)
+def drafted(decoder, options, drafter, tokens=60, **given):
+    """Steps with as many drafted tokens as there is room for."""
+    given |= {"max_tokens": tokens, "sampling": options, "drafter": drafter, "pace": Steady()}
+    return list(generate(decoder, PROMPT, **given))
 
 
 def plain(engine, options, tokens=60):
@@ -79,10 +80,7 @@ def test_the_text_is_the_same(kind, options, compiled):
     for name, drafter in drafters.items():
         report = Speculation()
         engine.counters.clear()
-        found = list(
-            speculate(engine, text_of(engine, options), drafter, pace=Steady(), report=report)
-        )
-        assert found == wanted, name
+        assert drafted(engine, options, drafter, report=report) == wanted, name
         if name == "oracle":
             assert 0 < report.accepted < report.drafted
             assert engine.counters == counted, "given-up tokens leave no count"
@@ -124,13 +122,9 @@ def test_it_ends_where_the_text_ends(tokens):
     wanted = plain(engine, options, tokens)
     every = PROMPT + [step.token_id for step in plain(engine, options, 40)]
     oracle = Oracle(every, engine.valid_vocab)
-    assert (
-        list(speculate(engine, text_of(engine, options, tokens), oracle, pace=Steady())) == wanted
-    )
+    assert drafted(engine, options, oracle, tokens) == wanted
     eos = wanted[-1].token_id
-    stopped = list(speculate(
-        engine, text_of(engine, options, 40, stop_ids=[eos]), Oracle(every, 61), pace=Steady()
-    ))  # fmt: skip
+    stopped = drafted(engine, options, Oracle(every, 61), 40, stop_ids=[eos])
     again = generate(engine, PROMPT, max_tokens=40, sampling=options, stop_ids=[eos])
     assert stopped == list(again)
     assert stopped[-1].finish_reason == "eos"
@@ -220,7 +214,8 @@ def test_a_text_that_begins_to_repeat_itself_is_noticed():
 
 def test_asked_twice_a_model_drafts_nothing_the_second_time():
     engine = Engine(case("w4a4"))
-    drafter, text = ModelDrafter(engine, engine), text_of(engine, OPTIONS["greedy"])
+    drafter = ModelDrafter(engine, engine)
+    text = Continuation(engine, PROMPT, max_tokens=60, sampling=OPTIONS["greedy"])
     assert len(drafter.draft(PROMPT, 1, text.trial)) == 1
     assert list(drafter.draft(PROMPT, 3, text.trial)) == []
     assert len(drafter.draft([*PROMPT, 7], 3, text.trial)) == 3
@@ -232,9 +227,9 @@ def test_a_text_with_stop_strings():
     given = {"stop_strings": ["EF"], "tokenizer": tokenizer, "sampling": OPTIONS["greedy"]}
     wanted = Generation.from_steps(generate(table, [0], max_tokens=20, **given))
     assert wanted.finish_reason == "stop"
-    draw = Continuation(table, [0], max_tokens=20, **given)
-    decoder = replace(table, undecided=7)
-    found = Generation.from_steps(speculate(decoder, draw, Cycle(), pace=Steady()))
+    given |= {"drafter": Cycle(), "pace": Steady()}
+    steps = generate(replace(table, undecided=7), [0], max_tokens=20, **given)
+    found = Generation.from_steps(steps)
     assert found == wanted
 
 

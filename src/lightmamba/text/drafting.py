@@ -14,15 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.common.errors import InputError
-from lightmamba.common.passes import Slot
 from lightmamba.engine import Engine
 from lightmamba.model.qmodel import QuantizedModel, load
 from lightmamba.text.continuation import Decoder
 from lightmamba.text.pace import MOST
 
 __all__ = [
-    "Drafter", "ModelDrafter", "NgramDrafter", "PiecewiseDrafter", "Trial", "check_slot",
-    "drafter_of", "most_drafted",
+    "Drafter", "ModelDrafter", "NgramDrafter", "PiecewiseDrafter", "Trial", "drafter_of",
+    "most_drafted",
 ]  # fmt: skip
 
 Trial = Callable[[NDArray[np.int32], int], int]  # logits (1, vocab) and their exponent to an id
@@ -231,9 +230,3 @@ def drafter_of(name: str, model: QuantizedModel, threads: int) -> Callable[[], P
 def _words(tokenizer: bytes | None) -> Any:
     """The vocabulary of a tokenizer.json."""
     return None if tokenizer is None else json.loads(tokenizer).get("model", {}).get("vocab")
-
-
-def check_slot(tokens: Sequence[int], replay: int) -> Slot:
-    """Slot that verifies a draft: the first token is certain, the others are undecided."""
-    ids = np.array(tokens, dtype=np.int64)
-    return Slot(0, ids, wanted=len(ids), replay=replay, commit=1)

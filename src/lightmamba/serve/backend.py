@@ -18,7 +18,7 @@ from lightmamba.common.passes import Pass, Slot
 from lightmamba.device.host.device import Device
 from lightmamba.engine import Engine, State
 from lightmamba.engine.engine import PIECE
-from lightmamba.hardware.machine.counters import CYCLES, losses
+from lightmamba.hardware.machine.counters import CYCLES
 from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.text.decoder import DeviceDecoder
 
@@ -261,8 +261,7 @@ class DeviceBackend(Backend):
 
     def saturations(self) -> Mapping[str, int]:
         """The device's counters of losses, rejected drafts included."""
-        names = losses(self._device.kinds)
-        return {k: v for k, v in self._device.counters().items() if k in names}
+        return self._decoder.counters or {}
 
     def cycles(self) -> Mapping[str, int]:
         return {k: v for k, v in self._device.counters().items() if k in CYCLES}

@@ -171,7 +171,7 @@ def expected(
     prompt: Any,
     max_tokens: Any,
     *,
-    stream: int = 0,
+    stream: Any = 0,
     seed: Any = 0,
     **sampling: Any,
 ) -> Generation:

@@ -101,7 +101,7 @@ def test_what_is_refused_says_why(server, path, given, sentence):
 
 @pytest.mark.parametrize("path", MISTAKES)
 def test_another_model_is_not_here(server, path):
-    good = {"/tokenize": {"content": "x"}, "/detokenize": {"tokens": []}} | ANSWERS
+    good = ANSWERS | {"/tokenize": {"content": "x"}, "/detokenize": {"tokens": []}}
     found = error(server.http().post(path, json=good[path] | {"model": "other"}), 404)
     assert found["code"] == "model_not_found"
     assert "the one that is served is 'demo'" in found["message"]

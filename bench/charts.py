@@ -1,22 +1,35 @@
 """Draw stored results as pictures of the docs: ``python -m bench.charts``."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import log10
 from statistics import median
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from bench.boards import bound
-from bench.diagrams import DOCS
-from bench.drawing import Drawing
+from bench.pictures import text_of, write
 from bench.tables.printer import load
 from bench.tables.speed import PAPER, full_rows
 from lightmamba.arch.target import Target
+from lightmamba.study.plots.style import COLORS, MARKS, log_axis, styled
 
 __all__ = ["CHARTS"]
 
 HYBRID, CONTEXT = "granite-4.0-h-1b", 1024
 CPU, THREADS = "mamba2-1.3b", 2
 RECIPES = {"ours": "ours", "rtn32": "RTN, blocks of 32", "smoothquant": "SmoothQuant"}
+WIDTHS = ("w4a4", "w4a8", "w8a8")
+SIZE = 7.2  # inches of a picture, whose text can then be read on a telephone
+LOOKS: dict[str, dict[str, Any]] = {
+    "simulated": {**MARKS["simulated"]},
+    "estimated": {**MARKS["estimated"]},
+    "measured": {**MARKS["simulated"], "color": COLORS["synthesized"]},
+    "published": {**MARKS["published"]},
+    "bound": {"marker": "|", "markersize": 18, "markeredgewidth": 2, "linestyle": "none",
+              "color": COLORS["soft"]},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,92 +95,78 @@ GROUPS = {
 }
 
 
-def results() -> str:
+def speeds() -> dict[str, list[Speed]]:
+    """Lines of the picture of results, by model."""
+    return {group: list(make()) for group, make in GROUPS.items()}
+
+
+@styled
+def results(shown: Mapping[str, Sequence[Speed]]) -> Figure:
     """Tokens per second by model and board, the bound of the memory, and others' results."""
-    d = Drawing(520, 506, "Tokens per second, W4A4, of one text: " + "; ".join(
-        f"{group}: " + ", ".join(f"{s.name} {s.here:.3g} ({s.how})" for s in make())
-        for group, make in GROUPS.items()
-    ))  # fmt: skip
-    d.text(14, 26, "tokens per second, one text, 4 bits", "start bold")
-    d.text(448, 26, "here", "end soft")
-    d.text(510, 26, "others", "end soft")
-    y = 40
-    for group, make in GROUPS.items():
-        d.text(14, y + 16, group, "start soft")
-        y += 28
-        for speed in make():
-            d.line(190, y + 8, 400, y + 8, "hair", 1)
-            d.text(28, y + 13, speed.name, "start")
-            at = _place(speed.bound)
-            d.line(at, y, at, y + 16, "soft", 2)
+    figure = Figure(figsize=(SIZE, 6.4), layout="constrained")
+    axes, lines = figure.subplots(), list[tuple[str, str]]()
+    for group, found in shown.items():
+        lines.append((group, ""))
+        for speed in found:
+            looks = [(speed.bound, "bound"), (speed.here, speed.how)]
             if speed.other:
-                d.dot(_place(speed.other), y + 8, "published", hollow=True)
-                d.text(510, y + 13, f"{speed.other:.3g}", "end")
-            d.dot(_place(speed.here), y + 8, speed.how)
-            d.text(448, y + 13, f"{speed.here:.3g}", "end bold")
-            y += 26
-        y += 6
-    for n, (what, color) in enumerate((
-        ("simulated", "simulated"), ("estimated", "estimated"), ("measured", "measured"),
-    )):  # fmt: skip
-        d.dot(26 + 110 * n, y + 12, color)
-        d.text(38 + 110 * n, y + 17, what, "start")
-    d.line(350, y + 4, 350, y + 20, "soft", 2)
-    d.text(358, y + 17, "bound of the memory", "start")
-    d.dot(26, y + 36, "published", hollow=True)
-    d.text(38, y + 41, "the paper's, or llama.cpp; from left to right: 5 to 1,000, logarithmic",
-           "start")  # fmt: skip
-    return d.svg()
+                looks.insert(1, (speed.other, "published"))
+            for rate, look in looks:
+                axes.plot(rate, len(lines), **LOOKS[look])
+            other = f" ({speed.other:.3g})" if speed.other else ""
+            lines.append((speed.name, f"{speed.here:.3g}{other}"))
+    right = axes.twinx()
+    for side, part in (axes, 0), (right, 1):
+        side.set_ylim(len(lines) - 0.5, -0.5)
+        side.set_yticks(range(len(lines)), [line[part] for line in lines])
+        side.spines["left"].set_visible(False)
+    log_axis(axes, "x", lambda value: f"{value:g}")
+    for label, (_, said) in zip(axes.get_yticklabels(), lines, strict=True):
+        label.set_fontweight("normal" if said else "bold")
+    title = "tokens per second of one text, 4 bits; in numbers: here (others)"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    names = {name: Line2D([], [], **look) for name, look in LOOKS.items()}
+    words = {"bound": "bound of the memory", "published": "the paper's, or llama.cpp"}
+    figure.legend(names.values(), [words.get(name, name) for name in names],
+                  loc="outside lower center", ncols=3)  # fmt: skip
+    return figure
 
 
-def _place(value: float) -> float:
-    """From 5 to 1,000 tokens per second, as decades."""
-    return 190 + 210 * log10(value / 5) / log10(200)
+def divergences() -> dict[str, dict[str, tuple[float, float]]]:
+    """Bytes per token and KL divergence by recipe and width, of the bundled model."""
+    rows = {(r["method"], r["width"]): r for r in load("accuracy") if r["model"] == "bundled"}
+    return {
+        name: {w: (rows[method, w]["bytes_per_token"], rows[method, w]["kl"]) for w in WIDTHS}
+        for method, name in RECIPES.items()
+    }
 
 
-def accuracy() -> str:
+@styled
+def accuracy(shown: Mapping[str, Mapping[str, tuple[float, float]]]) -> Figure:
     """KL divergence against bytes per token, by recipe and width."""
-    d = Drawing(
-        520, 330,
-        "KL divergence from the float model against megabytes per token, by recipe: at each width "
-        "the shipped recipe has the lowest divergence",
-    )  # fmt: skip
-    left, right, top, low = 76, 500, 50, 268
-    colors = dict(zip(RECIPES, ("simulated", "estimated", "measured"), strict=True))
-    rows = [r for r in load("accuracy") if r["model"] == "bundled" and r["method"] in RECIPES]
-
-    def down(kl: float) -> float:
-        return top + (low - top) * (log10(0.3) - log10(kl)) / (log10(0.3) - log10(0.001))
-
-    for kl in (0.001, 0.01, 0.1):
-        d.line(left, down(kl), right, down(kl), "hair", 1)
-        d.text(left - 8, down(kl) + 5, f"{kl:g}", "end")
-    d.text(14, 24, "KL(float ‖ quantized), nats; bundled model, measured", "start")
-    for n, width in enumerate(("w4a4", "w4a8", "w8a8")):
-        x = left + (right - left) * (2 * n + 1) / 6
-        mine = [r for r in rows if r["width"] == width]
-        for place, row in enumerate(sorted(mine, key=lambda r: list(RECIPES).index(r["method"]))):
-            at = x + 26 * (place - 1)
-            d.dot(at, down(row["kl"]), colors[row["method"]], hollow=row["method"] != "ours")
-        d.text(x, low + 22, width.upper(), "bold")
-        d.text(x, low + 40, f"{mine[0]['bytes_per_token'] / 1e6:.1f} MB per token", "soft")
-    for n, (method, name) in enumerate(RECIPES.items()):
-        x = (150, 230, 384)[n]
-        d.dot(x, 44, colors[method], hollow=method != "ours")
-        d.text(x + 12, 49, name, "start")
-    return d.svg()
+    figure = Figure(figsize=(SIZE, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for n, ((name, found), look) in enumerate(zip(shown.items(), LOOKS.values(), strict=False)):
+        places = [place + 0.12 * (n - 1) for place in range(len(WIDTHS))]
+        axes.plot(places, [kl for _, kl in found.values()], **look | {"label": name})
+    names = [f"{w.upper()}\n{size / 1e6:.1f} MB per token" for w, (size, _) in found.items()]
+    axes.set_xticks(range(len(WIDTHS)), names)
+    axes.margins(x=0.2)
+    log_axis(axes, "y", lambda value: f"{value:g}")
+    axes.set_title("KL(float ‖ quantized), nats; bundled model, measured", loc="left")
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure
 
 
-CHARTS: dict[str, Callable[[], str]] = {
-    "results.svg": results,
-    "explanation/accuracy-bytes.svg": accuracy,
+CHARTS: dict[str, tuple[Callable[[], Any], Callable[[Any], Figure]]] = {
+    "results.svg": (speeds, results),
+    "explanation/accuracy-bytes.svg": (divergences, accuracy),
 }
 
 
 def main() -> None:
-    for name, draw in CHARTS.items():
-        (DOCS / name).write_text(draw(), encoding="utf-8")
-        print(f"docs/{name}")
+    for name, (shown, draw) in CHARTS.items():
+        write(name, found := shown(), text_of(draw(found)))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@ Units, streams and clients of memory are those of its graph, by the part that de
 graphviz (`dot`) places them.
 """
 
-import hashlib
 import tempfile
 from collections.abc import Iterator
 
-from bench.diagrams import DOCS
+from bench.pictures import write
 from lightmamba.arch.clients import MEMORY
 from lightmamba.arch.graph import Graph
 from lightmamba.blocks import kind
@@ -16,7 +15,7 @@ from lightmamba.common.tools import run
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.machine.spine import BACK, FRONT
 
-__all__ = ["MACHINES", "described", "mark"]
+__all__ = ["MACHINES", "described"]
 
 MACHINES = {"machine.svg": ("mamba2",), "explanation/hybrid-machine.svg": ("attention", "mlp")}
 PAPER, INK, SOFT = "#ffffff", "#1c2733", "#5b6b7b"
@@ -37,11 +36,6 @@ def described(kinds: tuple[str, ...]) -> str:
     without a stream.
     """
     return "\n".join(_lines(machine(kinds), kinds)) + "\n"
-
-
-def mark(text: str) -> str:
-    """Comment by which a picture says what it was drawn from."""
-    return f"<!-- drawn from {hashlib.sha256(text.encode()).hexdigest()[:16]} -->"
 
 
 def _lines(graph: Graph, kinds: tuple[str, ...]) -> Iterator[str]:
@@ -91,9 +85,7 @@ def main() -> None:
             file.write(text)
             file.flush()
             picture = run(["dot", "-Tsvg", file.name])
-        drawn = f"{mark(text)}\n{picture[picture.index('<svg') :]}"
-        (DOCS / name).write_text(drawn, encoding="utf-8")
-        print(f"docs/{name}")
+        write(name, text, picture)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import grimp
-from bench.drawing import Drawing
+from bench.pictures import is_current, text_of, write
+from matplotlib.figure import Figure
+
+from lightmamba.study.plots.style import COLORS, styled
 
 ROOT = Path(__file__).parent.parent
-PICTURE, PAGE = ROOT / "docs/developer/layout.svg", ROOT / "docs/developer/layout.md"
+PICTURE, PAGE = "developer/layout.svg", ROOT / "docs/developer/layout.md"
 PACKAGE, PROGRAM = "lightmamba", "__main__"
 ROOMS, ARROWS = 18, 110  # at most
-CELL, LEFT, TOP = 26, 92, 16  # pixels
 
 
 def rooms() -> list[str]:
@@ -45,26 +47,23 @@ def arrows(of: Sequence[str]) -> set[tuple[str, str]]:
     return found
 
 
-def picture(of: Sequence[str], pairs: set[tuple[str, str]]) -> str:
+@styled
+def picture(of: Sequence[str], pairs: set[tuple[str, str]]) -> Figure:
     """A triangle: a dot in the row of a room and the column of one that it imports."""
-    size = len(of) * CELL
-    d = Drawing(
-        LEFT + size + 14, TOP + size + 14,
-        f"{len(of)} rooms of the package, each of which imports only rooms below it here: a dot "
-        f"says that the room of its row imports the room of its column",
-    )  # fmt: skip
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axes, size = figure.subplots(), len(of)
     for n, room in enumerate(of):
-        x, y = LEFT + (n + 0.5) * CELL, TOP + (n + 0.5) * CELL
-        d.line(x + CELL / 2, y, LEFT + size, y, "hair", 1)
-        d.line(x, TOP, x, y - CELL / 2, "hair", 1)
-        d.text(x + 10, y + 5, room, "bold end")
+        axes.plot([n + 0.5, size], [n, n], color=COLORS["hair"], linewidth=1)
+        axes.plot([n, n], [-0.5, n - 0.5], color=COLORS["hair"], linewidth=1)
+        axes.text(n + 0.4, n, room, ha="right", va="center", weight="bold")
     for source, target in sorted(pairs):
-        column, row = of.index(target) + 0.5, of.index(source) + 0.5
-        d.dot(LEFT + column * CELL, TOP + row * CELL, "estimated")
-    return d.svg()
+        axes.plot(of.index(target), of.index(source), "o", color=COLORS["estimated"])
+    axes.set(xlim=(-2.5, size), ylim=(size, -0.5))
+    axes.set_axis_off()
+    return figure
 
 
-def problems(of: Sequence[str], pairs: set[tuple[str, str]], svg: str) -> list[str]:
+def problems(of: Sequence[str], pairs: set[tuple[str, str]], shown: object) -> list[str]:
     """Problems of the picture, the page and the counts, a sentence each."""
     found = []
     if len(of) > ROOMS:
@@ -74,7 +73,7 @@ def problems(of: Sequence[str], pairs: set[tuple[str, str]], svg: str) -> list[s
     listed = re.findall(r"^\| \[?`(\w+)[/.]", PAGE.read_text(encoding="utf-8"), re.M)
     if listed != list(reversed(of)):
         found.append(f"layout.md lists {', '.join(listed)}, not {', '.join(reversed(of))}")
-    if not PICTURE.is_file() or PICTURE.read_text(encoding="utf-8") != svg:
+    if not is_current(PICTURE, shown):
         found.append("layout.svg is not that of the imports; run python -m scripts.layout")
     return found
 
@@ -86,11 +85,11 @@ def main() -> int:
     check = parser.parse_args().check
     of = rooms()
     pairs = arrows(of)
-    svg = picture(of, pairs)
+    shown = (of, sorted(pairs))
     if not check:
-        PICTURE.write_text(svg, encoding="utf-8")
+        write(PICTURE, shown, text_of(picture(of, pairs)))
     print(f"{len(of)} rooms, {len(pairs)} arrows between them")
-    wrong = problems(of, pairs, svg)
+    wrong = problems(of, pairs, shown)
     for each in wrong:
         print(f"layout: {each}", file=sys.stderr)
     return int(bool(wrong))

@@ -13,18 +13,16 @@ out, and said. ``--texts`` and ``--tasks`` name files, or tasks of lm-eval, inst
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from bench.stored import keep
 from lightmamba.cli.show import progress
 from lightmamba.common.errors import InputError
 from lightmamba.common.markdown import to_markdown
 from lightmamba.common.store import Record
 from lightmamba.study.report.paper import ClaimedAccuracy, paper
-from lightmamba.study.sweep import Entry, Plan, is_done, sweep
-from lightmamba.study.sweep.table import figures, sentence
+from lightmamba.study.sweep import Entry, Plan, is_done, sweep, table_of
+from lightmamba.study.sweep.table import line_of
 
 __all__ = ["METHODS", "WIDTHS", "paper_table", "plan_of", "published"]
 
@@ -91,81 +89,28 @@ def _there(path: Path) -> bool:
     return path.is_file()
 
 
-def result_of(record: Record) -> dict[str, Any]:
-    """Values of a cell of the sweep that are stored."""
-    named = figures(record).items()
-    found = {name: [f.value, f.error] for name, f in named if f.value is not None}
-    kept = {name: record.what[name] for name in ("model", "recipe", "kind", "measure", "metric")}
-    kept |= {"figures": found, "seconds": record.made["seconds"], "code": record.made["code"]}
-    return kept if is_done(record) else kept | {"error": record.values["error"]}
-
-
-def split(recipe: str) -> tuple[str, str]:
-    """Method and width of a shipped recipe; both are "float" of the checkpoint."""
-    if recipe == "float":
-        return recipe, recipe
-    method, _, width = recipe.rpartition("-")
-    return method or "ours", width
-
-
 def published(recipe: str) -> ClaimedAccuracy | None:
     """The paper's row of a recipe, for Mamba2-2.7B."""
-    method, width = split(recipe)
-    wanted = ("FP16", "FP16") if method == "float" else (NAMES[method], width.upper())
+    method, _, width = recipe.rpartition("-")
+    wanted = ("FP16", "FP16") if recipe == "float" else (NAMES[method or "ours"], width.upper())
     return next((row for row in paper().accuracy if (row.method, row.scheme) == wanted), None)
 
 
-def paper_table(found: Sequence[Mapping[str, Any]]) -> str:
-    """Perplexities with the paper's numbers at the end of each row, and a table of the tasks."""
-    cells: dict[tuple[str, str], dict[str, list[Any]]] = {}
-    tasks: dict[str, None] = {}
-    columns: dict[str, None] = {}
-    for row in found:
-        cells.setdefault((row["model"], row["recipe"]), {}).update(row["figures"])
-        main = f"{row['measure']}, {row['metric'] or 'perplexity'}"
-        columns |= dict.fromkeys([main, *row["figures"]])
-        if row["kind"] == "task":
-            tasks[main] = None
-    texts = [name for name in columns if name not in tasks]
-    source = paper().shape.upper().replace("MAMBA", "Mamba")
-    first = [["model, recipe", *texts, "tasks, mean", f"{source}, published: zero-shot",
-              "published: LAMBADA perplexity"]]  # fmt: skip
-    second = [["model, recipe", *tasks]]
-    for (model, recipe), cell in cells.items():
-        claim, name = published(recipe), recipe if recipe == "float" else f"`{recipe}`"
-        first.append([
-            f"{model}, {name}",
-            *(_figure(cell.get(text), percent=False) for text in texts),
-            _mean([cell.get(task) for task in tasks]),
-            "" if claim is None else f"{claim.zero_shot:.1f}",
-            "" if claim is None else _perplexity(claim),
-        ])  # fmt: skip
-        figures = [_figure(cell.get(task), percent=True) for task in tasks]
-        second.append([f"{model}, {name}", *figures])
-    tables = [first, second] if tasks else [first]
-    return "\n".join(to_markdown(each[0], each[1:]) for each in tables)
+def paper_table(records: Sequence[Record]) -> str:
+    """The table of the sweep, with the paper's numbers at the end of each row."""
+    found, source = table_of(records), paper().shape
+    header = ["model", "recipe", *found.columns, f"{source}, published: zero-shot, %",
+              "published: LAMBADA perplexity"]  # fmt: skip
+    return to_markdown(header, [[*line, *_claims(line[1])] for line in found.lines()])
 
 
-def _figure(found: list[Any] | None, *, percent: bool) -> str:
-    if found is None:
-        return "failed"
-    value, error = found
-    scale, form = (100, "{:.1f}") if percent else (1, "{:.4g}")
-    text = form.format(scale * value)
-    return text if error is None else f"{text} ± {scale * error:.2g}"
-
-
-def _mean(found: list[list[Any] | None]) -> str:
-    values = [each[0] for each in found if each is not None]
-    if not values or len(values) < len(found):
-        return ""
-    return f"{100 * sum(values) / len(values):.1f}"
-
-
-def _perplexity(claim: ClaimedAccuracy) -> str:
+def _claims(recipe: str) -> tuple[str, str]:
+    if (claim := published(recipe)) is None:
+        return "", ""
+    perplexity = "" if claim.perplexity is None else f"{claim.perplexity:.2f}"
     if claim.perplexity_above is not None:
-        return f"> {claim.perplexity_above:g}"
-    return "" if claim.perplexity is None else f"{claim.perplexity:.2f}"
+        perplexity = f"> {claim.perplexity_above:g}"
+    return f"{claim.zero_shot:.1f}", perplexity
 
 
 def main() -> int:
@@ -182,7 +127,6 @@ def main() -> int:
     parser.add_argument("--seqlen", type=int, help="of each")
     parser.add_argument("--tokens", type=int, help="of each text (all)")
     parser.add_argument("--rows", type=int, help="of each task (all)")
-    parser.add_argument("--keep", action="store_true", help="keep the table for the docs")
     parser.add_argument("--sweep", type=Path, default=Path("build/paper-sweep"), help="its folder")
     parser.add_argument("--workers", type=int, help="as of lightmamba sweep")
     parser.add_argument("--address", help="as of lightmamba sweep")
@@ -194,33 +138,12 @@ def main() -> int:
         with progress("the paper's table") as bar:
             found = sweep(
                 plan, args.sweep, workers=args.workers, address=args.address, threads=args.threads,
-                progress=bar, tell=lambda record: print(_line(record), flush=True),
+                progress=bar, tell=lambda record: print(line_of(record), flush=True),
             )  # fmt: skip
     except InputError as error:
         parser.error(str(error))
-    limits = {"tokens": plan.tokens, "rows": plan.rows, **plan.calibration}
-    results = [result_of(record) | {"limits": limits} for record in found.records]
-    if args.keep:
-        keep("paper", *results, command=_command(args, results), stay=lambda _: False)
-    print(paper_table(results))
+    print(paper_table(found.records))
     return 1 if any(not is_done(record) for record in found.records) else 0
-
-
-def _command(args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Command that was run, with names of models and without paths of this computer."""
-    words = ["python -m bench.paper --models", *dict.fromkeys(row["model"] for row in rows)]
-    for name in ("tokens", "rows", "sequences", "seqlen"):
-        if (value := getattr(args, name)) is not None:
-            words.append(f"--{name} {value}")
-    return " ".join(words)
-
-
-def _line(record: Record) -> str:
-    if not is_done(record):
-        return sentence(record)
-    figure = ", ".join(f"{name} {f}" for name, f in figures(record).items())
-    took = f"{record.made['seconds']:.0f} s"
-    return f"{record.what['model']} {record.what['recipe']}: {figure or 'quantized'} ({took})"
 
 
 if __name__ == "__main__":

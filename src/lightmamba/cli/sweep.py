@@ -65,19 +65,17 @@ def _sweep(args: argparse.Namespace) -> dict[str, Any]:
     from lightmamba.cli.show import detail, progress
     from lightmamba.common.errors import InputError
     from lightmamba.study.sweep import sweep
+    from lightmamba.study.sweep.table import line_of
 
     start = time.perf_counter()
     plan = _plan(args)
     if args.output is None:
         raise InputError("give a folder for the results, such as -o sweep")
 
-    def tell(record: "Record") -> None:
-        detail(_line(record))
-
     with progress("sweeping") as bar:
         found = sweep(
             plan, args.output, address=args.address, workers=args.workers, threads=args.threads,
-            progress=bar, tell=tell,
+            progress=bar, tell=lambda record: detail(line_of(record)),
         )  # fmt: skip
     shown = _shown(args, args.output, found.records)
     more = {"kept": found.kept, "done": found.done, "seconds": time.perf_counter() - start}
@@ -104,17 +102,6 @@ def _plan(args: argparse.Namespace) -> "Plan":
     if given:
         raise InputError(f"give {args.plan} or --{given[0]}, not both; write it into the plan")
     return replace(read_plan(args.plan), **limits)
-
-
-def _line(record: "Record") -> str:
-    from lightmamba.study.sweep.table import figures, sentence
-
-    what, made = record.what, record.made
-    if {"error", "refused"} & set(record.values):
-        return sentence(record)
-    said = ", ".join(f"{name} {figure}" for name, figure in figures(record).items())
-    took = f"{made['seconds']:.0f} s"
-    return f"{what['model']}, {what['recipe']}: {said or 'quantized'} ({took})"
 
 
 def _shown(args: argparse.Namespace, folder: Path, records: "Sequence[Record]") -> dict[str, Any]:

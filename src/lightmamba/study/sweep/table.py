@@ -15,6 +15,7 @@ __all__ = [
     "Table",
     "compared",
     "figures",
+    "line_of",
     "markdown",
     "sentence",
     "table_of",
@@ -185,3 +186,12 @@ def sentence(record: Record) -> str:
     why: Any = record.values["refused" if is_done(record) else "error"]
     said = " ".join(str(why).split())
     return f"{what['model']}, {what['recipe']}, {what['measure'] or 'quantize'}: {said}"
+
+
+def line_of(record: Record) -> str:
+    """A finished job in one line: its figures, or why it has none."""
+    if {"error", "refused"} & set(record.values):
+        return sentence(record)
+    what, took = record.what, f"{record.made['seconds']:.0f} s"
+    said = ", ".join(f"{name} {figure}" for name, figure in figures(record).items())
+    return f"{what['model']}, {what['recipe']}: {said or 'quantized'} ({took})"

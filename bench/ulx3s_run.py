@@ -1,16 +1,24 @@
 """The system of a ULX3S in Verilator, from its serial line to the pins of its SDRAM.
 
-    python -m bench.ulx3s_run [greedy sampled self-test load]   # an hour in all
+    python -m bench.ulx3s_run [RUN ...] [--folder FOLDER]   # hours in all
 
 The bundled model, against the engine: every logit that the host reads, and the last ones of each
 chain. The model of the SDRAM checks the timing of the chip. Greedy tokens are those of chains, in
 which the host says nothing; of a sampled one it reads all logits over the line, at 3 Mbaud and
 without the waits of a USB bridge. The weights are put into the SDRAM's model, but for ``load``,
 which brings them over the line with four cycles of the clock to a bit, the shortest there is.
+
+A netlist is that of the whole system after yosys and all edits, as nextpnr reads it, or what
+nextpnr wrote after place and route, whose cells are those of the bitstream. It comes without its
+pads and its PLL; registers, LUTs, carries, block RAMs, multipliers and registers at the pins are
+models of ECP5 cells. ``--folder`` is one of ``bench.ulx3s_place --keep``; without it the system is
+synthesized, and placed and routed with seed 1.
 """
 
+import json
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +29,7 @@ import numpy as np
 from bench.common import asked
 from bench.identity import HARNESS, combined, source_hash
 from bench.stored import Row, keep
-from bench.ulx3s_place import system_hash, tools
+from bench.ulx3s_place import system, system_hash, tools
 from lightmamba.arch.target import Target
 from lightmamba.device.boards.selftest import expected, self_test
 from lightmamba.device.package import Board
@@ -31,11 +39,16 @@ from lightmamba.device.package.ulx3s_device import (
     open_simulated_ulx3s,
     simulated_ulx3s,
 )
-from lightmamba.device.sim import compare_logits
+from lightmamba.device.sim import LogitStep, compare_logits
 from lightmamba.device.sim.tools import find_verilator
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import build, open_model
 from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.soc.board import TOP
+from lightmamba.hardware.soc.ulx3s import around_netlist
+from lightmamba.hardware.synth.board import prepared, routed
+from lightmamba.hardware.synth.netlist import models_verilog, netlist_verilog
+from lightmamba.hardware.synth.unpadded import unpadded
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import load
 
@@ -46,6 +59,10 @@ BOARD = (
 )
 FIRST, CHAIN = 1, 20  # token that a sequence begins with; tokens of a chain
 SLOW, FAST = 20, 4  # cycles of a bit: 3 Mbaud at 60 MHz, and the shortest
+NETLISTS = {  # files of a synthesis, and nextpnr's names of their modules
+    "netlist": ("edited.json", TOP),
+    "routed netlist": ("routed-1.json", "top"),
+}
 
 
 @contextmanager
@@ -101,22 +118,26 @@ def greedy(tokens: int = 100) -> dict[str, Any]:
         }
 
 
+def compared(device: SimulatedUlx3s, artifact: Artifact, tokens: int) -> Iterator[LogitStep]:
+    """Tokens whose logits the host reads, against the engine."""
+    for step in compare_logits(device, open_model(artifact), FIRST, tokens):
+        print(f"  token {step.token}: {step.cycles} cycles, equal {step.equal}", flush=True)
+        yield step
+
+
 def sampled(tokens: int = 8) -> dict[str, Any]:
     """Tokens whose logits the host reads over the line."""
     with opened(SLOW) as (device, artifact):
         device.load(artifact)
         device.line = True
-        steps, times = [], []
-        begin = device.board.monotonic()
-        for step in compare_logits(device, open_model(artifact), FIRST, tokens):
+        steps, times = [], [device.board.monotonic()]
+        for step in compared(device, artifact, tokens):
             steps.append(step)
-            times.append(device.board.monotonic() - begin)
-            begin = device.board.monotonic()
-            print(f"  token {step.token}: equal {step.equal}, {times[-1] * 1e3:.1f} ms", flush=True)
+            times.append(device.board.monotonic())
         return {
             "tokens": len(steps),
             "matches_engine": all(step.equal for step in steps),
-            "tokens_per_second": 1 / float(np.median(times[1:])),
+            "tokens_per_second": 1 / float(np.median(np.diff(times[1:]))),
             "violations": device.board.violations,
         }
 
@@ -163,16 +184,44 @@ def over_the_line() -> dict[str, Any]:
         }
 
 
+def netlist(what: str, given: Path | None, tokens: int = 3) -> dict[str, Any]:
+    """Tokens on a netlist, every logit."""
+    file, top = NETLISTS[what]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given or Path(temporary)
+        if given is None:
+            made = system()
+            edits = prepared(made, folder)
+            if what != "netlist":
+                routed(made, folder, edits, slow=True, netlist=file)
+        module = unpadded(json.loads((folder / file).read_text())["modules"][top])
+    text = netlist_verilog({"modules": {TOP: module}}, TOP, name="placed")
+    whole = "\n".join([text, models_verilog(), around_netlist("placed")])
+    with opened(FAST, whole) as (device, artifact):
+        device.load(artifact)
+        steps = list(compared(device, artifact, tokens))
+        return {
+            "tokens": len(steps),
+            "matches_engine": all(step.equal for step in steps),
+            "logits": sum(step.logits - len(step.different) for step in steps),
+            "cycles": sum(step.cycles for step in steps),
+            "cells": dict(sorted(Counter(c["type"] for c in module["cells"].values()).items())),
+            "violations": device.board.violations,
+        }
+
+
 RUNS = {"greedy": greedy, "sampled": sampled, "self-test": test, "load": over_the_line}
 
 
 def main() -> None:
     """Run what was asked for."""
-    for what in asked(__doc__, RUNS).row:
+    options = {"type": Path, "help": "files of a synthesis (it is made)"}
+    args = asked(__doc__, [*RUNS, *NETLISTS], folder=options)
+    for what in args.row:
         begin = time.perf_counter()
-        row = {"target": TARGET, "what": what} | RUNS[what]()
+        found = RUNS[what]() if what in RUNS else netlist(what, args.folder)
+        row = {"target": TARGET, "what": what} | found
         row["seconds"] = time.perf_counter() - begin
-        print(row, flush=True)
         keep("ulx3s_run", row)
 
 

@@ -192,13 +192,6 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     command = "python -m bench.accuracy" + f" {args.study}" * (args.study != "accuracy")
     for row in STUDIES[args.study](args):
-        named = ("model", "method", "width", "choice", "scale", "sequences")
-        print(
-            f"{', '.join(str(row[name]) for name in named if name in row)}: {row['ratio']:.4f} x ± "
-            f"{row['ratio_standard_error']:.4f}  KL {row['kl']:.4f}  top-1 "
-            f"{row['top1_agreement']:.4f}  overflows {row['overflows']}",
-            flush=True,
-        )
         keep(args.study, row, command=command)
 
 

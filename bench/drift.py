@@ -72,13 +72,10 @@ def real_model(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         engine = Engine(replace(model, formats=formats), threads=args.threads)
         excess = losses(engine, text) - base
         moved, error = change(excess)
-        row = {
+        yield {
             "recipe": args.recipe, "state": name, "by_position": by_position(excess),
             "change": moved, "standard_error": error, "overflows": engine.counters["ssm.h"],
         }  # fmt: skip
-        print(f"bundled, state {name}: last over first thousand {moved:+.5f} ± {error:.5f}",
-              flush=True)  # fmt: skip
-        yield row
 
 
 def slow_decay(tokens: int) -> Iterator[dict[str, Any]]:
@@ -109,7 +106,6 @@ def slow_decay(tokens: int) -> Iterator[dict[str, Any]]:
                     signal += float((wanted**2).sum())
                     noise += float(((got @ C[t] - wanted) ** 2).sum())
             snr = 10 * np.log10(signal / max(noise, 1e-300))
-            print(f"dt·A {decay:g}, state {name}: {snr:.1f} dB", flush=True)
             yield {"decay": decay, "state": name, "snr_db": float(snr)}
 
 

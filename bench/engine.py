@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.common import KNOWN
 from bench.engine_files import Bandwidth, gguf_file, our_file
-from bench.engine_pairs import Task, Worker, in_turns, python, ratios, share, spread
+from bench.engine_pairs import Task, Worker, in_turns, python
 from bench.stored import keep
 from lightmamba.common.errors import InputError
 from lightmamba.model.qmodel.synthetic import random_model
@@ -102,29 +102,6 @@ def _about(executable: str) -> dict[str, str]:
     return {"version": version, "system": system}
 
 
-def lines(row: dict[str, Any]) -> Iterator[str]:
-    """A row in words."""
-    yield f"{row['kind']}, {row['shape']}, {row['threads']} threads"
-    for task, rates in row["rates"].items():
-        for name, values in rates.items():
-            found, paired = spread(values), ratios(rates["ours"], values)
-            line = f"  {task:7} {name:22} {found.median:9,.1f} tokens/s "
-            line += f"[{found.low:,.1f}, {found.high:,.1f}]"
-            if name != "ours":
-                line += f"; ours × {paired.median:.2f} [{paired.low:.2f}, {paired.high:.2f}]"
-            yield line
-    if row["probes"]:
-        found = spread(share(row))
-        yield (
-            f"  {100 * found.median:.0f} % of the read bandwidth "
-            f"[{100 * found.low:.0f}, {100 * found.high:.0f}]"
-        )
-    for name, memory in row["memory"].items():
-        idle = f"kept a core busy for {100 * row['idle'][name]:.1f} % of the others' time"
-        held = ", ".join(f"{k} {v / 1e6:,.0f} MB" for k, v in memory.items())
-        yield f"  {name}: {held}; {idle}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description="the engine compared with llama.cpp and transformers"
@@ -144,11 +121,10 @@ def main() -> None:
         parser.error("give --llama-python PYTHON or --transformers")
     try:
         for row in rows(args):
-            print("\n".join(lines(row)), flush=True)
-            if row.get("others", 0.0) > BUSY:
+            busy = row["others"] > BUSY
+            keep("engine", row, dry=args.dry or busy)
+            if busy:
                 print(f"not kept: other programs took {row['others']:.2f} cores; run it again")
-            elif not args.dry:
-                keep("engine", row)
     except InputError as error:
         sys.exit(str(error))
 

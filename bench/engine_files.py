@@ -12,8 +12,9 @@ from lightmamba.model.qmodel import load_sizes, save
 from lightmamba.model.qmodel.file import VERSION
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.model.tokenizer import Tokenizer
+from lightmamba.quantization.plan import available_memory
 
-__all__ = ["Bandwidth", "available", "gguf_file", "needed", "our_file"]
+__all__ = ["Bandwidth", "gguf_file", "needed", "our_file"]
 
 MAKING = 3.0  # bytes per weight while a file is made: integers of 8 bits, packed ones, the file
 SOURCE = Path(__file__).with_name("bandwidth.c")
@@ -24,15 +25,6 @@ def needed(c: ModelConfig) -> int:
     """Bytes of memory that making our file takes at most."""
     projections = c.d_model * sum(layer.in_rows + layer.out_dim for layer in c.layers)
     return round(MAKING * (projections + 2 * c.vocab_size * c.d_model))
-
-
-def available() -> int | None:
-    """Bytes of memory that are free for programs; None where the system does not say."""
-    info = Path("/proc/meminfo")
-    if not info.is_file():
-        return None
-    found = dict(line.split(":", 1) for line in info.read_text().splitlines())
-    return int(found["MemAvailable"].split()[0]) * 1024
 
 
 def our_file(shape: str, tokenizer: Path | None = None, cache: Path | None = None) -> Path:
@@ -77,8 +69,7 @@ def gguf_file(shape: str, cache: Path | None = None) -> Path:
 
 
 def _refuse(shape: str, size: int) -> None:
-    free = available()
-    if free is not None and free < size:
+    if (free := available_memory()) < size:
         raise InputError(
             f"a file of {shape} takes {size / 1e9:.1f} GB of memory to make, and "
             f"{free / 1e9:.1f} GB are free; take a smaller shape, such as --shape mamba2-130m"

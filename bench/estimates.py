@@ -281,12 +281,9 @@ def main() -> None:
     for name in asked(__doc__, [*full, *cases(), *machines()]).row:
         if name in machines():
             found = measure_passes(machines()[name])
-            said = ", ".join(f"{m} {r['cycles']:,.0f} {r['error']:+.2%}" for m, r in found.items())
-            print(f"{name}: {said}", flush=True)
             keep("passes_estimates", {"machine": name, "modes": found})
             continue
         row = {"case": name, **(whole(full[name]) if name in full else measure(cases()[name]))}
-        print(f"{name}: {row['cycles']:,.0f}, error {row['error']:+.2%}", flush=True)
         keep("estimates", row, stay=lambda row: row["case"] in every)
 
 

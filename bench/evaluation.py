@@ -113,14 +113,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     for name in args.only:
-        row = measure(name, args.tokens, args.turns, args.threads)
-        print(
-            f"{name:12} exact {row['exact']:,.0f} tokens/s, float {row['floats']:,.0f}, ratio "
-            f"{row['ratio']:.2f} ({row['lowest']:.2f} to {row['highest']:.2f}), "
-            f"logits {row['logits']:.1%}",
-            flush=True,
-        )
-        keep("evaluation", row)
+        keep("evaluation", measure(name, args.tokens, args.turns, args.threads))
 
 
 if __name__ == "__main__":

@@ -214,7 +214,6 @@ def _tokens(name: str, opened: Opened) -> Iterator[Run]:
     if row.chained:
         per_token, means = chained(opened.device, row.warm, row.chained)
         counted = {k: round(mean) for k, mean in means.items()}
-        print(f"{name}: {per_token:,.0f} cycles a token of a chain", flush=True)
     yield (
         1,
         per_token,
@@ -246,7 +245,6 @@ def _modes(name: str, opened: Opened, artifact: Artifact, sequences: int) -> Ite
             once = _equal(golden.step(first), f"{name}: {mode}")
             seconds = time.perf_counter() - before
             cycles, counted = _mean([_timed(device, golden, work) for work in others] or [once])
-        print(f"{name}: {mode}, {last.tokens} tokens in {cycles:,.0f} cycles", flush=True)
         yield (
             last.tokens,
             cycles,

@@ -47,11 +47,7 @@ def measure(shape: str, target: str, mode: str, context: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    found = []
-    for case in cases():
-        found.append(measure(*case))
-        print({k: v for k, v in found[-1].items() if k != "stalls"}, flush=True)
-    keep("hybrids", *found, stay=lambda _: False)
+    keep("hybrids", *(measure(*case) for case in cases()), stay=lambda _: False)
 
 
 if __name__ == "__main__":

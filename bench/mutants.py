@@ -64,8 +64,6 @@ def run(block: str, folder: Path, done: Collection[str] = ()) -> Iterator[dict[s
         caught = kept or fails(tests, copy, max(limit, SLOW), "slow")
         place.file.write_text(original)
         why, file = mutant["why"], place.file.name
-        said = "caught" if kept else "slow" if caught else "SURVIVED"
-        print(f"{block:12} {said:9} {why}", flush=True)
         yield {
             "block": block, "file": file, "why": why, "caught": caught, "kept": kept, "of": of
         }  # fmt: skip

@@ -66,14 +66,7 @@ def main() -> None:
         folder = args.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for shape in args.shapes:
-            row = measure(shape, args.sequences, args.recipe, args.threads, folder)
-            print(
-                f"{shape}: {row['tokens']} tokens, {row['seconds']:.0f} s (planned "
-                f"{row['planned_seconds']:.0f}), {row['peak_rss_bytes'] / 2**30:.2f} GiB "
-                f"(planned {row['planned_memory_bytes'] / 2**30:.2f})",
-                flush=True,
-            )
-            keep("quantize", row)
+            keep("quantize", measure(shape, args.sequences, args.recipe, args.threads, folder))
 
 
 if __name__ == "__main__":

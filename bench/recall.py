@@ -177,7 +177,6 @@ def measure(args: argparse.Namespace) -> None:
     size = {"cases": args.cases, "queries": task.pairs}
     for row in of_float(checkpoint, task, args.cases):
         name = f"{row['distance']}{', state cleared' * row['cleared']}"
-        print(f"float, {name}: {_shown(row)}", flush=True)
         keep("recall", {"part": "float", "row": name, **row, **size})
     model = FloatModel(checkpoint.model, checkpoint.valid_vocab)
     for recipe in args.recipes:
@@ -186,7 +185,6 @@ def measure(args: argparse.Namespace) -> None:
             cases = drawn(task, distance, args.cases)
             for row in engines(whole, cases, answer(model, cases), args):
                 name = f"{recipe}, {distance}, {row['state']}, {row['update']}"
-                print(f"{name}: {_shown(row)}, overflows {row['overflows']}", flush=True)
                 of = {"part": "quantized", "row": name, "recipe": recipe, "distance": distance}
                 keep("recall", {**of, **row, **size})
     for row in decays(checkpoint, task, drawn(task, DISTANCES[0], 32)):
@@ -215,13 +213,6 @@ def engines(
             "state": state, "update": name, **found.row(), "against_float": found.less(real),
             "against_wide": found.less(wide), "overflows": engine.counters["ssm.h"],
         }  # fmt: skip
-
-
-def _shown(row: dict[str, Any]) -> str:
-    return (
-        f"{100 * row['accuracy']:.2f} ± {100 * row['accuracy_standard_error']:.2f} % right, "
-        f"{row['nll']:.4f} ± {row['nll_standard_error']:.4f} nats"
-    )
 
 
 def main() -> None:

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -30,12 +29,11 @@ from bench.engine_files import our_file
 from bench.stored import keep
 from lightmamba.common.errors import InputError
 from lightmamba.common.tools import cache_folder
-from lightmamba.engine import Engine
+from lightmamba.facade import generate, load
 from lightmamba.model.config import SHAPES
 from lightmamba.model.data import austen, demo_file
-from lightmamba.model.qmodel import load
 from lightmamba.model.tokenizer import Tokenizer
-from lightmamba.text import Generation, generate, sampling_options
+from lightmamba.text.model import Model
 
 PROMPT = 16  # tokens of a prompt under load
 LONG = 1024  # tokens of a prompt that the prefix cache is measured with
@@ -138,22 +136,14 @@ async def loaded(
     return alone, together, texts
 
 
-def wanted(file: Path, load_: Load, threads: int) -> list[str]:
+def wanted(model: Model, load_: Load) -> list[str]:
     """Text that `generate` writes for each client."""
-    model = load(file)
-    assert model.tokenizer is not None
-    engine, tokenizer = Engine(model, threads=threads), Tokenizer.from_bytes(model.tokenizer)
-    eos = model.special_ids.get("eos", [])
-    texts = []
-    for n in range(load_.clients):
-        asked = load_.request(n)
-        options, _ = sampling_options({}, seed=n, temperature=asked["temperature"])
-        steps = generate(
-            engine, tokenizer.encode(asked["prompt"]), max_tokens=load_.tokens, sampling=options,
-            stop_ids=eos if isinstance(eos, list) else [eos], tokenizer=tokenizer,
-        )  # fmt: skip
-        texts.append(Generation.from_steps(steps).text)
-    return texts
+    each = (load_.request(n) for n in range(load_.clients))
+    return [
+        generate(model, one["prompt"], max_tokens=load_.tokens, seed=one["seed"],
+                 temperature=one["temperature"])
+        for one in each
+    ]  # fmt: skip
 
 
 def passages(tokenizer: Tokenizer, tokens: int, count: int, seed: int) -> list[str]:
@@ -192,11 +182,10 @@ def prefixes(url: str, tokenizer: Tokenizer, rounds: int) -> dict[str, Any]:
 
 def measure(file: Path, name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     """All rows of one model."""
-    data = load(file).tokenizer
-    assert data is not None
-    tokenizer = Tokenizer.from_bytes(data)
+    model = load(file, threads=args.threads)
+    tokenizer = model.tokenizer
     load_ = Load(args.clients, args.tokens, passages(tokenizer, PROMPT, args.clients, 0))
-    texts = wanted(file, load_, args.threads)
+    texts = wanted(model, load_)
     rows = []
     with server(file, "--threads", str(args.threads)) as url:
         for stream in (False, True):
@@ -209,14 +198,8 @@ def measure(file: Path, name: str, args: argparse.Namespace) -> list[dict[str, A
                 "clients": args.clients, "tokens": args.tokens, "equal": equal,
                 "alone": alone, "together": together,
             })  # fmt: skip
-            ratio = median(b / a for a, b in zip(alone, together, strict=True))
-            print(f"{name}, stream {stream}: {median(alone):,.0f} tokens/s alone, "
-                  f"{median(together):,.0f} of {args.clients}, × {ratio:.2f}, "
-                  f"{equal} equal", flush=True)  # fmt: skip
         found_ = prefixes(url, tokenizer, args.rounds)
     rows.append({"kind": "prefix", "model": name, "threads": args.threads, "stream": True} | found_)
-    print(f"{name}: first token {1e3 * median(found_['miss']):.1f} ms, of a known prompt "
-          f"{1e3 * median(found_['hit']):.1f} ms", flush=True)  # fmt: skip
     return rows
 
 
@@ -234,9 +217,7 @@ def main() -> None:
     for shape in args.shape:
         files.append((shape, our_file(shape, tokenizer_file(SHAPES[shape].vocab_size - 11))))
     for name, file in files:
-        rows = measure(file, name, args)
-        if not args.dry:
-            keep("serve", *rows)
+        keep("serve", *measure(file, name, args), dry=args.dry)
 
 
 if __name__ == "__main__":

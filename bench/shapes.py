@@ -180,7 +180,6 @@ def main() -> None:
     """Run the cases named, or all."""
     for name in asked(__doc__, CASES).row:
         row = check(name)
-        print(row, flush=True)
         keep("shapes", row, stay=lambda old: old["case"] in CASES)
         if row["difference"] is not None:
             raise SystemExit(1)

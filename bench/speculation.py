@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from bench.editing import KINDS, Case, cases
 from bench.engine_files import our_file
 from bench.stored import keep
-from lightmamba.cli.show import progress
 from lightmamba.common.passes import Pass
 from lightmamba.engine import Engine, State
 from lightmamba.model.config import SHAPES
@@ -90,39 +90,24 @@ def written(
 def measure(
     engine: Engine, tokenizer: Tokenizer, writer: str, some: Sequence[Case], rounds: int
 ) -> dict[str, Any]:
-    """One row: a writer and the texts of a kind."""
+    """One row: a writer and the texts of a kind, each with and without speculation in turn."""
     report, plain, speculated, tokens = Speculation(), [0.0] * rounds, [0.0] * rounds, 0
-    with progress(f"{writer}, {some[0].kind}") as show:
-        for done, case in enumerate(some):
-            tokens += _compared(engine, tokenizer, writer, case, report, plain, speculated)
-            show(done + 1, len(some))
+    for case in tqdm(some, f"{writer}, {some[0].kind}"):
+        prompt = tokenizer.encode(case.prompt).tolist()
+        text = tokenizer.encode(case.continuation).tolist()
+        decoder = Exact(engine, prompt + text) if writer == "exact" else engine
+        tokens += len(text)
+        for n in range(rounds):
+            wanted, seconds = written(decoder, prompt, len(text), None)
+            plain[n] += seconds
+            found, seconds = written(decoder, prompt, len(text), seen := Speculation())
+            speculated[n] += seconds
+            if found != wanted:
+                raise AssertionError("speculation changed a text")
+        for name, value in vars(seen).items():
+            setattr(report, name, getattr(report, name) + value)
     return {"writer": writer, "kind": some[0].kind, "texts": len(some), "tokens": tokens,
             "plain": plain, "speculated": speculated, **vars(report)}  # fmt: skip
-
-
-def _compared(
-    engine: Engine,
-    tokenizer: Tokenizer,
-    writer: str,
-    case: Case,
-    report: Speculation,
-    plain: list[float],
-    speculated: list[float],
-) -> int:
-    """Write one text with and without speculation in turn; its tokens."""
-    prompt = tokenizer.encode(case.prompt).tolist()
-    text = tokenizer.encode(case.continuation).tolist()
-    decoder = Exact(engine, prompt + text) if writer == "exact" else engine
-    for n in range(len(plain)):
-        wanted, seconds = written(decoder, prompt, len(text), None)
-        plain[n] += seconds
-        found, seconds = written(decoder, prompt, len(text), seen := Speculation())
-        speculated[n] += seconds
-        if found != wanted:
-            raise AssertionError("speculation changed a text")
-    for name, value in vars(seen).items():
-        setattr(report, name, getattr(report, name) + value)
-    return len(text)
 
 
 def pieces(engine: Engine, rounds: int) -> dict[str, Any]:
@@ -160,10 +145,6 @@ def main(argv: list[str] | None = None) -> None:
         for kind in KINDS:
             some = [case for case in cases(args.texts) if case.kind == kind]
             rows.append(measure(engine, tokenizer, writer, some, args.rounds))
-    for row in rows:
-        ratios = sorted(a / b for a, b in zip(row["plain"], row["speculated"], strict=True))
-        print(row["writer"], row["kind"], [round(r, 3) for r in ratios],
-              {k: row.get(k) for k in ("tokens", "passes", "drafted", "accepted")})  # fmt: skip
     keep("speculation", *(of | row for row in rows))
 
 

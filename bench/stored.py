@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ MADE = "made"  # the entry of a row that says how it came about
 HARDWARE = "hardware"  # the entry of that with the hash of what was measured
 CHECK = "check"
 LISTED = 3  # commits that a foot lists
+LONGEST = 1000  # letters of a row that are printed
 BEGUN = commit()  # that of the run, however long it takes
 _last = time.monotonic()
 
@@ -99,7 +101,6 @@ BENCHMARKS = {
     "full": Benchmark(("name",), "simulated", words=_entry("name")),
     "hybrids": Benchmark(("shape", "target", "pass", "context"), "estimated"),
     "mutants": Benchmark(("block", "why"), "simulated", words=_entry("block")),
-    "paper": Benchmark(("model", "recipe", "kind", "measure"), "measured"),
     "passes": Benchmark(
         ("name",), "simulated", "full", words=lambda r: [r["name"].removesuffix(f", {r['mode']}")]
     ),
@@ -129,8 +130,9 @@ def keep(
     *found: Mapping[str, Any],
     command: str | None = None,
     stay: Callable[[Row], bool] | None = None,
+    dry: bool = False,
 ) -> None:
-    """Keep rows of a benchmark, and wait for another process that does.
+    """Print rows of a benchmark and keep them; wait for another process that does.
 
     The commit of a row is that of the run's begin. Where code was changed after it, the row says so
     (``+changes``), and ``make check`` refuses it.
@@ -145,6 +147,8 @@ def keep(
         What made them, if it is not ``python -m bench.NAME``.
     stay
         Which of the older rows stay; by default all.
+    dry
+        Print them only.
     """
     global _last
     kind = BENCHMARKS[name]
@@ -165,10 +169,22 @@ def keep(
         key = ", ".join(str(value) for value in what.values())
         mine = made | ({HARDWARE: identity(dict(row))} if identity else {})
         new.append(checked(Record(key, values, what, row.get("how", kind.how), mine)))
+        print(f"{key}: {shown(values)}"[:LONGEST], flush=True)
+    if dry:
+        return
     with Store(RESULTS / f"{name}.jsonl", "bench", wait=True) as store:
         old = [record for record in store if stay is None or stay(_row(record))]
         store.rewrite({record.key: record for record in [*old, *new]}.values())
     _last = time.monotonic()
+
+
+def shown(value: Any) -> str:
+    """Value for people: numbers with four digits, of several the median and the range."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {shown(each)}" for name, each in value.items())
+    if isinstance(value, list) and value and all(isinstance(n, int | float) for n in value):
+        return f"{median(value):,.4g} [{min(value):,.4g}, {max(value):,.4g}]"
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
 def identity_of(name: str) -> Callable[[Row], str] | None:

@@ -26,7 +26,7 @@ from lightmamba.arch.cells import Group
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.hardware.compiler import plan
-from lightmamba.hardware.estimate.resources import CELLS, FILE, GROUPS, group_of, groups, resources
+from lightmamba.hardware.estimate.resources import CELLS, FILE, GROUPS, group_of, groups
 from lightmamba.hardware.rtl.top import to_verilog
 from lightmamba.hardware.synth import synthesize
 from lightmamba.hardware.synth.tools import find_yosys
@@ -169,18 +169,6 @@ def main() -> None:
     model = Path(lightmamba.hardware.estimate.__file__).with_name(FILE)
     made = "python -m bench.synth; factors of the sizes in resources.py"
     model.write_text(json.dumps({"made_by": made, "groups": fit(results)}, indent=1) + "\n")
-    check(results)
-
-
-def check(results: dict[str, dict[str, Any]]) -> None:
-    """Print the measured and the predicted cells of every machine."""
-    for name, result in results.items():
-        predicted = sum(resources(ArchConfig.from_dict(result["arch"])).values(), Amount())
-        measured = sum(grouped(result).values(), Amount())
-        for cell in CELLS:
-            here, there = getattr(measured, cell), getattr(predicted, cell)
-            error = f"{100 * (there / here - 1):+.1f} %" if here else ""
-            print(f"{name:28} {cell:7} {here:10,.0f} {there:10,.0f} {error}")
 
 
 if __name__ == "__main__":

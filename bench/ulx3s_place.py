@@ -9,7 +9,6 @@ if the netlist, the constraints and the tools are those of its row: the result i
 
 import argparse
 import hashlib
-import json
 import tempfile
 import time
 from collections.abc import Mapping
@@ -123,7 +122,6 @@ def main() -> None:
             else:
                 row = placed(replace(made, seed=seed), folder, edits)
                 row |= {"netlist": netlist, "seconds": {"synthesis": seconds} | row["seconds"]}
-                print(json.dumps(row, indent=1), flush=True)
             keep(NAME, row)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from bench import engine_files
-from bench.engine import lines
 from bench.engine_files import Bandwidth
 from bench.engine_ours import make
 from bench.engine_pairs import share
@@ -82,15 +81,9 @@ def test_floats_are_compared_with_ours(results):
     assert "| mamba2-130m, **ours**, exact integers | 1 | 10.0 [10.0, 10.0] |  |" in text
 
 
-def test_a_row_in_words():
-    text = "\n".join(lines(LLAMA))
-    assert "ours × 2.00 [2.00, 2.50]" in text
-    assert "80 % of the read bandwidth [70, 80]" in text
-
-
 def test_a_shape_that_does_not_fit_is_refused(monkeypatch, tmp_path):
     """Three bytes for 64 layers of 2560 x (10576 + 5120), head and embedding of 50288 x 2560."""
-    monkeypatch.setattr(engine_files, "available", lambda: 2 * 10**9)
+    monkeypatch.setattr(engine_files, "available_memory", lambda: 2 * 10**9)
     with pytest.raises(InputError, match=r"mamba2-2.7b takes 8.5 GB .* 2.0 GB are free; .*130m"):
         engine_files.our_file("mamba2-2.7b", cache=tmp_path)
 
@@ -99,7 +92,7 @@ def test_files_are_made_once(monkeypatch, tmp_path):
     monkeypatch.setattr(engine_files, "KNOWN", {"demo": SHAPES["demo"]})
     path = engine_files.our_file("demo", cache=tmp_path)
     assert load(path).config == SHAPES["demo"]
-    monkeypatch.setattr(engine_files, "available", lambda: 0)
+    monkeypatch.setattr(engine_files, "available_memory", lambda: 0)
     assert engine_files.our_file("demo", cache=tmp_path) == path
 
 

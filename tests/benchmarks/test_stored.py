@@ -81,6 +81,12 @@ def test_a_row_says_how_it_came_about(stored):
     )
 
 
+def test_a_row_is_printed_also_where_nothing_is_kept(stored, capsys):
+    keep("drift", drift("8", change=0.123456, rates={"ours": [1.0, 2.5, 3.0]}), dry=True)
+    assert capsys.readouterr().out == "w4a4, 8: change 0.1235, rates ours 2.5 [1, 3]\n"
+    assert rows("drift") == []
+
+
 def test_many_commits_and_days_are_summed_up():
     made = {"how": "measured", "command": "c", "computer": "x"}
     found = [

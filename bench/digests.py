@@ -6,14 +6,13 @@
 
 Every instruction set that this processor runs is compared. The text is greedy, with an id drawn at
 random now and then, or it would soon repeat itself. The compiled kernels take it again in pieces of
-many tokens, unobserved, which must give the same logits. The results file is rewritten as the run
-goes on, so an interrupted run says how far it came.
+many tokens, unobserved, which must give the same logits.
 """
 
 import argparse
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import cycle
@@ -22,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from tqdm import tqdm
 
 from bench.engine_files import our_file
 from bench.identity import Random, combined, simulated
@@ -40,8 +39,9 @@ from lightmamba.native import usable_isas
 
 SIZES = 1, 2, 5, 16, 64, 33  # tokens of a piece
 EVERY = 16  # tokens from one drawn at random to the next
-SECONDS = 30  # between two writes of the results
 BUNDLED = "the bundled model"
+NUMPY = "numpy"
+Engines = Mapping[str, Engine]  # by instruction set, or "numpy"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Step:
     observables : int
         How many tensors were compared.
     digest : str
-        Over the digests of all tensors of all tokens until here, the first party's.
+        Over the digests of all tensors of all tokens until here, the first engine's.
     difference : str or None
         Where they first part, and who.
     rtl : GoldenStep or None
@@ -66,112 +66,57 @@ class Step:
     rtl: GoldenStep | None = None
 
 
-class Pieces:
-    """Run the text again, several tokens per call and unobserved: the logits must be equal."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine, self.state = engine, engine.empty_state(1)
-        self.sizes = cycle(SIZES)
-        self.size = next(self.sizes)
-        self.ids: list[int] = []
-        self.logits: list[NDArray[np.int32]] = []
-
-    def push(self, token: int, logits: NDArray[np.int32]) -> str | None:
-        """Add a token and its logits (vocab_size,); a difference, once a piece is whole."""
-        self.ids.append(token)
-        self.logits.append(logits)
-        return self.flush() if len(self.ids) == self.size else None
-
-    def flush(self) -> str | None:
-        """Run what is waiting."""
-        if not self.ids:
-            return None
-        found, self.state = self.engine.forward(np.array([self.ids]), self.state, last_only=False)
-        apart = np.argwhere(found[0] != np.stack(self.logits))
-        size, self.size = len(self.ids), next(self.sizes)
-        self.ids, self.logits = [], []
-        if not apart.size:
-            return None
-        return f"a piece of {size} tokens: logits{apart[0].tolist()} differ"
-
-
-@dataclass(frozen=True)
-class Party:
-    """One of the engines that are compared.
-
-    Parameters
-    ----------
-    name : str
-        An instruction set, or "numpy".
-    engine : Engine
-        Runs the text token by token, observed.
-    pieces : Pieces or None
-        What runs it again, several tokens per call.
-    """
-
-    name: str
-    engine: Engine
-    pieces: Pieces | None = None
-
-
-def parties(model: QuantizedModel, threads: int = 1) -> list[Party]:
-    """The compiled kernels, the fastest first, and numpy; exit without compiled kernels."""
+def compiled(model: QuantizedModel, threads: int = 1) -> dict[str, Engine]:
+    """The compiled kernels, the fastest first; exit without any."""
     if not usable_isas():
         raise SystemExit("there are no compiled kernels to compare; build them with: make setup")
-
-    def fresh(isa: str) -> Engine:
-        return Engine(model, threads=threads, isa=isa)
-
-    made = [Party(isa, fresh(isa), Pieces(fresh(isa))) for isa in reversed(usable_isas())]
-    return [*made, Party("numpy", Engine(model, compiled=False))]
+    return {isa: Engine(model, threads=threads, isa=isa) for isa in reversed(usable_isas())}
 
 
 def chain(
-    compared: Sequence[Party], tokens: int, golden: GoldenModel | None = None, seed: int = 0
+    engines: Engines, again: Engines, tokens: int, golden: GoldenModel | None = None, seed: int = 0
 ) -> Iterator[Step]:
-    """Run the same text on all, token by token; the first difference from the first ends it."""
-    rng, whole = np.random.default_rng(seed), blake2b(digest_size=16)
-    states = [party.engine.empty_state(1) for party in compared]
-    first = compared[0]
-    token = 0
+    """Run the same text on all engines, token by token; the first difference ends it.
+
+    Those of ``again`` take it in pieces of several tokens.
+    """
+    rng, whole, sizes = np.random.default_rng(seed), blake2b(digest_size=16), cycle(SIZES)
+    states = {name: engine.empty_state(1) for name, engine in engines.items()}
+    later = {name: engine.empty_state(1) for name, engine in again.items()}
+    token, size, ids, logits = 0, next(sizes), list[int](), list[Any]()
+    (name, first), *others = engines.items()
     for n in range(tokens):
         if n % EVERY == 0:
-            token = int(rng.integers(first.engine.valid_vocab))
-        ids = np.array([[token]])
-        seen = [Digests(keep=True, first=n) for _ in compared]
-        found = []
-        for i, party in enumerate(compared):
-            logits, states[i] = party.engine.forward(ids, states[i], observe=seen[i])
-            found.append(logits[0, -1])
-        difference = None
-        for party, theirs in zip(compared[1:], seen[1:], strict=True):
-            difference = difference or _apart(n, first, seen[0], party, theirs)
-        for party in compared:
-            difference = difference or _again(party, token, found[0], last=n == tokens - 1)
+            token = int(rng.integers(first.valid_vocab))
+        seen, found, apart = dict[str, Digests](), dict[str, Any](), list[str]()
+        for each, engine in engines.items():
+            seen[each] = Digests(keep=True, first=n)
+            out, states[each] = engine.forward(
+                np.array([[token]]), states[each], observe=seen[each]
+            )
+            found[each] = out[0, -1]
+        for each, engine in others:
+            where = first_difference(seen[name], seen[each]) or _losses(n, first, engine)
+            apart += [f"{each}: {where}"] if where else []
+        ids.append(token)
+        logits.append(found[name])
+        if len(ids) == size or n == tokens - 1:
+            for each, engine in again.items():
+                out, later[each] = engine.forward(np.array([ids]), later[each], last_only=False)
+                if (wrong := np.argwhere(out[0] != np.stack(logits))).size:
+                    place = f"logits{wrong[0].tolist()} differ"
+                    apart.append(f"{each}: a piece of {len(ids)} tokens: {place}")
+            ids, logits, size = [], [], next(sizes)
         step = None
-        if golden is not None and difference is None:
+        if golden is not None and not apart:
             step = golden.feed(token)
-            difference = None if step.difference is None else f"RTL: {step.difference}"
-        for key, value in seen[0].items():
+            apart += [] if step.difference is None else [f"RTL: {step.difference}"]
+        for key, value in seen[name].items():
             whole.update(f"{key[0]} {key[1]} {value}\n".encode())
-        yield Step(len(seen[0]), whole.hexdigest(), difference, step)
-        if difference is not None:
+        yield Step(len(seen[name]), whole.hexdigest(), apart[0] if apart else None, step)
+        if apart:
             return
-        token = int(found[0].argmax())
-
-
-def _apart(n: int, first: Party, ours: Digests, party: Party, theirs: Digests) -> str | None:
-    """The first difference of a party's token from that of the first party."""
-    found = first_difference(ours, theirs) or _losses(n, first.engine, party.engine)
-    return None if found is None else f"{party.name}: {found}"
-
-
-def _again(party: Party, token: int, logits: NDArray[np.int32], *, last: bool) -> str | None:
-    """The first difference of a party's pieces, once one is whole or the text ends."""
-    if party.pieces is None:
-        return None
-    found = party.pieces.push(token, logits) or (party.pieces.flush() if last else None)
-    return found and f"{party.name}: {found}"
+        token = int(found[name].argmax())
 
 
 def _losses(n: int, engine: Engine, reference: Engine) -> Difference | None:
@@ -192,49 +137,28 @@ def identity(row: Row) -> str:
     return simulated(of, Target.load(target.strip("`")), run=[row["tokens"], EVERY, SIZES])
 
 
-def measure(
-    name: str, model: QuantizedModel, args: argparse.Namespace, build: Path | None
-) -> Iterator[dict[str, Any]]:
-    """The row of a model, as far as it has come."""
+def measure(name: str, model: QuantizedModel, args: argparse.Namespace, build: Path | None) -> Row:
+    """The row of a model: all tokens, or those up to the first difference."""
     golden = open_golden(build).golden if build else None
-    compared = parties(model, args.threads)
-    names = [*(party.name for party in compared), *(["RTL"] if golden else [])]
-    begin = last = time.perf_counter()
-    tensors, rtl = 0, Rtl()
-    for n, step in enumerate(chain(compared, args.tokens, golden), 1):
-        tensors += step.observables
-        rtl.add(step.rtl)
-        now = time.perf_counter()
-        if now - last < SECONDS and n < args.tokens and step.difference is None:
-            continue
-        last = now
-        left = (now - begin) / n * (args.tokens - n)
-        print(f"{name}: {n:,} of {args.tokens:,} tokens, {left:,.0f} s left", flush=True)
-        yield {
-            "model": name, "parties": names, "threads": args.threads,
-            "tokens": n, "of": args.tokens, "compared": tensors, "digest": step.digest,
-            "difference": step.difference, "rtl": rtl.counted() if golden else None,
-            "seconds": now - begin,
-        }  # fmt: skip
-
-
-class Rtl:
-    """Cycles of the simulated tokens, what the lanes did in them, and what saturated."""
-
-    def __init__(self) -> None:
-        self.cycles, self.stalls, self.lost = Counter[int](), Counter[str](), Counter[str]()
-
-    def add(self, step: GoldenStep | None) -> None:
-        """Count a token."""
-        if step is not None:
-            self.cycles[step.cycles] += 1
-            self.stalls.update(step.stalls)
-            self.lost.update(step.lost)
-
-    def counted(self) -> dict[str, Any]:
-        """Counts for the results file."""
-        return {"cycles_per_token": dict(sorted(self.cycles.items())),
-                "cycles": dict(self.stalls), "lost": dict(+self.lost)}  # fmt: skip
+    engines = compiled(model, args.threads) | {NUMPY: Engine(model, compiled=False)}
+    begin, tokens, compared = time.perf_counter(), 0, 0
+    lengths, cycles, lost = Counter[int](), Counter[str](), Counter[str]()
+    found = chain(engines, compiled(model, args.threads), args.tokens, golden)
+    for step in tqdm(found, name, total=args.tokens, unit="token", mininterval=10):
+        tokens, compared = tokens + 1, compared + step.observables
+        if step.rtl is not None:
+            lengths[step.rtl.cycles] += 1
+            cycles.update(step.rtl.stalls)
+            lost.update(step.rtl.lost)
+    rtl = {"cycles_per_token": dict(sorted(lengths.items())), "cycles": dict(cycles),
+           "lost": dict(+lost)}  # fmt: skip
+    return {
+        "model": name, "parties": [*engines, *(["RTL"] if golden else [])],
+        "threads": args.threads, "tokens": tokens, "of": args.tokens,
+        "compared": compared, "digest": step.digest, "difference": step.difference,
+        "rtl": rtl if golden else None,
+        "seconds": time.perf_counter() - begin,
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -246,21 +170,19 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="folder of random models (the user's cache)")
     parser.add_argument("--dry", action="store_true", help="leave the results file as it is")
     args = parser.parse_args()
-    words = [f"--shape {args.shape}"] * bool(args.shape) + [f"--target {args.target}"] * bool(
-        args.target
-    )
+    given = {"shape": args.shape, "target": args.target}
+    words = [f"--{name} {value}" for name, value in given.items() if value]
     with TemporaryDirectory() as folder:
         name, model = opened(args)
         path = None
         if args.target:
             name += f" on `{args.target}`"
             path = build(model, Target.load(args.target), Path(folder) / "build").path
-        for row in measure(name, model, args, path):
-            if not args.dry:
-                keep("digests", row, command=" ".join(["python -m bench.digests", *words]))
-            if row["difference"] is not None:
-                raise SystemExit(row["difference"])
-        print(f"{row['compared']:,} tensors equal, digest {row['digest']}")
+        row = measure(name, model, args, path)
+        command = " ".join(["python -m bench.digests", *words])
+        keep("digests", row, command=command, dry=args.dry)
+        if row["difference"] is not None:
+            raise SystemExit(row["difference"])
 
 
 def opened(args: argparse.Namespace) -> tuple[str, QuantizedModel]:

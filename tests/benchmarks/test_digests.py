@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from bench import digests
-from bench.digests import Party, Pieces, chain, parties
+from bench.digests import NUMPY, chain, compiled
 from bench.tables import made, printer
 from bench.tables.hardware import longest
 from bench.tables.printer import NotRun
 
-from lightmamba.engine import Engine
+from lightmamba.engine import Digests, Engine
 from lightmamba.engine.native import Native
-from lightmamba.engine.reference import Reference
 from lightmamba.native import usable_isas
 from tests.support.builders import random_model, sizes
 from tests.support.layers import mixer_of, with_mixer
@@ -25,35 +24,34 @@ CONFIG = sizes(d_model=64, vocab_size=53)
 MODEL = random_model(CONFIG)
 
 
-def two(engine, pieces=None):
-    """An engine and the numpy reference."""
-    return [Party("avx2", engine, pieces and Pieces(pieces)),
-            Party("numpy", Engine(MODEL, compiled=False))]  # fmt: skip
+def run(engine, tokens, golden=None, again=None, **options):
+    """Steps of an engine next to the numpy reference."""
+    engines = {"avx2": engine, NUMPY: Engine(MODEL, compiled=False)}
+    return list(chain(engines, {"avx2": again} if again else {}, tokens, golden, **options))
 
 
 def test_equal_to_the_end_and_the_same_each_time():
-    steps = list(chain(parties(MODEL), 20))
+    steps, again, other = (
+        list(chain(compiled(MODEL), compiled(MODEL), 20, seed=seed)) for seed in (0, 0, 1)
+    )
     assert [s.difference for s in steps] == [None] * 20
     assert len({s.digest for s in steps}) == 20
-    assert steps[-1] == list(chain(parties(MODEL), 20))[-1]
-    assert steps[-1].digest != list(chain(parties(MODEL), 20, seed=1))[-1].digest
+    assert steps == again
+    assert steps[-1].digest != other[-1].digest
 
 
-def test_every_instruction_set_and_numpy_are_compared():
-    made = parties(MODEL)
-    assert [party.name for party in made] == [*reversed(usable_isas()), "numpy"]
-    for party in made[:-1]:
-        assert party.pieces is not None
-        for engine in party.engine, party.pieces.engine:
-            assert isinstance(engine.ops, Native)
-            assert engine.ops.context.isa == party.name
-    assert isinstance(made[-1].engine.ops, Reference)
+def test_every_instruction_set_is_compared():
+    made = compiled(MODEL)
+    assert list(made) == [*reversed(usable_isas())]
+    for isa, engine in made.items():
+        assert isinstance(engine.ops, Native)
+        assert engine.ops.context.isa == isa
 
 
 def test_without_kernels_nothing_is_compared(monkeypatch):
     monkeypatch.setattr(digests, "usable_isas", lambda: ())
     with pytest.raises(SystemExit, match="make setup"):
-        parties(MODEL)
+        compiled(MODEL)
 
 
 def test_tokens_vary():
@@ -64,7 +62,7 @@ def test_tokens_vary():
             seen.append(int(ids[0, 0]))
             return super().forward(ids, state, **options)
 
-    list(chain(two(Watched(MODEL)), 3 * digests.EVERY))
+    run(Watched(MODEL), 3 * digests.EVERY)
     drawn = seen[:: digests.EVERY]
     assert len(set(drawn)) == 3
     logits, _ = Engine(MODEL).forward(np.array([seen[:1]]), Engine(MODEL).empty_state(1))
@@ -76,7 +74,7 @@ def test_one_wrong_weight_is_found_where_it_first_shows():
     D = mixer_of(layers[1]).D.copy()
     D[2] += 1
     layers[1] = with_mixer(layers[1], D=D)
-    *_, last = chain(two(Engine(replace(MODEL, layers=tuple(layers)))), 20)
+    *_, last = run(Engine(replace(MODEL, layers=tuple(layers))), 20)
     assert last.difference is not None
     assert last.difference.startswith("numpy: token 0, layer.1.ssm.y[0, 0, 2, ")
 
@@ -87,7 +85,7 @@ def test_what_saturates_is_compared():
             self.counters["gate"] += 1
             return super().forward(*given, **options)
 
-    (only,) = chain(two(Miscounting(MODEL)), 5)
+    (only,) = run(Miscounting(MODEL), 5)
     assert only.difference == "numpy: token 0, counter gate[]: 1 here, 0 there"
 
 
@@ -101,7 +99,7 @@ def test_pieces_are_compared():
                 logits[0, 2, 9] += 1
             return logits, state
 
-    steps = list(chain(two(Engine(MODEL), Hasty(MODEL)), 20))
+    steps = run(Engine(MODEL), 20, again=Hasty(MODEL))
     assert [s.difference is None for s in steps] == [True] * 7 + [False]
     assert steps[-1].difference == "avx2: a piece of 5 tokens: logits[2, 9] differ"
 
@@ -114,7 +112,7 @@ def test_the_last_piece_is_run_though_it_is_not_whole():
             fed.append(ids.shape[1])
             return super().forward(ids, state, **options)
 
-    list(chain(two(Engine(MODEL), Watched(MODEL)), 12))
+    run(Engine(MODEL), 12, again=Watched(MODEL))
     assert fed == [1, 2, 5, 4]
 
 
@@ -132,7 +130,7 @@ def test_the_rtl_takes_the_same_text_and_ends_it_when_they_differ():
         return step_of(difference="token 2, x" if len(fed) == 3 else None)
 
     golden: Any = SimpleNamespace(feed=step)
-    steps = list(chain(two(Engine(MODEL)), 9, golden))
+    steps = run(Engine(MODEL), 9, golden)
     assert [s.difference for s in steps] == [None, None, "RTL: token 2, x"]
     assert len(fed) == 3
 
@@ -146,7 +144,7 @@ def test_cycles_and_losses_of_the_rtl_are_counted(monkeypatch):
     ])  # fmt: skip
     golden = SimpleNamespace(feed=lambda token: next(steps))
     monkeypatch.setattr(digests, "open_golden", lambda path: SimpleNamespace(golden=golden))
-    *_, row = digests.measure("a", MODEL, Namespace(threads=1, tokens=3), Path("b"))
+    row = digests.measure("a", MODEL, Namespace(threads=1, tokens=3), Path("b"))
     assert row["parties"][-2:] == ["numpy", "RTL"]
     assert row["rtl"] == {"cycles_per_token": {90: 1, 95: 2}, "lost": {"gate": 3},
                           "cycles": {"multiplying": 240, "idle": 40}}  # fmt: skip
@@ -188,10 +186,10 @@ def test_without_a_run_of_the_rtl_there_is_no_table_of_it(monkeypatch):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_rows_as_the_run_goes_on(threads, monkeypatch):
-    monkeypatch.setattr(digests, "SECONDS", 0)
-    args = Namespace(threads=threads, tokens=3)
-    rows = list(digests.measure("tiny", MODEL, args, None))
-    assert [r["tokens"] for r in rows] == [1, 2, 3]
-    assert rows[-1]["compared"] == 3 * rows[0]["compared"] > 0
-    assert rows[-1]["difference"] is None
+def test_a_row_says_what_was_compared(threads):
+    row = digests.measure("tiny", MODEL, Namespace(threads=threads, tokens=3), None)
+    assert row["parties"] == [*reversed(usable_isas()), NUMPY]
+    assert (row["tokens"], row["difference"], row["rtl"]) == (3, None, None)
+    seen, engine = Digests(), Engine(MODEL)
+    engine.forward(np.array([[1]]), engine.empty_state(1), observe=seen)
+    assert row["compared"] == 3 * len(seen)

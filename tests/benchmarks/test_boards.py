@@ -1,20 +1,17 @@
 """The shipped targets against their data sheets, what memories allow, and the paper's energy."""
 
 import pytest
-from bench.boards import bounds, fits, port_bytes
+from bench.boards import bound, bounds, moved, token
 from bench.energy import paper
 
 from lightmamba.arch.target import Target, target_names
-from lightmamba.hardware.compiler.memory import Memory
-from lightmamba.hardware.compiler.plan import plan
 from lightmamba.model.config import SHAPES
-from lightmamba.numerics.model_formats import Formats
 
 LARGEST = SHAPES["mamba2-2.7b"]
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "nominal", "moved", "tokens", "binds"),
+    ("name", "shape", "nominal", "gigabytes", "tokens", "binds"),
     [
         # two stacks of HBM2; 425 of 460 GB/s for the weights, 0.69 beats per lane and cycle
         ("u280", "mamba2-2.7b", {"hbm": 460.0, "ddr4": 38.4}, 1.466, 309.6, "hbm0"),
@@ -27,26 +24,25 @@ LARGEST = SHAPES["mamba2-2.7b"]
         ("ulx3s", "demo", {"sdram": 0.2}, 0.00257, 75.4, "sdram"),
     ],
 )
-def test_what_the_memory_of_a_board_allows(name, shape, nominal, moved, tokens, binds):
+def test_what_the_memory_of_a_board_allows(name, shape, nominal, gigabytes, tokens, binds):
     """Nominal GB/s by memory; GB a token, tokens per second and what binds them at W4A4."""
-    target, config = Target.load(name), SHAPES[shape]
+    target = Target.load(name)
     for start, total in nominal.items():
         chosen = [c.gb_per_s for c in target.channels if c.name.startswith(start)]
         assert sum(chosen) == pytest.approx(total)
     assert sum(nominal.values()) == pytest.approx(sum(c.gb_per_s for c in target.channels))
-    memory = Memory(config, Formats(), plan(config, Formats(), target), target)
-    assert sum(port_bytes(memory).values()) / 1e9 == pytest.approx(moved, rel=0.002)
-    found = bounds(config, target)
+    work = token(SHAPES[shape], target)
+    assert sum(moved(work).values()) / 1e9 == pytest.approx(gigabytes, rel=0.002)
+    found = bounds(work)
     assert max(found, key=lambda place: found[place]) == binds
     assert 1 / found[binds] == pytest.approx(tokens, rel=0.005)
 
 
 def test_vck190_uses_three_quarters_of_all_its_memory():
     target = Target.load("vck190")
-    memory = Memory(LARGEST, Formats(), plan(LARGEST, Formats(), target), target)
-    rate = 1 / max(bounds(LARGEST, target).values())
-    nominal = sum(c.gb_per_s for c in target.channels)
-    assert rate * sum(port_bytes(memory).values()) / 1e9 > 0.75 * nominal
+    work, nominal = token(LARGEST, target), sum(c.gb_per_s for c in target.channels)
+    rate = 1 / max(bounds(work).values())
+    assert rate * sum(moved(work).values()) / 1e9 > 0.75 * nominal
     assert rate > 28.8  # four times the paper's machine on the same board
 
 
@@ -55,9 +51,8 @@ def test_vck190_uses_three_quarters_of_all_its_memory():
     [("ulx3s", "demo", "mamba2-130m"), ("ecpix5", "mamba2-780m", "mamba2-1.3b")],
 )
 def test_the_largest_model_that_a_board_holds(name, largest, too_large):
-    target = Target.load(name)
-    assert fits(SHAPES[largest], target)
-    assert not fits(SHAPES[too_large], target)
+    assert bound(name, largest) is not None
+    assert bound(name, too_large) is None
 
 
 @pytest.mark.parametrize("name", target_names())
@@ -76,8 +71,7 @@ def test_lanes_are_as_wide_as_their_memory(name):
 def test_bytes_of_a_token_by_hand():
     """mamba2-130m on one lane of 16 weights: rows and scales, states, parameters, logits."""
     shape = SHAPES["mamba2-130m"]
-    target = Target.load("ecpix5")
-    memory = Memory(shape, Formats(), plan(shape, Formats(), target), target)
+    work = token(shape, Target.load("ecpix5"))
     rows = {"in": 3352 * 768, "out": 768 * 1536}  # weights of a layer
     beats = sum(n // 16 + -(-n // 16 // 64) for n in rows.values())
     head = 50288 * 768 // 16
@@ -85,7 +79,7 @@ def test_bytes_of_a_token_by_hand():
     state = 24 * 2 * (1536 * 128 + -(-1536 * 128 // 8 // 32) * 8)
     conv = 24 * 2 * 1792 * 4
     params = 24 * 8 * (1792 + 1792 // 8 + 24 + 1536 // 4) + 8 * (6 * 17) + 4 * 50288
-    assert port_bytes(memory)["memory"] == lane + state + conv + params
+    assert sum(moved(work).values()) == lane + state + conv + params
 
 
 @pytest.mark.parametrize("width", ["W4A4", "W8A8"])

@@ -1,7 +1,5 @@
 """Texts that repeat what was read, and texts that do not: what speculation is measured on.
 
-    python -m bench.editing            # show one of each kind
-
 Made from the unseen part of Jane Austen's novels that the package ships (public domain). What they
 are: prompts, each with the one continuation that an exact writer gives. What they are not: answers
 of a model. How often a model writes so depends on the model; small ones seldom do. "copy" is the
@@ -10,7 +8,6 @@ form, "quotation" some sentences from the middle of the passage, and "open" what
 novel, where nothing is repeated on purpose.
 """
 
-import argparse
 import re
 from dataclasses import dataclass
 
@@ -75,16 +72,3 @@ def cases(count: int, seed: int = 0) -> list[Case]:
         following, _ = _passage(sentences, after)
         found.append(Case("open", text + " ", " ".join(following)))
     return sorted(found, key=lambda case: KINDS.index(case.kind))
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Show one case of each kind."""
-    parser = argparse.ArgumentParser(description="Texts that speculation is measured on.")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args(argv)
-    for case in cases(1, args.seed):
-        print(f"--- {case.kind}\n{case.prompt}>>>{case.continuation}\n")
-
-
-if __name__ == "__main__":
-    main()

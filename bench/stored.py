@@ -83,7 +83,6 @@ def _of_digests(row: Row) -> list[str]:
 
 
 BENCHMARKS = {
-    "ablation": Benchmark(("target", "part", "row"), "estimated"),
     "accuracy": Benchmark(
         ("model", "method", "width"),
         "measured",
@@ -104,7 +103,6 @@ BENCHMARKS = {
     "passes": Benchmark(
         ("name",), "simulated", "full", words=lambda r: [r["name"].removesuffix(f", {r['mode']}")]
     ),
-    "passes_editing": Benchmark(("row", "kind"), "simulated", words=_entry("row")),
     "passes_estimates": Benchmark(("machine",), "simulated", "estimates", words=_entry("machine")),
     "quantize": Benchmark(
         ("shape", "recipe", "tokens", "threads"),

@@ -8,7 +8,9 @@ import re
 from pathlib import Path
 
 from bench.common import ROOT
+from bench.tables.ablation import ABLATION
 from bench.tables.area import AREA
+from bench.tables.drafts import DRAFTS
 from bench.tables.hardware import HARDWARE
 from bench.tables.models import MODELS
 from bench.tables.printer import NotRun, Table
@@ -21,7 +23,7 @@ __all__ = ["CONTRACT", "MARK", "TABLES", "made", "pages", "table", "write"]
 
 MARK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 CONTRACT = tables()
-TABLES = {**MODELS, **SPEED, **HARDWARE, **AREA}
+TABLES = {**MODELS, **SPEED, **HARDWARE, **AREA, **ABLATION, **DRAFTS}
 
 
 def table(name: str) -> Table:

@@ -1,4 +1,4 @@
-"""Tables of synthesis, targets, energy and the ablation: each figure says how it was obtained."""
+"""Tables of synthesis, targets and energy: each figure says how it was obtained."""
 
 import re
 from collections import Counter, defaultdict
@@ -7,10 +7,8 @@ from functools import partial
 from typing import Any
 
 from bench import energy
-from bench.ablation import BOARDS, HELD
 from bench.boards import bound
 from bench.stored import Row
-from bench.tables.models import RATIO
 from bench.tables.printer import Listed, NotRun, Table, Tables, load
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
@@ -26,33 +24,6 @@ SYNTHESIZED = {  # arXiv 2502.15260, W4A4, after Vivado
     "vck190-paper, mamba2-2.7b": ("VCK190", Amount(107_000, 130_000, 228, 912, 61)),
 }
 HEADER = ["LUT", "FF", "DSP", "BRAM (18 kbit)", "URAM"]
-WIDTHS = {"fp16": "2.23", "w8a8": "3.61", "w4a4": "7.21"}  # arXiv 2502.15260, VCK190
-CHOICES = {
-    "as shipped": "7.21",
-    "naive order": "5.32",
-    "full Hadamard": "7.21",
-    "no rotation": "5.32, naive order",
-}
-URAM = {HELD[0]: "246", HELD[2]: "61"}
-SHOTS = {"fp16": "60.2", "w8a8": "60.2", "w4a4": "55.9"}  # zero-shot average, SSM included
-CHOSEN = {  # rows of bench.accuracy, by its study
-    "as shipped": ("choices", "the recipe as shipped"),
-    "full Hadamard": ("choices", "full Hadamard before out_proj (the paper's)"),
-    "no on-line Hadamard": ("choices", "no on-line Hadamard"),
-    "no rotation": ("choices", "no rotation of the residual"),
-    "scales 2^e, nearest": ("scales", "nearest"),
-    "scales 2^e, that hold all": ("scales", "smallest that holds the largest value"),
-}
-NAMES = {
-    "as shipped": "W4A4 as shipped: reordered, fused, H128 in blocks, scales (4 + m)/4·2^e",
-    "naive order": "naive order of the rows",
-    "full Hadamard": "full Hadamard before out_proj (as in the paper)",
-    "no on-line Hadamard": "no on-line Hadamard",
-    "no rotation": "no rotation of the residual",
-    "scales 2^e, nearest": "activation scales 2^e, nearest",
-    "scales 2^e, that hold all": "activation scales 2^e, smallest without clipping",
-}
-SAME = ("no rotation", "scales 2^e, nearest", "scales 2^e, that hold all")  # as shipped: hardware
 
 
 def amount(block: Row) -> Amount:
@@ -222,92 +193,6 @@ def _three(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.3g}" for value in values)
 
 
-def _ablation(part: str, name: str) -> list[Row]:
-    """Rows of the ablation on each board."""
-    found = {(r["target"], r["part"], r["row"]): r for r in load("ablation")}
-    return [found[board, part, name] for board in BOARDS]
-
-
-def _paper(found: dict[str, str], row: str) -> str:
-    return f"{found[row]} (the paper's)" if row in found else "–"
-
-
-def _speed(row: Row) -> str:
-    how = [(row.get("simulated"), "simulated"), (row["estimated"], "estimated")]
-    return "; ".join(f"{value:.4g} ({name})" for value, name in how if value)
-
-
-def _cells(row: Row) -> str:
-    cells = row["cells"]
-    return f"{cells['lut']:,.0f}, {cells['dsp']:,.0f} (estimated)" if cells else "not run"
-
-
-def _ratio(benchmark: str, **wanted: str) -> str:
-    """Accuracy of a stored row."""
-    try:
-        found = [r for r in load(benchmark) if wanted.items() <= r.items()]
-    except NotRun:
-        found = []
-    return (RATIO + ", KL {kl:.4f} (measured)").format_map(found[0]) if found else "not run"
-
-
-def ablation_widths() -> Table:
-    """Widths of weights and activations, on both boards."""
-    body = []
-    for name in ("fp16", "w8a8", "w4a8", "w4a4"):
-        rows, floats = _ablation("widths", name), name == "fp16"
-        ratio = _ratio("accuracy", method="ours", model="bundled", width=name)
-        body.append(
-            [
-                name.upper(),
-                _speed(rows[0]),
-                _paper(WIDTHS, name),
-                _speed(rows[1]),
-                f"{rows[0]['bytes'] / 1e6:,.0f} (estimated)",
-                "–" if floats else "; ".join(_cells(row) for row in rows),
-                "1 (by definition)" if floats else ratio,
-                _paper(SHOTS, name),
-            ]
-        )
-    cells = f"LUT, DSP of `{BOARDS[0]}`; of `{BOARDS[1]}`"
-    more = ["MB per token", cells, "× float, KL in nats, bundled model", "zero-shot, 2.7B"]
-    return Table([*SPEEDS, *more], body, load("ablation"))
-
-
-def ablation_choices() -> Table:
-    """The effect of each single choice, on both boards."""
-    body = []
-    for name, words in NAMES.items():
-        ratio, speeds = "same integers", ["same hardware"] * 2
-        if name in CHOSEN:
-            benchmark, row = CHOSEN[name]
-            ratio = _ratio(benchmark, **{"scale" if benchmark == "scales" else "choice": row})
-        if name not in SAME:
-            speeds = [_speed(row) for row in _ablation("choices", name)]
-        body.append([words, speeds[0], _paper(CHOICES, name), speeds[1], ratio])
-    return Table([*SPEEDS, "× float, KL in nats, bundled model"], body, load("ablation"))
-
-
-def ablation_buffers() -> Table:
-    """On-chip memory of the state-space unit."""
-    header, body = ["what the SSM stores on chip (estimated)"], []
-    for board in BOARDS:
-        header += [f"`{board}`, Mbit", "URAM, BRAM (18 kbit), LUT"]
-    for held in HELD:
-        cells = []
-        for row in _ablation("buffers", held):
-            took = [row["cells"][name] for name in ("uram", "bram18", "lut")]
-            cells += [f"{row['bits'] / 1e6:.2f}", ", ".join(f"{n:,.0f}" for n in took)]
-        body.append([held.replace("whole", "entire"), *cells, _paper(URAM, held)])
-    return Table([*header, "the paper's URAM, complete design"], body, load("ablation"))
-
-
-SPEEDS = [
-    "Mamba2-2.7B, tokens per second",
-    f"`{BOARDS[0]}`",
-    "the paper's VCK190",
-    f"`{BOARDS[1]}`",
-]
 AREA: Tables = {
     "synth-u280": partial(whole, "u280, mamba2-2.7b", "u280"),
     "synth-machines": Listed(
@@ -332,7 +217,4 @@ AREA: Tables = {
     "bounds": bounds,
     "energy-constants": energy_constants,
     "energy-paper": energy_paper,
-    "ablation-widths": ablation_widths,
-    "ablation-choices": ablation_choices,
-    "ablation-buffers": ablation_buffers,
 }

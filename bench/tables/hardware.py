@@ -4,7 +4,7 @@ from functools import partial
 
 from bench.hybrids import DECODE
 from bench.mutants import faults, listed, planted, read, survivals
-from bench.stored import MADE, Row, rows
+from bench.stored import Row, rows
 from bench.tables.printer import Listed, NotRun, Table, Tables, load, percent
 from bench.tables.speed import PAPER, full_rows
 from lightmamba.arch.target import Target
@@ -219,15 +219,6 @@ def _largest(row: Row) -> bool:
     return bool(row.get("context")) or (row["shape"] == LARGE and main)
 
 
-def _per_pass(row: Row) -> str:
-    passes = sum(row[kind] for kind in ("decode", "verify", "repair", "again"))
-    return f"{row['tokens'] / passes:.2f}"
-
-
-def _origin(row: Row) -> str:
-    return "estimated" if row[MADE]["how"] == "estimated" else "counted, simulated passes"
-
-
 def _used(cell: str, row: Row) -> str:
     if cell not in row["cells"]:
         return ""
@@ -294,20 +285,6 @@ HARDWARE: Tables = {
             ("SSM busy, %", lambda r: f"{100 * r['ssm_busy'] / r['cycles']:.0f}"),
         ],
         where=_largest,
-    ),
-    "passes-editing": Listed(
-        "passes_editing",
-        [
-            ("one text, Mamba2-2.7B on `u280-t4`", "{kind}"),
-            ("tokens", "{tokens:,}"),
-            ("tokens per pass", _per_pass),
-            (
-                "accepted drafts",
-                lambda r: f"{r['accepted'] / r['drafted']:.0%} of {r['drafted']:,}",
-            ),
-            ("tokens per second", "**{tokens_per_second:,.0f}**"),
-            ("how obtained", _origin),
-        ],
     ),
     "passes-estimates": pass_estimates,
     "estimates": estimates,

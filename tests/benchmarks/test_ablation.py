@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from bench.ablation import HELD, buffers, full_rotation
+from bench.tables.ablation import HELD, buffers, full_rotation
 
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target

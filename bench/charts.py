@@ -60,7 +60,7 @@ def _hybrid() -> Iterator[Speed]:
     full = full_rows()
     names = {"u280-hybrid": "U280", "u55c": "U55C", "vck190": "VCK190", "kv260": "KV260"}
     for row in load("hybrids"):
-        if (row["shape"], row["pass"], row["context"]) != (HYBRID, "decode", CONTEXT):
+        if (row["shape"], row["context"]) != (HYBRID, CONTEXT):
             continue
         if name := names.get(row["target"]):
             found = full.get(f"{HYBRID} on {row['target']}, {CONTEXT:,} positions")

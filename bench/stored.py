@@ -98,7 +98,7 @@ BENCHMARKS = {
     "estimates": Benchmark(("case",), "simulated", words=_entry("case")),
     "evaluation": Benchmark(("model",), "measured"),
     "full": Benchmark(("name",), "simulated", words=_entry("name")),
-    "hybrids": Benchmark(("shape", "target", "pass", "context"), "estimated"),
+    "hybrids": Benchmark(("shape", "target", "context"), "estimated"),
     "mutants": Benchmark(("block", "why"), "simulated", words=_entry("block")),
     "passes": Benchmark(
         ("name",), "simulated", "full", words=lambda r: [r["name"].removesuffix(f", {r['mode']}")]

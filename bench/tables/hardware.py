@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from bench.hybrids import DECODE
+from bench.hybrids import CONTEXTS, TARGETS
 from bench.mutants import faults, listed, planted, read, survivals
 from bench.stored import Row, rows
 from bench.tables.printer import Listed, NotRun, Table, Tables, load, percent
@@ -22,7 +22,6 @@ SIX = (  # cases of bench.estimates
     "ulx3s",
     "W8A8, slow lanes",
 )
-HYBRID_TARGETS = ("u280-hybrid", "kv260")
 PASSES = {
     "prefill": "a chunk of a prompt",
     "batch": "a token of each sequence",
@@ -66,28 +65,24 @@ def waits() -> Table:
 def hybrids() -> Table:
     """Speed at two contexts, simulated where that was run, and what binds."""
     simulated = {(r["shape"], r["target"], r.get("context")): r for r in rows("full")}
-    found = {
-        (r["shape"], r["target"], r["context"]): r for r in load("hybrids") if r["pass"] == "decode"
-    }
+    found = {(r["shape"], r["target"], r["context"]): r for r in load("hybrids")}
     body, shown = [], []
     for shape in HYBRIDS:
-        for target in HYBRID_TARGETS:
+        for target in TARGETS:
             cells = [shape, f"`{target}`"]
-            for context in DECODE:
+            for context in CONTEXTS:
                 run = simulated.get((shape, target, context))
                 shown.append(row := run or found[shape, target, context])
-                how, rate = "simulated" if run else "estimated", row.get("tokens_per_second")
-                cells.append(f"{rate:,.4g} ({how})" if rate else "does not fit")
-            body.append([*cells, _binds(found[shape, target, DECODE[0]])])
-    contexts = [f"after {context:,} tokens" for context in DECODE]
+                how = "simulated" if run else "estimated"
+                cells.append(f"{row['tokens_per_second']:,.4g} ({how})")
+            body.append([*cells, _binds(found[shape, target, CONTEXTS[0]])])
+    contexts = [f"after {context:,} tokens" for context in CONTEXTS]
     header = ["W4A4, random weights; tokens/s", "target", *contexts, "lanes wait for"]
     return Table(header, body, shown)
 
 
 def _binds(row: Row) -> str:
     """Share of the cycles in which the lanes wait for activations, or for memory."""
-    if "cycles" not in row:
-        return ""
     what = ("activation", "memory", "epilogue")
     shares = {name: row["stalls"][f"wait_{name}"] / row["cycles"] for name in what}
     most = max(shares, key=lambda name: shares[name])

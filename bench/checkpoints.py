@@ -1,9 +1,9 @@
-"""Random checkpoints of the published shapes, in Hugging Face layout, bf16, in shards.
+"""Random checkpoints of the published shapes, in Hugging Face layout, bf16, a file for each layer.
 
     python -m bench.checkpoints mamba2-2.7b FOLDER --tokenizer tokenizer.json
 
-Weights are drawn as mamba_ssm initializes them, so that activations stay healthy at any depth. One
-tensor is made at a time, and a shard is written as soon as it is full: memory is that of a shard.
+Weights are those that training begins with, so that activations stay healthy at any depth. One
+layer is made at a time, and written: memory is that of a layer, or of the embedding.
 """
 
 import argparse
@@ -11,35 +11,26 @@ import json
 import math
 import shutil
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.common import KNOWN
-from lightmamba.model.checkpoint.chosen import expected
+from lightmamba.model.causal_lm import Layer
 from lightmamba.model.checkpoint.layouts import published_as
 from lightmamba.model.checkpoint.save import config_json, published_parts
 from lightmamba.model.config import ModelConfig
 
 __all__ = ["make_checkpoint"]
 
-SHARD = 512 * 2**20  # bytes
-
 
 def make_checkpoint(
-    config: ModelConfig,
-    folder: Path,
-    *,
-    seed: int = 0,
-    shard_bytes: int = SHARD,
-    tokenizer: Path | None = None,
+    config: ModelConfig, folder: Path, *, seed: int = 0, tokenizer: Path | None = None
 ) -> int:
-    """Write a random checkpoint; the same seed gives the same weights in any shards.
+    """Write a random checkpoint.
 
     Parameters
     ----------
@@ -48,9 +39,7 @@ def make_checkpoint(
     folder
         Made if it is not there.
     seed
-        Of every tensor, together with its name.
-    shard_bytes
-        A shard ends before it would grow larger; a tensor is never split.
+        Of all weights.
     tokenizer
         A tokenizer.json to put next to the weights.
 
@@ -60,67 +49,38 @@ def make_checkpoint(
         Bytes of all weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shards = list(_shards(config, shard_bytes))
-    published = published_as(config_json(config))
-    weight_map: dict[str, str] = {}
-    total = 0
-    for number, names in enumerate(shards, 1):
-        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        tensors: dict[str, Tensor] = {}
-        for own, size in names:
-            tensors |= published_parts(published, own, _tensor(config, own, size, seed))
+    published, count = published_as(config_json(config)), config.n_layer + 1
+    weight_map, total = dict[str, str](), 0
+    for number, parameters in enumerate(_parameters(config, seed), 1):
+        file, tensors = f"model-{number:05d}-of-{count:05d}.safetensors", dict[str, Tensor]()
+        for own, value in parameters.items():
+            tensors |= published_parts(published, own, value)
         total += sum(tensor.nbytes for tensor in tensors.values())
         save_file(tensors, folder / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(tensors, file)
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    for name, value in (
-        ("model.safetensors.index.json", index), ("config.json", config_json(config))
-    ):  # fmt: skip
-        (folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    texts = {"model.safetensors.index.json": index, "config.json": config_json(config)}
+    for name, content in texts.items():
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     if tokenizer is not None:
         shutil.copyfile(tokenizer, folder / "tokenizer.json")
     return total
 
 
-def _shards(config: ModelConfig, limit: int) -> Iterator[list[tuple[str, tuple[int, ...]]]]:
-    """Names and shapes of the parameters, as many together as fit a shard."""
-    names: list[tuple[str, tuple[int, ...]]] = []
-    held = 0
-    for own, size in expected(config):
-        nbytes = 2 * math.prod(size)
-        if names and held + nbytes > limit:
-            yield names
-            names, held = [], 0
-        names.append((own, size))
-        held += nbytes
-    yield names
-
-
-def _tensor(config: ModelConfig, own: str, size: tuple[int, ...], seed: int) -> Tensor:
-    """One parameter, drawn as mamba_ssm initializes it, in bf16."""
-    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {own}".encode()))
-
-    def uniform(low: float, high: float) -> Tensor:
-        return torch.empty(size).uniform_(low, high, generator=generator)
-
-    kind = own.removesuffix(".weight").rpartition(".")[2]
-    if kind in ("embedding", "lm_head"):
-        value = torch.empty(size).normal_(std=0.02, generator=generator)
-    elif kind == "in_proj":
-        value = uniform(-1, 1) / math.sqrt(config.d_model)
-    elif kind == "out_proj":
-        value = uniform(-1, 1) / math.sqrt(size[1] * config.n_layer)
-    elif kind == "conv1d" or own.endswith("conv1d.bias"):
-        sizes: Any = config.layers[int(own.split(".")[1])]
-        value = uniform(-1, 1) / math.sqrt(sizes.d_conv)
-    elif kind == "A_log":
-        value = uniform(1, 16).log()
-    elif kind == "dt_bias":
-        dt = uniform(math.log(1e-3), math.log(0.1)).exp().clamp(min=1e-4)
-        value = dt + torch.log(-torch.expm1(-dt))  # softplus of it is dt
-    else:
-        value = torch.ones(size)  # norms and D
-    return value.to(torch.bfloat16)
+@torch.no_grad()
+def _parameters(config: ModelConfig, seed: int) -> Iterator[dict[str, Tensor]]:
+    """Parameters by name: those of no layer, then of one layer after the other."""
+    generator = torch.Generator().manual_seed(seed)
+    tables = ("embedding.weight", *("lm_head.weight",) * (not config.tie_embeddings))
+    size = (config.vocab_size, config.d_model)
+    yield {"norm_f": torch.ones(config.d_model)} | {
+        name: torch.empty(size).normal_(0, 0.02, generator=generator) for name in tables
+    }
+    for number, sizes in enumerate(config.layers):
+        layer = Layer(sizes, config.d_model, config.eps)
+        layer.mixer.initialize(generator)
+        layer.mixer.out_proj.weight.div_(math.sqrt(config.n_layer))
+        yield {f"layers.{number}.{own}": value for own, value in layer.named_parameters()}
 
 
 def main() -> None:

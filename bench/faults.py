@@ -1,9 +1,10 @@
 """Find the place of a planted fault by the syntax of the code, not by its text or its file.
 
 A fragment is Python: an expression, one or more statements, or the header of a compound statement
-(``with m.If(ready):``). It is found wherever the syntax tree has the same nodes. So line breaks,
-quotes, parentheses and comments do not matter, nor does the file, and code may be reformatted or
-moved. Not looked into: the expressions of f-strings, and ``elif``, whose test is an expression.
+(``with m.If(ready):``). Files and fragments are compared as ``ast.unparse`` writes them, node by
+node. So line breaks, quotes, parentheses and comments do not matter, nor does the file, and code
+may be reformatted or moved. Not looked into: the expressions of f-strings, and ``elif``, whose test
+is an expression.
 """
 
 import ast
@@ -12,7 +13,7 @@ import io
 import textwrap
 import tokenize
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,16 +23,15 @@ from lightmamba.common.errors import InputError
 __all__ = ["Fragment", "Place", "Sources", "imports_package", "without_prose"]
 
 Kind = Literal["expression", "statement", "header"]
-BODY = {"body", "orelse", "finalbody", "handlers", "decorator_list"}  # no part of a header
 NEAREST = 3
 
 
 @dataclass(frozen=True)
 class Fragment:
-    """A piece of Python, as it is looked for: its nodes are more than one for statements only."""
+    """A piece of Python: its text as ``ast.unparse`` writes it, of statements one by one."""
 
     kind: Kind
-    nodes: tuple[ast.AST, ...]
+    texts: tuple[str, ...]
 
     @classmethod
     def parse(cls, text: str) -> "Fragment":
@@ -55,29 +55,39 @@ class Fragment:
             raise InputError(
                 "an empty fragment has no place; write 'pass' to leave a statement out"
             )
+        texts = tuple(map(ast.unparse, found))
         if header:
             if [type(node) for node in getattr(found[0], "body", [])] != [ast.Pass]:
                 raise InputError(f"{text!r} is more than one header, such as 'with m.If(a):'")
-            return cls("header", tuple(found))
-        if len(found) == 1 and isinstance(found[0], ast.Expr):
-            return cls("expression", (found[0].value,))
-        return cls("statement", tuple(found))
+            return cls("header", (texts[0].removesuffix("\n    pass"),))
+        alone = len(found) == 1 and isinstance(found[0], ast.Expr)
+        return cls("expression" if alone else "statement", texts)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Place of a fragment: bytes ``begin`` to ``end`` of a file, from a line and a column."""
+    """Place of a fragment: bytes ``begin`` to ``end`` of a file as ``ast.unparse`` writes it."""
 
     file: Path
+    source: bytes
     within: str  # qualified name of the innermost class or function, "" at the top of a file
     kind: Kind
     begin: int
     end: int
-    line: int
-    column: int
 
     def __str__(self) -> str:
-        return f"{self.file.name}:{self.line} in {self.within or 'no class or function'}"
+        return f"{self.file.name} in {self.within or 'no class or function'}"
+
+    @property
+    def column(self) -> int:
+        """Bytes before it on its line."""
+        return self.begin - self.source.rfind(b"\n", 0, self.begin) - 1
+
+    @property
+    def text(self) -> str:
+        """Its code, as if it began at the left."""
+        found = self.source[self.begin : self.end].decode()
+        return found.replace("\n" + " " * self.column, "\n")
 
     def planted(self, replace: str) -> str:
         """Text of the file with other code at this place.
@@ -91,37 +101,24 @@ class Place:
         if kind != self.kind:
             raise InputError(f"{replace!r} is {_a(kind)} and cannot replace {_a(self.kind)}")
         text = textwrap.dedent(replace).strip()
-        if self.kind == "expression":
+        if self.kind == "expression" and not text.startswith("*"):
             text = f"({text})"  # the same tree, whatever is around it
         text = text.replace("\n", "\n" + " " * self.column)
-        source = self.file.read_bytes()
-        return (source[: self.begin] + text.encode() + source[self.end :]).decode()
-
-
-@dataclass(frozen=True)
-class _Site:
-    """A node in its file; for a statement, those that follow it too."""
-
-    file: Path
-    within: str
-    nodes: Sequence[ast.AST]
+        return (self.source[: self.begin] + text.encode() + self.source[self.end :]).decode()
 
 
 class Sources:
-    """The syntax trees of all Python files of a folder."""
+    """All nodes of the Python files of a folder, by their text."""
 
     def __init__(self, folder: Path) -> None:
-        self._numbers: dict[tuple[object, ...], int] = {}  # one per tree that differs
-        self._number_of: dict[ast.AST, int] = {}
-        self._sites: dict[tuple[Kind, int], list[_Site]] = defaultdict(list)
-        self._text: dict[Path, bytes] = {}
-        self._starts: dict[Path, list[int]] = {}
+        # The place of a node; for a statement, then those of the ones that follow it.
+        self._places: dict[tuple[Kind, str], list[Sequence[Place]]] = defaultdict(list)
         for file in sorted(folder.rglob("*.py")):
-            self._text[file] = text = file.read_bytes()
-            self._starts[file] = starts = [0, 0]  # lines count from 1
+            text = ast.unparse(ast.parse(file.read_bytes())).encode()
+            starts = [0, 0]  # lines count from 1
             for line in text.splitlines(keepends=True):
                 starts.append(starts[-1] + len(line))
-            self._enter(ast.parse(text), file, ())
+            self._enter(ast.parse(text), file, text, starts, ())
 
     def one(self, find: str, within: str = "") -> Place:
         """The only place of a fragment, in the class or function ``within`` if one is given.
@@ -142,111 +139,62 @@ class Sources:
         elsewhere = self.places(fragment) if within else []
         if elsewhere:
             raise InputError(f"{found}, but it is elsewhere: {_listed(elsewhere)}; correct within")
-        nearest = list(self._nearest(fragment, within)) or ["nothing"]
-        raise InputError(f"{found}; nearest: {'; '.join(nearest)}")
+        known = [text for kind, text in self._places if kind == fragment.kind]
+        nearest = [
+            f"{text!r} ({self._places[fragment.kind, text][0][0]})"
+            for text in difflib.get_close_matches(fragment.texts[0], known, NEAREST)
+        ]
+        raise InputError(f"{found}; nearest: {'; '.join(nearest or ['nothing'])}")
 
     def places(self, fragment: Fragment, within: str = "") -> list[Place]:
         """All places of a fragment, in the class or function ``within`` if one is given."""
-        wanted = [self._number(node, fragment.kind) for node in fragment.nodes]
-        return [
-            self._place(site, fragment.kind, len(wanted))
-            for site in self._sites.get((fragment.kind, wanted[0]), [])
-            if not within or f"{site.within}.".startswith(f"{within}.")
-            if [self._number(n, fragment.kind) for n in site.nodes[: len(wanted)]] == wanted
-        ]
+        wanted, found = list(fragment.texts), list[Place]()
+        for first, *others in self._places.get((fragment.kind, wanted[0]), []):
+            after = others[: len(wanted) - 1]
+            if within and not f"{first.within}.".startswith(f"{within}."):
+                continue
+            if [place.text for place in after] == wanted[1:]:
+                end = (first, *after)[-1].end
+                found.append(
+                    Place(first.file, first.source, first.within, first.kind, first.begin, end)
+                )
+        return found
 
-    def _nearest(self, fragment: Fragment, within: str) -> Iterator[str]:
-        """The code that looks most like a fragment, and where it is."""
-        kind, node = fragment.kind, fragment.nodes[0]
-        sites = {
-            _shown(kind, site.nodes[0]): site
-            for (of, _), found in self._sites.items()
-            for site in found
-            if of == kind and type(site.nodes[0]) is type(node)
-        }
-        for text in difflib.get_close_matches(_shown(kind, node), sites, NEAREST):
-            yield f"{text!r} ({self._place(sites[text], kind, 1)})"
-
-    def _enter(self, node: ast.AST, file: Path, names: tuple[str, ...]) -> None:
+    def _enter(
+        self, node: ast.AST, file: Path, source: bytes, starts: list[int], names: tuple[str, ...]
+    ) -> None:
         """Note the places of what is below a node."""
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names = (*names, node.name)
         if isinstance(node, ast.JoinedStr):
             return
-        within = ".".join(names)
+
+        def place(kind: Kind, of: ast.stmt | ast.expr) -> Place:
+            begin = starts[of.lineno] + of.col_offset
+            end = starts[of.end_lineno or 0] + (of.end_col_offset or 0)
+            if kind == "header":  # it is written on one line
+                end = source.index(b"\n", begin)
+            return Place(file, source, ".".join(names), kind, begin, end)
+
         for _, value in ast.iter_fields(node):
             children = value if isinstance(value, list) else [value]
-            for n, child in enumerate(children):
-                if isinstance(child, ast.stmt) and not self._is_elif(child, file):
-                    self._add("statement", _Site(file, within, children[n:]))
+            if children and isinstance(children[0], ast.stmt):
+                places = [place("statement", child) for child in children]
+                for n, child in enumerate(children):
+                    if source.startswith(b"elif", places[n].begin):
+                        continue
+                    self._places["statement", places[n].text].append(places[n:])
                     if hasattr(child, "body"):
-                        self._add("header", _Site(file, within, [child]))
-                elif isinstance(child, ast.expr):
-                    self._add("expression", _Site(file, within, [child]))
+                        header = place("header", child)
+                        self._places["header", header.text].append([header])
+            for child in children:
+                if isinstance(child, ast.expr) and isinstance(
+                    getattr(child, "ctx", ast.Load()), ast.Load
+                ):
+                    found = place("expression", child)
+                    self._places["expression", found.text].append([found])
                 if isinstance(child, ast.AST):
-                    self._enter(child, file, names)
-
-    def _add(self, kind: Kind, site: _Site) -> None:
-        self._sites[kind, self._number(site.nodes[0], kind)].append(site)
-
-    def _number(self, value: ast.AST, kind: Kind) -> int:
-        """Number of a tree, the same for equal ones."""
-        if kind == "header":
-            return self._numbered((kind, *self._parts(value, BODY)))
-        if value not in self._number_of:
-            self._number_of[value] = self._numbered(self._parts(value))
-        return self._number_of[value]
-
-    def _numbered(self, parts: tuple[object, ...]) -> int:
-        return self._numbers.setdefault(parts, len(self._numbers))
-
-    def _parts(self, node: ast.AST, left_out: Collection[str] = ()) -> tuple[object, ...]:
-        """Type of a node and what its fields hold."""
-        fields = ((name, value) for name, value in ast.iter_fields(node) if name not in left_out)
-        return (type(node), *((name, self._part(value)) for name, value in fields))
-
-    def _part(self, value: object) -> object:
-        if isinstance(value, ast.AST):
-            return self._number(value, "expression")
-        if isinstance(value, list):
-            return tuple(map(self._part, value))
-        return type(value), value  # 1, 1.0 and True differ
-
-    def _place(self, site: _Site, kind: Kind, count: int) -> Place:
-        first, last = site.nodes[0], site.nodes[count - 1]
-        assert isinstance(first, ast.stmt | ast.expr)
-        begin, end = self._begin(first, site.file), self._end(last, site.file)
-        if kind == "header":
-            inside = (n for name, v in ast.iter_fields(first) if name not in BODY for n in _all(v))
-            after = max((self._end(n, site.file) for n in inside), default=begin)
-            end = self._text[site.file].index(b":", after) + 1
-        return Place(site.file, site.within, kind, begin, end, first.lineno, first.col_offset)
-
-    def _begin(self, node: ast.stmt | ast.expr, file: Path) -> int:
-        return self._starts[file][node.lineno] + node.col_offset
-
-    def _end(self, node: ast.AST, file: Path) -> int:
-        """Where a node ends; 0 for one without a position."""
-        line, column = getattr(node, "end_lineno", 0), getattr(node, "end_col_offset", 0)
-        return self._starts[file][line] + column
-
-    def _is_elif(self, node: ast.stmt, file: Path) -> bool:
-        return isinstance(node, ast.If) and self._text[file].startswith(
-            b"elif", self._begin(node, file)
-        )
-
-
-def _all(value: object) -> Iterator[ast.AST]:
-    """Nodes of a field, and all below them."""
-    for node in value if isinstance(value, list) else [value]:
-        if isinstance(node, ast.AST):
-            yield from ast.walk(node)
-
-
-def _shown(kind: Kind, node: ast.AST) -> str:
-    """Code of a node on one line, or its header's first one."""
-    text = ast.unparse(node)
-    return text.splitlines()[0] if kind == "header" else text
+                    self._enter(child, file, source, starts, names)
 
 
 def _advice(places: Sequence[Place]) -> str:

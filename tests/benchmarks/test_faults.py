@@ -41,7 +41,7 @@ def sources(tmp_path):
 def planted(sources, find, replace, within=""):
     """Statements that changed, each without its layout: old ones and new ones."""
     place = sources.one(find, within)
-    old, new = place.file.read_text(), place.planted(replace)
+    old, new = place.source.decode(), place.planted(replace)
     return [ast.unparse(ast.parse(text)).splitlines() for text in (old, new)]
 
 
@@ -89,13 +89,13 @@ def test_several_statements_are_one_place(sources):
 
 
 def test_a_name_narrows_the_place(sources):
-    with pytest.raises(InputError, match=r"occurs 2 times and should occur once: .*unit.py:8 in "
+    with pytest.raises(InputError, match=r"occurs 2 times and should occur once: .*unit.py in "
                        r"Unit.elaborate.*within = 'Unit.elaborate'"):  # fmt: skip
         sources.one("count.eq(count + 1)")
-    assert sources.one("count + 1", "Unit.elaborate").line == 8  # not the one of the f-string
+    assert sources.one("count + 1", "Unit.elaborate")  # not the one of the f-string
     place = sources.one("count.eq(count + 1)", "Unit.other")
-    assert (place.within, place.line) == ("Unit.other", 18)
-    assert place.planted("count.eq(0)").endswith("return (count.eq(0))\n")
+    assert place.within == "Unit.other"
+    assert place.planted("count.eq(0)").endswith("return (count.eq(0))")
     with pytest.raises(InputError, match="occurs 2 times in Unit and"):
         sources.one("count.eq(count + 1)", "Unit")
 
@@ -107,13 +107,11 @@ def test_what_cannot_be_narrowed_needs_more_code(tmp_path):
 
 
 def test_a_wrong_name_or_text_shows_what_is_there(sources):
-    with pytest.raises(InputError, match=r"elsewhere: unit.py:17 in Unit.other; correct within"):
+    with pytest.raises(InputError, match=r"elsewhere: unit.py in Unit.other; correct within"):
         sources.one("count = Signal()", "Unit.elaborate")
-    with pytest.raises(
-        InputError, match=r"nearest: 'count = Signal\(\)' \(unit.py:17 in Unit.other"
-    ):
+    with pytest.raises(InputError, match=r"nearest: 'count = Signal\(\)' \(unit.py in Unit.other"):
         sources.one("counts = Signal()")
-    with pytest.raises(InputError, match=r"nearest: 'if total > 1:' \(unit.py:10 in"):
+    with pytest.raises(InputError, match=r"nearest: 'if total > 1:' \(unit.py in"):
         sources.one("if total > 10:")
     with pytest.raises(InputError, match="nearest: nothing"):
         sources.one("import numpy")

@@ -37,7 +37,8 @@ def test_every_fault_has_one_place(block):
         place = located(block, mutant, rtl())
         before, after = Fragment.parse(mutant["find"]), Fragment.parse(mutant["replace"])
         assert after.kind == place.kind, mutant
-        assert list(map(ast.dump, after.nodes)) != list(map(ast.dump, before.nodes)), mutant
+        assert after.texts != before.texts, mutant
+        ast.parse(place.planted(mutant["replace"]))
     each = Counter((m["find"], m.get("within"), m["replace"]) for m in found)
     assert max(each.values()) == 1
 

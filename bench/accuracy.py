@@ -11,7 +11,6 @@ bare powers of two (:mod:`bench.scales`), and `calibration` other numbers of cal
 """
 
 import argparse
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -77,9 +76,7 @@ def measure(
 
     Both bundled models have the same tokenizer.
     """
-    start = time.perf_counter()
     quantized = make()
-    seconds = time.perf_counter() - start
     ids, size = encode(2)
     reference = source("hybrid") if model == "hybrid" else bundled()
     engine = Engine(quantized, threads=args.threads)
@@ -96,11 +93,8 @@ def measure(
         "model": model,
         **figures(found),
         "overflows": int(np.sum(list(counters.values()))),
-        "overflows_by_kind": {k: v for k, v in counters.items() if v},
         "clipped": clipped,
         "bytes_per_token": sum(quantized.bytes_per_token().values()),
-        "gate_weight_folded": quantized.origin.get("gate_weight_folded"),
-        "seconds_to_quantize": seconds,
     }
 
 

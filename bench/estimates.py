@@ -8,7 +8,6 @@ that of the last tokens of a chain.
 """
 
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -187,9 +186,7 @@ def identity(row: Row) -> str:
 
 def measure(case: Case) -> dict[str, Any]:
     """A token of a case, simulated and estimated."""
-    begin = time.perf_counter()
     found = case.estimated()
-    seconds = time.perf_counter() - begin
     model = random_model(case.config, case.formats, SEED)
     with tempfile.TemporaryDirectory() as folder:
         artifact = build(model, case.target, Path(folder) / "build", order=case.order)
@@ -199,7 +196,6 @@ def measure(case: Case) -> dict[str, Any]:
         **compared(sum(stalls.values()), stalls, found),
         "prompt_cycles": prompt,
         "prompt_error": found.prompt_cycles / prompt - 1,
-        "seconds_of_estimate": seconds,
     }
 
 
@@ -233,7 +229,6 @@ def compared(cycles: float, stalls: Mapping[str, float], found: Estimate) -> dic
         "error": found.cycles / cycles - 1,
         "bound": found.bound,
         "stalls": stalls,
-        "estimated_stalls": dict(found.stalls),
     }
 
 

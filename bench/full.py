@@ -18,9 +18,7 @@ second. A 2.7B model on a small board takes a quarter of an hour per pass, so it
 one that begins the sequence and is compared, and one whose cycles are taken.
 """
 
-import resource
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -172,14 +170,13 @@ def identity(row: Mapping[str, Any]) -> str:
 
 def measure(name: str, work: Path) -> Iterator[dict[str, Any]]:
     """Compile a row and simulate it: one result of its tokens, or one for each mode."""
-    row, start = ROWS[name], time.perf_counter()
+    row = ROWS[name]
     target, path = Target.load(row.target), work / name.replace(" ", "-")
     model = random_model(PUBLISHED[row.shape], Formats(), lazy=True)
     build(model, target, path, hardware=row.machine, context=row.reserved, force=True)
-    compiled = time.perf_counter()
     sequences = target.machine.tokens if BATCH in row.modes else 1
     opened = open_golden(path, sequences=sequences)
-    made, artifact = time.perf_counter(), Artifact.read(path)
+    artifact = Artifact.read(path)
     if row.context:
         for n in range(sequences):
             opened.golden.go_on(random_state(opened.model, row.context), n)
@@ -195,10 +192,6 @@ def measure(name: str, work: Path) -> Iterator[dict[str, Any]]:
             "stalls": {k: counted[k] for k in CYCLES},
             "ssm_busy": counted.get("ssm_busy", 0),
             **used(artifact, target, counted, cycles),
-            "image_bytes": artifact.image_bytes,
-            "compile_seconds": compiled - start,
-            "simulator_seconds": made - compiled,  # the simulator, if it was not there
-            "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             **values,
         }
     opened.device.close()
@@ -206,25 +199,15 @@ def measure(name: str, work: Path) -> Iterator[dict[str, Any]]:
 
 def _tokens(name: str, opened: Opened) -> Iterator[Run]:
     """Tokens that are compared, then one of a chain."""
-    row, cycles, begin = ROWS[name], list[int](), time.perf_counter()
+    row, compared = ROWS[name], list[int]()
     for n in range(row.compared):
         count, counted = _equal(opened.golden.feed(5 + n), f"{name}: token {n}")
-        cycles.append(count)
-    seconds, per_token = time.perf_counter() - begin, float(cycles[-1])
+        compared.append(count)
+    cycles = float(compared[-1])
     if row.chained:
-        per_token, means = chained(opened.device, row.warm, row.chained)
+        cycles, means = chained(opened.device, row.warm, row.chained)
         counted = {k: round(mean) for k, mean in means.items()}
-    yield (
-        1,
-        per_token,
-        counted,
-        {
-            "compared_cycles": cycles,
-            "cycles_per_token": per_token,
-            "seconds_per_compared_token": seconds / row.compared,
-            "simulated_cycles_per_second": sum(cycles) / seconds,
-        },
-    )
+    yield 1, cycles, counted, {"compared_cycles": compared, "cycles_per_token": cycles}
 
 
 def _modes(name: str, opened: Opened, artifact: Artifact, sequences: int) -> Iterator[Run]:
@@ -237,27 +220,14 @@ def _modes(name: str, opened: Opened, artifact: Artifact, sequences: int) -> Ite
         first, *others = passes(mode, artifact.arch)
         if row.short:
             first, others = Pass((replace(first.slots[0], fresh=True),)), others[:1]
-        seconds, last = None, (first, *others)[-1]
+        last = (first, *others)[-1]
         if mode == CHAIN:
             cycles, counted = chained(device, WARM, CHAINED)
         else:
-            before = time.perf_counter()
             once = _equal(golden.step(first), f"{name}: {mode}")
-            seconds = time.perf_counter() - before
             cycles, counted = _mean([_timed(device, golden, work) for work in others] or [once])
-        yield (
-            last.tokens,
-            cycles,
-            counted,
-            {
-                "name": f"{name}, {mode}",
-                "mode": mode,
-                "tokens": last.tokens,
-                "wanted": last.wanted,
-                "cycles": cycles,
-                "seconds_of_compared_pass": seconds,
-            },
-        )
+        values = {"name": f"{name}, {mode}", "mode": mode, "tokens": last.tokens, "cycles": cycles}
+        yield last.tokens, cycles, counted, values
 
 
 def _equal(step: GoldenStep, what: str) -> tuple[int, dict[str, int]]:
@@ -311,9 +281,7 @@ def used(
         "busiest_channel": busiest.name,
         "of_attainable": share[busiest.name],
         "of_nominal": share[busiest.name] * busiest.attainable_gb_per_s / busiest.gb_per_s,
-        "of_all_nominal": sum(moved.values()) * target.clock_mhz * 1e-3
-        / cycles / sum(c.gb_per_s for c in target.channels),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

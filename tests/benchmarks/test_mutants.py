@@ -95,13 +95,6 @@ def found_in(folder):
     return [(place.file.name, place.within) for place in places]
 
 
-def test_a_reformatted_source_has_the_same_places(tmp_path):
-    """Other line breaks, quotes and parentheses, and no comments."""
-    for file in RTL.rglob("*.py"):
-        (tmp_path / file.name).write_text(ast.unparse(ast.parse(file.read_text())))
-    assert found_in(tmp_path) == found_in(RTL)
-
-
 def test_moved_code_has_the_same_places(tmp_path):
     """Every class and function goes to another file; what else a file has stays."""
     for file in RTL.rglob("*.py"):

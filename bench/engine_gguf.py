@@ -8,22 +8,20 @@ embedding, as in ours 4 bits a weight; `llama-quantize` would give it 6.
 
 import math
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
+from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, quantize
 from numpy.typing import NDArray
 
 from bench.common import KNOWN
 from lightmamba.model.config import ModelConfig
 
-__all__ = ["BLOCK", "BLOCK_BYTES", "shapes", "write"]
+__all__ = ["PACKED", "shapes", "write"]
 
-BLOCK, BLOCK_BYTES = 32, 18  # weights of a block of Q4_0; a float16 scale and 4 bits a weight
-DEVIATION = math.sqrt((16**2 - 1) / 12)  # of an even integer from -8 to 7
-PACKED = {
+Q4_0 = GGMLQuantizationType.Q4_0
+PACKED = {  # matrices that become Q4_0
     "token_embd", "output", "ssm_in", "ssm_out", "attn_q", "attn_k", "attn_v", "attn_output",
     "ffn_gate", "ffn_up", "ffn_down",
 }  # fmt: skip
@@ -109,58 +107,38 @@ def write(c: ModelConfig, path: Path, seed: int = 0) -> int:
         The same seed gives the same file.
     """
     aside = path.with_name(path.name + ".part")
-    writer = GGUFWriter(aside, "granitehybrid" if "mlp" in c.kinds else "mamba2")
+    name = "granitehybrid" if "mlp" in c.kinds else "mamba2"
+    writer = GGUFWriter(aside, name, use_temp_file=True)
     _header(writer, c)
     writer.add_file_type(LlamaFileType.MOSTLY_Q4_0)
     writer.add_tokenizer_model("no_vocab")
     writer.add_vocab_size(c.vocab_size)
-    for name, shape in shapes(c).items():
-        if _packed(name):
-            stored = (*shape[:-1], shape[-1] // BLOCK * BLOCK_BYTES)
-            writer.add_tensor_info(
-                name, stored, np.dtype(np.uint8), math.prod(stored), GGMLQuantizationType.Q4_0
-            )
+    for n, (name, shape) in enumerate(shapes(c).items()):
+        values = _values(np.random.default_rng([seed, n]), name, shape).astype(np.float32)
+        if _part(name) in PACKED:
+            writer.add_tensor(name, quantize(values, Q4_0), raw_dtype=Q4_0)
         else:
-            writer.add_tensor_info(name, shape, np.dtype(np.float32), 4 * math.prod(shape))
+            writer.add_tensor(name, values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    for values in _values(c, seed):
-        writer.write_tensor_data(values)
+    writer.write_tensors_to_file()
     writer.close()
     aside.replace(path)
     return path.stat().st_size
 
 
-def _packed(name: str) -> bool:
-    part = name.split(".", 2)[-1] if name.startswith("blk.") else name
-    return part.removesuffix(".weight") in PACKED
+def _part(name: str) -> str:
+    """Name of a tensor in its layer, without ``.weight``."""
+    return (name.split(".", 2)[-1] if name.startswith("blk.") else name).removesuffix(".weight")
 
 
-def _values(c: ModelConfig, seed: int) -> Iterator[NDArray[Any]]:
-    """Every tensor, in the order of :func:`shapes`."""
-    for n, (name, shape) in enumerate(shapes(c).items()):
-        rng = np.random.default_rng([seed, n])
-        if _packed(name):
-            gain = 0.4 if name.endswith(("_out.weight", "_output.weight", "_down.weight")) else 1.0
-            yield _q4_0(rng, shape[0], shape[1], gain / math.sqrt(shape[1]))
-        else:
-            yield np.ascontiguousarray(_plain(rng, name, shape), dtype=np.float32)
-
-
-def _q4_0(
-    rng: np.random.Generator, rows: int, channels: int, deviation: float
-) -> NDArray[np.uint8]:
-    """Blocks of a matrix (rows, channels): even integers of 4 bits under one scale."""
-    out = np.empty((rows, channels // BLOCK, BLOCK_BYTES), dtype=np.uint8)
-    out[..., 2:] = rng.integers(0, 256, (rows, channels // BLOCK, BLOCK // 2), dtype=np.uint8)
-    out[..., :2] = np.array([deviation / DEVIATION], dtype="<f2").view(np.uint8)
-    return out.reshape(rows, -1)
-
-
-def _plain(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Values of a float tensor; A from -16 to -1/64 and dt from 0.001 to 0.3, as in our models."""
-    part = name.split(".", 2)[-1] if name.startswith("blk.") else name
+def _values(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Values of a tensor; A from -16 to -1/64 and dt from 0.001 to 0.3, as in our models."""
+    part = _part(name)
+    if part in PACKED:
+        gain = 0.4 if part in ("ssm_out", "attn_output", "ffn_down") else 1.0
+        values = rng.standard_normal(shape, dtype=np.float32)
+        return values * np.float32(gain / math.sqrt(shape[1]))
     if part == "ssm_a":
         return -np.exp2(rng.uniform(-6, 4, shape))
     if part == "ssm_dt.bias":

@@ -70,7 +70,6 @@ def test_values_are_those_of_a_model_that_lives(written):
         real = gguf.quants.dequantize(t.data, t.tensor_type)
         gain = 1.0 if "in" in name else 0.4
         assert real.std() == pytest.approx(gain / math.sqrt(columns), rel=0.05)
-        assert np.unique(np.rint(real / np.abs(real).max() * 8)).size == 16
     A, dt = values["blk.0.ssm_a"].data, values["blk.0.ssm_dt.bias"].data
     assert (A < 0).all()
     assert (np.log1p(np.exp(dt)) < 0.31).all()
@@ -83,6 +82,7 @@ def test_bytes_of_130m():
     """Weights of projections and head at 4.5 bits: what llama.cpp must read for a token."""
     named = writer.shapes(SHAPES["mamba2-130m"])
     packed = [s for n, s in named.items() if "token_embd" in n or "_in" in n or "_out" in n]
-    size = sum(math.prod(s) for s in packed) * writer.BLOCK_BYTES / writer.BLOCK
+    block, size_of_block = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType.Q4_0]
+    size = sum(math.prod(s) for s in packed) * size_of_block / block
     assert len(packed) == 1 + 2 * 24
     assert size / 1e6 == pytest.approx(72.4, abs=0.1)

@@ -177,15 +177,12 @@ def energy_constants() -> Table:
 def energy_paper() -> Table:
     """The paper's accelerator by our constants, next to the paper's figures."""
     header = ["", "watts, logic only", "watts, total", "tokens/J, total"]
-    body = [
-        [
-            f"paper, {width}",
-            *map(_three, (r.watts_in_cells, r.watts, r.tokens_per_joule)),
-            f"{r.paper_watts:.2f}",
-            f"{r.paper_tokens_per_joule:g}",
-        ]
-        for width, r in ((width, energy.paper(width)) for width in energy.PAPER)
-    ]
+    body = []
+    for width, (_, rate, per_joule) in energy.PAPER.items():
+        got, cells = energy.paper(width)
+        watts = ([rate * joules for joules in each] for each in (cells, got.joules))
+        ours = map(_three, (*watts, got.tokens_per_joule))
+        body.append([f"paper, {width}", *ours, f"{rate / per_joule:.2f}", f"{per_joule:g}"])
     return Table([*header, "paper, watts", "paper, tokens/J"], body)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 from bench.boards import bound, bounds, moved, token
-from bench.energy import paper
+from bench.energy import PAPER, paper
 
 from lightmamba.arch.target import Target, target_names
 from lightmamba.model.config import SHAPES
@@ -85,8 +85,9 @@ def test_bytes_of_a_token_by_hand():
 @pytest.mark.parametrize("width", ["W4A4", "W8A8"])
 def test_the_papers_machine(width):
     """Its watts are near the likely value of the cells alone: memory and leakage come on top."""
-    got = paper(width)
-    low, likely, high = got.watts_in_cells
-    assert low < got.paper_watts < high
-    assert 0.5 < got.paper_watts / likely < 1.0
-    assert got.paper_watts < got.watts[1]
+    got, cells = paper(width)
+    _, rate, per_joule = PAPER[width]
+    low, likely, high = (rate * joules for joules in cells)
+    assert low < rate / per_joule < high
+    assert 0.5 < rate / per_joule / likely < 1.0
+    assert rate / per_joule < rate * got.joules[1]

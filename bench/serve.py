@@ -14,9 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,46 +25,18 @@ from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers
 
 from bench.engine_files import our_file
-from bench.stored import keep
+from bench.stored import Row, keep
 from lightmamba.common.errors import InputError
 from lightmamba.common.tools import cache_folder
 from lightmamba.facade import generate, load
 from lightmamba.model.config import SHAPES
 from lightmamba.model.data import austen, demo_file
 from lightmamba.model.tokenizer import Tokenizer
-from lightmamba.text.model import Model
 
 PROMPT = 16  # tokens of a prompt under load
+WARM = 0.8  # temperature of every second client; the others are greedy
+Request = dict[str, Any]  # prompt and options, by the names that `generate` and the API have
 LONG = 1024  # tokens of a prompt that the prefix cache is measured with
-
-
-@dataclass(frozen=True)
-class Load:
-    """Load on the server.
-
-    Parameters
-    ----------
-    clients
-        At the same time.
-    tokens
-        Of every answer.
-    prompts
-        A text of about ``PROMPT`` tokens for each.
-    temperature
-        Of every second client; the others are greedy.
-    """
-
-    clients: int
-    tokens: int
-    prompts: Sequence[str]
-    temperature: float = 0.8
-
-    def request(self, n: int) -> dict[str, Any]:
-        """Request of client ``n``."""
-        return {
-            "model": "bench", "prompt": self.prompts[n], "max_tokens": self.tokens,
-            "seed": n, "temperature": self.temperature if n % 2 else 0.0,
-        }  # fmt: skip
 
 
 def tokenizer_file(size: int) -> Path:
@@ -100,50 +71,41 @@ def server(file: Path, *options: str) -> Iterator[str]:
             process.terminate()
 
 
-async def ask(client: Any, request: dict[str, Any], *, stream: bool) -> str:
+async def ask(client: Any, request: Request, *, stream: bool) -> str:
     """The text of one answer."""
-    found = await client.completions.create(stream=stream, **request)
+    found = await client.completions.create(model="bench", stream=stream, **request)
     if not stream:
         return str(found.choices[0].text)
     return "".join([choice.text async for chunk in found for choice in chunk.choices])
 
 
 async def loaded(
-    url: str, load_: Load, *, stream: bool, rounds: int
+    url: str, requests: list[Request], *, stream: bool, rounds: int
 ) -> tuple[list[float], list[float], list[list[str]]]:
     """Rates of one client alone and of all together, by round, and the texts of all."""
     clients = [
         openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=600)
-        for _ in range(load_.clients)
+        for _ in requests
     ]
     await asyncio.gather(*(client.models.list() for client in clients))  # connected
     alone, together, texts = [], [], []
-    few = min(10, load_.clients)
+    each, tokens = list(zip(clients, requests, strict=True)), requests[0]["max_tokens"]
+    few = each[:10]
     for _ in range(rounds):
         start = time.perf_counter()
-        for n in range(few):
-            await ask(clients[n], load_.request(n), stream=stream)
-        alone.append(few * load_.tokens / (time.perf_counter() - start))
+        for client, request in few:
+            await ask(client, request, stream=stream)
+        alone.append(len(few) * tokens / (time.perf_counter() - start))
         start = time.perf_counter()
         found = await asyncio.gather(
-            *(ask(clients[n], load_.request(n), stream=stream) for n in range(load_.clients)),
+            *(ask(client, request, stream=stream) for client, request in each),
             return_exceptions=True,
         )
-        together.append(load_.clients * load_.tokens / (time.perf_counter() - start))
+        together.append(len(each) * tokens / (time.perf_counter() - start))
         texts.append([text if isinstance(text, str) else "" for text in found])
     for client in clients:
         await client.close()
     return alone, together, texts
-
-
-def wanted(model: Model, load_: Load) -> list[str]:
-    """Text that `generate` writes for each client."""
-    each = (load_.request(n) for n in range(load_.clients))
-    return [
-        generate(model, one["prompt"], max_tokens=load_.tokens, seed=one["seed"],
-                 temperature=one["temperature"])
-        for one in each
-    ]  # fmt: skip
 
 
 def passages(tokenizer: Tokenizer, tokens: int, count: int, seed: int) -> list[str]:
@@ -180,17 +142,19 @@ def prefixes(url: str, tokenizer: Tokenizer, rounds: int) -> dict[str, Any]:
     return {"tokens": LONG, "miss": miss, "hit": hit}
 
 
-def measure(file: Path, name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+def measure(file: Path, name: str, args: argparse.Namespace) -> list[Row]:
     """All rows of one model."""
     model = load(file, threads=args.threads)
     tokenizer = model.tokenizer
-    load_ = Load(args.clients, args.tokens, passages(tokenizer, PROMPT, args.clients, 0))
-    texts = wanted(model, load_)
-    rows = []
+    requests: list[Request] = [
+        {"prompt": prompt, "max_tokens": args.tokens, "seed": n, "temperature": WARM * (n % 2)}
+        for n, prompt in enumerate(passages(tokenizer, PROMPT, args.clients, 0))
+    ]
+    rows, texts = list[Row](), [generate(model, **request) for request in requests]
     with server(file, "--threads", str(args.threads)) as url:
         for stream in (False, True):
             alone, together, found = asyncio.run(
-                loaded(url, load_, stream=stream, rounds=args.rounds)
+                loaded(url, requests, stream=stream, rounds=args.rounds)
             )
             equal = min(sum(a == b for a, b in zip(texts, each, strict=True)) for each in found)
             rows.append({

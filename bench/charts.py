@@ -21,15 +21,14 @@ HYBRID, CONTEXT = "granite-4.0-h-1b", 1024
 CPU, THREADS = "mamba2-1.3b", 2
 RECIPES = {"ours": "ours", "rtn32": "RTN, blocks of 32", "smoothquant": "SmoothQuant"}
 WIDTHS = ("w4a4", "w4a8", "w8a8")
+MARKED = ("simulated", "estimated", "measured")  # looks of the recipes
 SIZE = 7.2  # inches of a picture, whose text can then be read on a telephone
-LOOKS: dict[str, dict[str, Any]] = {
-    "simulated": {**MARKS["simulated"]},
-    "estimated": {**MARKS["estimated"]},
+PLAIN = {"linestyle": "none", "color": COLORS["soft"]}
+LOOKS: dict[str, Mapping[str, Any]] = {
+    **{how: MARKS[how] for how in ("simulated", "estimated", "published")},
     "measured": {**MARKS["simulated"], "color": COLORS["synthesized"]},
-    "published": {**MARKS["published"]},
-    "bound": {"marker": "|", "markersize": 18, "markeredgewidth": 2, "linestyle": "none",
-              "color": COLORS["soft"]},
-}  # fmt: skip
+    "bound": {**PLAIN, "marker": "|", "markersize": 18, "markeredgewidth": 2},
+}
 
 
 @dataclass(frozen=True)
@@ -127,8 +126,8 @@ def results(shown: Mapping[str, Sequence[Speed]]) -> Figure:
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     names = {name: Line2D([], [], **look) for name, look in LOOKS.items()}
     words = {"bound": "bound of the memory", "published": "the paper's, or llama.cpp"}
-    figure.legend(names.values(), [words.get(name, name) for name in names],
-                  loc="outside lower center", ncols=3)  # fmt: skip
+    labels = [words.get(name, name) for name in names]
+    figure.legend(names.values(), labels, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -146,9 +145,9 @@ def accuracy(shown: Mapping[str, Mapping[str, tuple[float, float]]]) -> Figure:
     """KL divergence against bytes per token, by recipe and width."""
     figure = Figure(figsize=(SIZE, 4.6), layout="constrained")
     axes = figure.subplots()
-    for n, ((name, found), look) in enumerate(zip(shown.items(), LOOKS.values(), strict=False)):
+    for n, ((name, found), look) in enumerate(zip(shown.items(), MARKED, strict=True)):
         places = [place + 0.12 * (n - 1) for place in range(len(WIDTHS))]
-        axes.plot(places, [kl for _, kl in found.values()], **look | {"label": name})
+        axes.plot(places, [kl for _, kl in found.values()], **LOOKS[look], label=name)
     names = [f"{w.upper()}\n{size / 1e6:.1f} MB per token" for w, (size, _) in found.items()]
     axes.set_xticks(range(len(WIDTHS)), names)
     axes.margins(x=0.2)

@@ -149,8 +149,8 @@ def measure(name: str, model: QuantizedModel, args: argparse.Namespace, build: P
             lengths[step.rtl.cycles] += 1
             cycles.update(step.rtl.stalls)
             lost.update(step.rtl.lost)
-    rtl = {"cycles_per_token": dict(sorted(lengths.items())), "cycles": dict(cycles),
-           "lost": dict(+lost)}  # fmt: skip
+    rtl: Row = {"cycles_per_token": dict(sorted(lengths.items()))}
+    rtl |= {"cycles": dict(cycles), "lost": dict(+lost)}
     return {
         "model": name, "parties": [*engines, *(["RTL"] if golden else [])],
         "tokens": tokens,

@@ -28,12 +28,9 @@ def measure() -> Iterator[dict[str, Any]]:
     for shape, target, context in [*cases, *CHART]:
         work = Workload.of(HYBRIDS[shape], Formats(), Target.load(target), "reordered", context)
         found = estimate_pass(work)
-        yield {
-            "shape": shape, "target": target, "context": context,
-            "tokens_per_second": found.tokens_per_second, "cycles": found.cycles,
-            "bound": found.bound, "bound_cycles": found.bound_cycles,
-            "stalls": dict(found.stalls),
-        }  # fmt: skip
+        row = {"shape": shape, "target": target, "context": context}
+        row |= {"tokens_per_second": found.tokens_per_second, "cycles": found.cycles}
+        yield row | {"bound_cycles": found.bound_cycles, "stalls": dict(found.stalls)}
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, cast
 
+from bench.stored import rows
 from bench.tables.models import RATIO
-from bench.tables.printer import NotRun, Table, Tables, load
+from bench.tables.printer import Table, Tables
 from bench.tables.speed import full_rows
 from lightmamba.arch.amount import Amount, memory_cells
 from lightmamba.arch.config import ArchConfig
@@ -38,32 +39,33 @@ __all__ = ["ABLATION", "HELD", "buffers", "full_rotation"]
 SHAPE = "mamba2-2.7b"
 CONFIG = SHAPES[SHAPE]
 BOARDS = ("vck190-paper", "u280")
-FORMATS = {"w8a8": Formats(8, 8, head_weight_bits=8), "w4a8": Formats(4, 8), "w4a4": Formats()}
+W4A4 = Formats()
+WIDE = {"w8a8": Formats(8, 8, head_weight_bits=8), "w4a8": Formats(4, 8), "w4a4": W4A4}
+RUN = {name: (formats, "reordered") for name, formats in WIDE.items()}
+RUN |= {"naive": (W4A4, "naive"), "none": (Formats(hadamard=1), "reordered")}
 WIDTHS = {"fp16": "2.23", "w8a8": "3.61", "w4a4": "7.21"}  # arXiv 2502.15260, VCK190
 SHOTS = {"fp16": "60.2", "w8a8": "60.2", "w4a4": "55.9"}  # zero-shot average, SSM included
-# A choice: its words, the paper's speed, and the rows of bench.accuracy that have its accuracy.
 CHOICES = {
-    "as shipped": (
-        "W4A4 as shipped: reordered, fused, H128 in blocks, scales (4 + m)/4·2^e", "7.21",
-        ("choices", "the recipe as shipped"),
-    ),
-    "naive": ("naive order of the rows", "5.32", None),
-    "full": (
-        "full Hadamard before out_proj (as in the paper)", "7.21",
-        ("choices", "full Hadamard before out_proj (the paper's)"),
-    ),
-    "none": ("no on-line Hadamard", "", ("choices", "no on-line Hadamard")),
-    "no rotation": (
-        "no rotation of the residual", "5.32, naive order",
-        ("choices", "no rotation of the residual"),
-    ),
-    "nearest": ("activation scales 2^e, nearest", "", ("scales", "nearest")),
-    "hold all": (
-        "activation scales 2^e, smallest without clipping", "",
-        ("scales", "smallest that holds the largest value"),
-    ),
-}  # fmt: skip
+    "as shipped": "W4A4 as shipped: reordered, fused, H128 in blocks, scales (4 + m)/4·2^e",
+    "naive": "naive order of the rows",
+    "full": "full Hadamard before out_proj (as in the paper)",
+    "none": "no on-line Hadamard",
+    "no rotation": "no rotation of the residual",
+    "nearest": "activation scales 2^e, nearest",
+    "hold all": "activation scales 2^e, smallest without clipping",
+}
+PAPERS = {"as shipped": "7.21", "naive": "5.32", "full": "7.21", "no rotation": "5.32, naive order"}
+MEASURED = {  # rows of bench.accuracy, by its study
+    "as shipped": ("choices", "the recipe as shipped"),
+    "full": ("choices", "full Hadamard before out_proj (the paper's)"),
+    "none": ("choices", "no on-line Hadamard"),
+    "no rotation": ("choices", "no rotation of the residual"),
+    "nearest": ("scales", "nearest"),
+    "hold all": ("scales", "smallest that holds the largest value"),
+}
 HELD = ("entire layer", "one head at a time", "fused, as built")
+SPEEDS = ["Mamba2-2.7B, tokens per second"]
+SPEEDS += [f"`{BOARDS[0]}`", "the paper's VCK190", f"`{BOARDS[1]}`"]
 URAM = {HELD[0]: "246", HELD[2]: "61"}  # the paper's
 TENSORS = 3  # B·x, the new h, h·C
 FLOAT_BYTES = 2
@@ -86,14 +88,14 @@ def float_weights(board: str) -> tuple[float, float]:
     to keep up.
     """
     target = Target.load(board)
-    arch = plan(CONFIG, Formats(), target)
-    memory = Memory(CONFIG, Formats(), arch, target)
-    rows = sum(layer.in_rows for layer in CONFIG.layers)
-    weights = rows * arch.in_channels + CONFIG.n_layer * CONFIG.d_model * arch.out_channels
+    arch = plan(CONFIG, W4A4, target)
+    memory = Memory(CONFIG, W4A4, arch, target)
+    in_rows = sum(layer.in_rows for layer in CONFIG.layers)
+    weights = in_rows * arch.in_channels + CONFIG.n_layer * CONFIG.d_model * arch.out_channels
     weights += CONFIG.vocab_size * arch.in_channels
     more = FLOAT_BYTES * weights / arch.lanes
     more -= (memory.layers_beats + memory.head_beats) * arch.port_bits // 8
-    moved = estimated(board, Formats()).channel_bytes
+    moved = estimated(board, W4A4).channel_bytes
     seconds, total = 0.0, 0.0
     for channel in target.channels:
         lanes = sum(port.startswith("lane") for port in channel.ports)
@@ -131,17 +133,12 @@ def buffers(config: ModelConfig, arch: ArchConfig) -> dict[str, tuple[int, Amoun
 
 def _rate(board: str, name: str) -> str:
     """Tokens per second of a width or a choice, with the origin of each number."""
-    shipped = estimated(board, FORMATS["w4a4"])
     if name == "fp16":
         rate = float_weights(board)[0]
     elif name == "full":
-        rate = full_rotation(CONFIG, shipped)
-    elif name == "naive":
-        rate = estimated(board, FORMATS["w4a4"], "naive").tokens_per_second
-    elif name == "none":
-        rate = estimated(board, Formats(hadamard=1)).tokens_per_second
+        rate = full_rotation(CONFIG, estimated(board, W4A4))
     else:
-        rate = estimated(board, FORMATS.get(name, FORMATS["w4a4"])).tokens_per_second
+        rate = estimated(board, *RUN.get(name, RUN["w4a4"])).tokens_per_second
     said = f"{rate:.4g} (estimated)"
     if name in ("w4a4", "as shipped") and (run := full_rows().get(f"{SHAPE} on {board}")):
         said = f"{run['tokens_per_second']:.4g} (simulated); {said}"
@@ -154,28 +151,24 @@ def _papers(value: str | None) -> str:
 
 def _ratio(benchmark: str, **wanted: str) -> str:
     """Accuracy of a stored row."""
-    try:
-        found = [r for r in load(benchmark) if wanted.items() <= r.items()]
-    except NotRun:
-        found = []
+    found = [row for row in rows(benchmark) if wanted.items() <= row.items()]
     return (RATIO + ", KL {kl:.4f} (measured)").format_map(found[0]) if found else "not run"
 
 
 def widths() -> Table:
     """Widths of weights and activations, on both boards."""
     body = []
-    for name in ("fp16", *FORMATS):
+    for name in ("fp16", *WIDE):
         moved, cells, ratio = float_weights(BOARDS[0])[1], "–", "1 (by definition)"
         if name != "fp16":
-            moved = sum(estimated(BOARDS[0], FORMATS[name]).channel_bytes.values())
-            both = (estimated(board, FORMATS[name]).total for board in BOARDS)
+            moved = sum(estimated(BOARDS[0], WIDE[name]).channel_bytes.values())
+            both = (estimated(board, WIDE[name]).total for board in BOARDS)
             cells = "; ".join(f"{cell.lut:,.0f}, {cell.dsp:,.0f} (estimated)" for cell in both)
             ratio = _ratio("accuracy", method="ours", model="bundled", width=name)
         rates = [_rate(board, name) for board in BOARDS]
-        body.append([
-            name.upper(), rates[0], _papers(WIDTHS.get(name)), rates[1],
-            f"{moved / 1e6:,.0f} (estimated)", cells, ratio, _papers(SHOTS.get(name)),
-        ])  # fmt: skip
+        line = [name.upper(), rates[0], _papers(WIDTHS.get(name)), rates[1]]
+        line += [f"{moved / 1e6:,.0f} (estimated)", cells, ratio, _papers(SHOTS.get(name))]
+        body.append(line)
     cells = f"LUT, DSP of `{BOARDS[0]}`; of `{BOARDS[1]}`"
     more = ["MB per token", cells, "× float, KL in nats, bundled model", "zero-shot, 2.7B"]
     return Table([*SPEEDS, *more], body)
@@ -184,13 +177,14 @@ def widths() -> Table:
 def choices() -> Table:
     """The effect of each single choice, on both boards."""
     body = []
-    for name, (words, paper, of) in CHOICES.items():
+    for name, words in CHOICES.items():
         ratio, rates = "same integers", ["same hardware"] * len(BOARDS)
-        if of is not None:
-            ratio = _ratio(of[0], **{"scale" if of[0] == "scales" else "choice": of[1]})
+        if name in MEASURED:
+            study, row = MEASURED[name]
+            ratio = _ratio(study, **{"scale" if study == "scales" else "choice": row})
         if name in ("as shipped", "naive", "full", "none"):
             rates = [_rate(board, name) for board in BOARDS]
-        body.append([words, rates[0], _papers(paper), rates[1], ratio])
+        body.append([words, rates[0], _papers(PAPERS.get(name)), rates[1], ratio])
     return Table([*SPEEDS, "× float, KL in nats, bundled model"], body)
 
 
@@ -199,7 +193,7 @@ def held() -> Table:
     header, body = ["what the SSM stores on chip (estimated)"], [[name] for name in HELD]
     for board in BOARDS:
         header += [f"`{board}`, Mbit", "URAM, BRAM (18 kbit), LUT"]
-        found = buffers(CONFIG, plan(CONFIG, Formats(), Target.load(board)))
+        found = buffers(CONFIG, plan(CONFIG, W4A4, Target.load(board)))
         for line, (bits, cells) in zip(body, found.values(), strict=True):
             took = (cells.uram, cells.bram18, cells.lut)
             line += [f"{bits / 1e6:.2f}", ", ".join(f"{n:,.0f}" for n in took)]
@@ -208,12 +202,6 @@ def held() -> Table:
     return Table([*header, "the paper's URAM, complete design"], body)
 
 
-SPEEDS = [
-    "Mamba2-2.7B, tokens per second",
-    f"`{BOARDS[0]}`",
-    "the paper's VCK190",
-    f"`{BOARDS[1]}`",
-]
 ABLATION: Tables = {
     "ablation-widths": widths,
     "ablation-choices": choices,

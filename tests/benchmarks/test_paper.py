@@ -94,9 +94,8 @@ def test_a_mean_is_of_all_tasks_or_not_given():
         done = {"metrics": {"acc": value}, "standard_errors": {"acc": 0.1}}
         return Record(f"{recipe} {task}", done if value else {"error": "no"}, what)
 
-    found = table(paper_table([
-        record("float", "a", 0.5), record("float", "b", 0.25),
-        record("w4a4", "a", 0.5), record("w4a4", "b", None),
-    ]))  # fmt: skip
+    records = [record("float", "a", 0.5), record("float", "b", 0.25)]
+    records += [record("w4a4", "a", 0.5), record("w4a4", "b", None)]
+    found = table(paper_table(records))
     assert (found["float"]["tasks, mean"], found["float"]["b, acc"]) == ("0.375", "0.25 ± 0.1")
     assert (found["w4a4"]["tasks, mean"], found["w4a4"]["b, acc"]) == ("", "failed")

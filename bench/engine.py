@@ -11,7 +11,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def compare(
     """Start the workers, note their memory after a first text, and run the rounds."""
     work = tasks(args)
     with ExitStack() as stack:
-        workers = {k: stack.enter_context(Worker(words)) for k, words in commands.items()}
+        workers = {k: stack.enter_context(closing(Worker(words))) for k, words in commands.items()}
         memory = {}
         for name, worker in workers.items():
             worker.ask(work[0])

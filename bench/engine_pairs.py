@@ -89,12 +89,6 @@ class Worker:
         self.process.wait()
         self.process.stdout.close()
 
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 @dataclass(frozen=True)
 class Runs:

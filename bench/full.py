@@ -1,6 +1,6 @@
 """Whole tokens and passes of full-size models on their simulated boards, against the engine.
 
-    python -m bench.full [ROW ...] [--work FOLDER]
+    python -m bench.full [ROW ...]
 
 A row compiles a shape with random weights; rows that share a machine share its simulator. Rows of
 hybrids begin after a stated number of positions, whose keys and values are random. A row of
@@ -168,12 +168,14 @@ def identity(row: Mapping[str, Any]) -> str:
     )
 
 
-def measure(name: str, work: Path) -> Iterator[dict[str, Any]]:
+def measure(name: str, path: Path) -> Iterator[dict[str, Any]]:
     """Compile a row and simulate it: one result of its tokens, or one for each mode."""
     row = ROWS[name]
-    target, path = Target.load(row.target), work / name.replace(" ", "-")
-    model = random_model(PUBLISHED[row.shape], Formats(), lazy=True)
-    build(model, target, path, hardware=row.machine, context=row.reserved, force=True)
+    target, model = (
+        Target.load(row.target),
+        random_model(PUBLISHED[row.shape], Formats(), lazy=True),
+    )
+    build(model, target, path, hardware=row.machine, context=row.reserved)
     sequences = target.machine.tokens if BATCH in row.modes else 1
     opened = open_golden(path, sequences=sequences)
     artifact = Artifact.read(path)
@@ -286,12 +288,9 @@ def used(
 
 def main() -> None:
     """Run the rows named, or all."""
-    args = asked(__doc__, ROWS, work={"type": Path, "help": "folder for the builds"})
-    with tempfile.TemporaryDirectory() as temporary:
-        work = args.work or Path(temporary)
-        work.mkdir(parents=True, exist_ok=True)
-        for name in args.row:
-            for found in measure(name, work):
+    for name in asked(__doc__, ROWS).row:
+        with tempfile.TemporaryDirectory() as folder:
+            for found in measure(name, Path(folder) / "build"):
                 keep("passes" if "mode" in found else "full", found)
 
 

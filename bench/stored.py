@@ -198,13 +198,11 @@ def identity_of(name: str) -> Callable[[Row], str] | None:
 def checked(record: Record) -> Record:
     """The record with the check of its content."""
     made = {name: value for name, value in record.made.items() if name != CHECK}
-    record = Record(record.key, record.values, record.what, record.how, made)
-    plain = msgspec.json.decode(msgspec.json.encode(record, enc_hook=lambda value: value.tolist()))
+    bare = msgspec.structs.replace(record, made=made)
+    plain = msgspec.json.decode(msgspec.json.encode(bare, enc_hook=lambda value: value.tolist()))
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
-    return Record(
-        record.key, record.values, record.what, record.how,
-        made | {CHECK: hashlib.sha256(text.encode()).hexdigest()[:16]},
-    )  # fmt: skip
+    check = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return msgspec.structs.replace(bare, made=made | {CHECK: check})
 
 
 def rows(name: str) -> list[Row]:

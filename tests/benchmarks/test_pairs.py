@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import closing
 from statistics import median
 from typing import Any
 
@@ -96,7 +97,7 @@ serve(Noisy)
 
 
 def test_a_real_worker_answers_and_keeps_its_chatter_apart(capfd):
-    with Worker([sys.executable, "-c", NOISY]) as worker:
+    with closing(Worker([sys.executable, "-c", NOISY])) as worker:
         assert worker.ask(("decode", {"warm": 1, "tokens": 2})) > 0
         assert worker.ask(("prompt", {"ids": [1, 2, 3]})) > 0
         held = worker.ask(("memory", {}))

@@ -1,6 +1,6 @@
 """Draw stored results as pictures of the docs: ``python -m bench.charts``."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -17,7 +17,10 @@ from lightmamba.study.plots.style import COLORS, MARKS, log_axis, styled
 
 __all__ = ["CHARTS"]
 
+LARGE = "mamba2-2.7b"
+BOARDS = {"u280": "U280", "vck190": "VCK190", "kv260": "KV260", "vck190-paper": "VCK190, 12 GB/s"}
 HYBRID, CONTEXT = "granite-4.0-h-1b", 1024
+HYBRID_BOARDS = {"u280-hybrid": "U280", "u55c": "U55C", "vck190": "VCK190", "kv260": "KV260"}
 CPU, THREADS = "mamba2-1.3b", 2
 RECIPES = {"ours": "ours", "rtn32": "RTN, blocks of 32", "smoothquant": "SmoothQuant"}
 WIDTHS = ("w4a4", "w4a8", "w8a8")
@@ -42,61 +45,40 @@ class Speed:
     other: float | None = None
 
 
-def _mamba2() -> Iterator[Speed]:
-    """Mamba2-2.7B on the boards, and on the memory of the paper's board."""
-    names = {"u280": "U280", "vck190": "VCK190", "kv260": "KV260",
-             "vck190-paper": "VCK190, 12 GB/s"}  # fmt: skip
-    for target, name in names.items():
-        row = full_rows()[key := f"mamba2-2.7b on {target}"]
-        limit = bound(target, "mamba2-2.7b")
-        assert limit is not None
-        yield Speed(name, "simulated", row["tokens_per_second"], limit.tokens_per_second,
-                    PAPER.get(key))  # fmt: skip
-
-
-def _hybrid() -> Iterator[Speed]:
-    """A hybrid on four boards, simulated where that was done."""
-    full = full_rows()
-    names = {"u280-hybrid": "U280", "u55c": "U55C", "vck190": "VCK190", "kv260": "KV260"}
-    for row in load("hybrids"):
-        if (row["shape"], row["context"]) != (HYBRID, CONTEXT):
-            continue
-        if name := names.get(row["target"]):
-            found = full.get(f"{HYBRID} on {row['target']}, {CONTEXT:,} positions")
-            limit = row["tokens_per_second"] * row["cycles"] / row["bound_cycles"]
-            how, by = ("simulated", found) if found else ("estimated", row)
-            yield Speed(name, how, by["tokens_per_second"], limit)
-
-
-def _small() -> Iterator[Speed]:
-    """The bundled model on the open board."""
-    cycles = next(row for row in load("estimates") if row["case"] == "ulx3s")["cycles"]
-    limit = bound("ulx3s", "demo")
-    assert limit is not None
-    rate = 1e6 * Target.load("ulx3s").clock_mhz / cycles
-    yield Speed("ULX3S", "simulated", rate, limit.tokens_per_second)
-
-
-def _cpu() -> Iterator[Speed]:
-    """The engine next to llama.cpp."""
-    wanted = ("llama", CPU, THREADS)
-    row = next(r for r in load("engine") if (r["kind"], r["shape"], r["threads"]) == wanted)
-    here, other = (median(row["rates"]["decode"][name]) for name in ("ours", "llama.cpp"))
-    bound = 1e9 * median(row["probes"]) / row["bytes_read"]
-    yield Speed("CPU, 2 cores", "measured", here, bound, other)
-
-
-GROUPS = {
-    "Mamba2-2.7B": _mamba2,
-    f"Granite-4.0-H-1B, after {CONTEXT:,} tokens": _hybrid,
-    "Mamba2-1.3B": _cpu,
-    "bundled model, 3.3 M parameters": _small,
-}
+def _bound(target: str, shape: str) -> float:
+    found = bound(target, shape)
+    assert found is not None
+    return found.tokens_per_second
 
 
 def speeds() -> dict[str, list[Speed]]:
-    """Lines of the picture of results, by model."""
-    return {group: list(make()) for group, make in GROUPS.items()}
+    """Lines of the picture of results, by model; simulated where that was done."""
+    full = full_rows()
+    large = list[Speed]()
+    for target, name in BOARDS.items():
+        rate, other = full[key := f"{LARGE} on {target}"]["tokens_per_second"], PAPER.get(key)
+        large.append(Speed(name, "simulated", rate, _bound(target, LARGE), other))
+    hybrid = list[Speed]()
+    for row in load("hybrids"):
+        if (row["shape"], row["context"]) == (HYBRID, CONTEXT) and row["target"] in HYBRID_BOARDS:
+            run = full.get(f"{HYBRID} on {row['target']}, {CONTEXT:,} positions")
+            limit = row["tokens_per_second"] * row["cycles"] / row["bound_cycles"]
+            how, rate = "simulated" if run else "estimated", (run or row)["tokens_per_second"]
+            hybrid.append(Speed(HYBRID_BOARDS[row["target"]], how, rate, limit))
+    wanted = ("llama", CPU, THREADS)
+    row = next(r for r in load("engine") if (r["kind"], r["shape"], r["threads"]) == wanted)
+    here, other = (median(row["rates"]["decode"][name]) for name in ("ours", "llama.cpp"))
+    limit = 1e9 * median(row["probes"]) / row["bytes_read"]
+    cycles = next(row for row in load("estimates") if row["case"] == "ulx3s")["cycles"]
+    rate = 1e6 * Target.load("ulx3s").clock_mhz / cycles
+    return {
+        "Mamba2-2.7B": large,
+        f"Granite-4.0-H-1B, after {CONTEXT:,} tokens": hybrid,
+        "Mamba2-1.3B": [Speed("CPU, 2 cores", "measured", here, limit, other)],
+        "bundled model, 3.3 M parameters": [
+            Speed("ULX3S", "simulated", rate, _bound("ulx3s", "demo"))
+        ],
+    }
 
 
 @styled

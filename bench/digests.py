@@ -168,8 +168,6 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="folder of random models (the user's cache)")
     parser.add_argument("--dry", action="store_true", help="leave the results file as it is")
     args = parser.parse_args()
-    given = {"shape": args.shape, "target": args.target}
-    words = [f"--{name} {value}" for name, value in given.items() if value]
     with TemporaryDirectory() as folder:
         name, model = opened(args)
         path = None
@@ -177,8 +175,7 @@ def main() -> None:
             name += f" on `{args.target}`"
             path = build(model, Target.load(args.target), Path(folder) / "build").path
         row = measure(name, model, args, path)
-        command = " ".join(["python -m bench.digests", *words])
-        keep("digests", row, command=command, dry=args.dry)
+        keep("digests", row, dry=args.dry)
         if row["difference"] is not None:
             raise SystemExit(row["difference"])
 

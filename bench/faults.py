@@ -14,7 +14,7 @@ import textwrap
 import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -154,10 +154,7 @@ class Sources:
             if within and not f"{first.within}.".startswith(f"{within}."):
                 continue
             if [place.text for place in after] == wanted[1:]:
-                end = (first, *after)[-1].end
-                found.append(
-                    Place(first.file, first.source, first.within, first.kind, first.begin, end)
-                )
+                found.append(replace(first, end=(first, *after)[-1].end))
         return found
 
     def _enter(

@@ -141,16 +141,14 @@ def measure(name: str, model: QuantizedModel, args: argparse.Namespace, build: P
     golden = open_golden(build).golden if build else None
     engines = compiled(model, args.threads) | {NUMPY: Engine(model, compiled=False)}
     tokens = compared = 0
-    lengths, cycles, lost = Counter[int](), Counter[str](), Counter[str]()
+    lengths, cycles = Counter[int](), Counter[str]()
     found = chain(engines, compiled(model, args.threads), args.tokens, golden)
     for step in tqdm(found, name, total=args.tokens, unit="token", mininterval=10):
         tokens, compared = tokens + 1, compared + step.observables
         if step.rtl is not None:
             lengths[step.rtl.cycles] += 1
             cycles.update(step.rtl.stalls)
-            lost.update(step.rtl.lost)
-    rtl: Row = {"cycles_per_token": dict(sorted(lengths.items()))}
-    rtl |= {"cycles": dict(cycles), "lost": dict(+lost)}
+    rtl = {"cycles_per_token": dict(sorted(lengths.items())), "cycles": dict(cycles)}
     return {
         "model": name, "parties": [*engines, *(["RTL"] if golden else [])],
         "tokens": tokens,

@@ -191,16 +191,12 @@ def measure(case: Case) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         artifact = build(model, case.target, Path(folder) / "build", order=case.order)
         with open_device(artifact, observed=False, stalls=case.stalls, seed=SEED) as device:
-            stalls, prompt = tokens(device)
-    return {
-        **compared(sum(stalls.values()), stalls, found),
-        "prompt_cycles": prompt,
-        "prompt_error": found.prompt_cycles / prompt - 1,
-    }
+            cycles, prompt = tokens(device)
+    return compared(cycles, found) | {"prompt_cycles": prompt}
 
 
-def tokens(device: SimDevice) -> tuple[dict[str, float], float]:
-    """Stalls of a token in a chain of them; cycles of one without logits.
+def tokens(device: SimDevice) -> tuple[float, float]:
+    """Cycles of a token in a chain of them, and of one without logits.
 
     Where the state lies twice, each is the mean of those that read the one copy and the other.
     """
@@ -211,24 +207,23 @@ def tokens(device: SimDevice) -> tuple[dict[str, float], float]:
     for _ in range(3):
         device.start(1, head=False)
         prompts.append(device.wait())
-    return {name: means[name] for name in CYCLES}, sum(prompts[1:]) / 2
+    return sum(means[name] for name in CYCLES), sum(prompts[1:]) / 2
 
 
 def whole(row: Row) -> dict[str, Any]:
     """A token of a whole model, as ``bench.full`` measured it, and estimated."""
     target, context = Target.load(row["target"]), row.get("context") or None
     found = estimate(PUBLISHED[row["shape"]], Formats(), target, context=context)
-    return {**compared(row["cycles_per_token"], row["stalls"], found), "prompt_error": None}
+    return compared(row["cycles_per_token"], found)
 
 
-def compared(cycles: float, stalls: Mapping[str, float], found: Estimate) -> dict[str, Any]:
+def compared(cycles: float, found: Estimate) -> dict[str, Any]:
     """Values of a row."""
     return {
         "cycles": cycles,
         "estimated": found.cycles,
         "error": found.cycles / cycles - 1,
         "bound": found.bound,
-        "stalls": stalls,
     }
 
 

@@ -201,11 +201,6 @@ def main() -> None:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             for row in run(block, Path(folder), done):
                 keep("mutants", row, stay=_is_listed)
-    every = rows("mutants")
-    caught = sum(row["caught"] for row in every)
-    kept = sum(row["kept"] for row in every)
-    print(f"{caught} of {len(every)} caught ({100 * caught / len(every):.0f} %), "
-          f"{kept} by what make test keeps")  # fmt: skip
 
 
 if __name__ == "__main__":

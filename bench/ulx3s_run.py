@@ -93,12 +93,12 @@ def greedy(tokens: int = 100) -> dict[str, Any]:
         device.load(artifact)
         engine = Engine(open_model(artifact))
         state, token, fresh, equal = engine.empty_state(1), FIRST, True, True
-        rates, cycles = [], 0
+        rates = []
         for at in range(0, tokens, CHAIN):
             count = min(CHAIN, tokens - at)
             begin = device.board.monotonic()
             device.start(token, chain=count - 1, fresh=fresh)
-            cycles += device.wait()
+            device.wait()
             rates.append(count / (device.board.monotonic() - begin))
             for _ in range(count):
                 logits, state = engine.step(np.array([token]), state)
@@ -110,7 +110,6 @@ def greedy(tokens: int = 100) -> dict[str, Any]:
             "tokens": tokens,
             "matches_engine": equal,
             "tokens_per_second": float(np.median(rates[1:])),
-            "cycles_per_token": cycles / tokens,
             "violations": device.board.violations,
         }
 
@@ -201,7 +200,6 @@ def netlist(what: str, given: Path | None, tokens: int = 3) -> dict[str, Any]:
             "tokens": len(steps),
             "matches_engine": all(step.equal for step in steps),
             "logits": sum(step.logits - len(step.different) for step in steps),
-            "cycles": sum(step.cycles for step in steps),
             "violations": device.board.violations,
         }
 

@@ -117,9 +117,7 @@ def test_the_last_piece_is_run_though_it_is_not_whole():
 
 
 def step_of(**given):
-    return SimpleNamespace(
-        **{"difference": None, "cycles": 9, "stalls": {"idle": 9}, "lost": {}} | given
-    )
+    return SimpleNamespace(**{"difference": None, "cycles": 9, "stalls": {"idle": 9}} | given)
 
 
 def test_the_rtl_takes_the_same_text_and_ends_it_when_they_differ():
@@ -135,19 +133,19 @@ def test_the_rtl_takes_the_same_text_and_ends_it_when_they_differ():
     assert len(fed) == 3
 
 
-def test_cycles_and_losses_of_the_rtl_are_counted(monkeypatch):
-    """The first token is faster; the last two saturate."""
+def test_cycles_of_the_rtl_are_counted(monkeypatch):
+    """The first token is faster."""
     steps = iter([
-        step_of(cycles=90, stalls={"multiplying": 80, "idle": 10}, lost={"gate": 0}),
-        step_of(cycles=95, stalls={"multiplying": 80, "idle": 15}, lost={"gate": 2}),
-        step_of(cycles=95, stalls={"multiplying": 80, "idle": 15}, lost={"gate": 1}),
+        step_of(cycles=90, stalls={"multiplying": 80, "idle": 10}),
+        step_of(cycles=95, stalls={"multiplying": 80, "idle": 15}),
+        step_of(cycles=95, stalls={"multiplying": 80, "idle": 15}),
     ])  # fmt: skip
     golden = SimpleNamespace(feed=lambda token: next(steps))
     monkeypatch.setattr(digests, "open_golden", lambda path: SimpleNamespace(golden=golden))
     row = digests.measure("a", MODEL, Namespace(threads=1, tokens=3), Path("b"))
     assert row["parties"][-2:] == ["numpy", "RTL"]
-    assert row["rtl"] == {"cycles_per_token": {90: 1, 95: 2}, "lost": {"gate": 3},
-                          "cycles": {"multiplying": 240, "idle": 40}}  # fmt: skip
+    cycles = {"multiplying": 240, "idle": 40}
+    assert row["rtl"] == {"cycles_per_token": {90: 1, 95: 2}, "cycles": cycles}
 
 
 ROW: dict[str, Any] = {
@@ -170,7 +168,7 @@ def test_the_table(monkeypatch):
 
 
 def test_tables_of_the_rtl_are_of_the_longest_run(monkeypatch):
-    rtl = {"cycles_per_token": {"90": 1, "95": 9_999}, "lost": {},
+    rtl = {"cycles_per_token": {"90": 1, "95": 9_999},
            "cycles": {"multiplying": 800_000, "idle": 149_995}}  # fmt: skip
     stored = [ROW, ROW | {"rtl": rtl}, ROW | {"tokens": 10, "rtl": {}}]
     monkeypatch.setattr(printer, "rows", lambda name: stored)

@@ -59,17 +59,16 @@ def speeds() -> dict[str, list[Speed]]:
         rate, other = full[key := f"{LARGE} on {target}"]["tokens_per_second"], PAPER.get(key)
         large.append(Speed(name, "simulated", rate, _bound(target, LARGE), other))
     hybrid = list[Speed]()
-    for row in load("hybrids"):
-        if (row["shape"], row["context"]) == (HYBRID, CONTEXT) and row["target"] in HYBRID_BOARDS:
+    for row in load("hybrids", shape=HYBRID, context=CONTEXT):
+        if row["target"] in HYBRID_BOARDS:
             run = full.get(f"{HYBRID} on {row['target']}, {CONTEXT:,} positions")
             limit = row["tokens_per_second"] * row["cycles"] / row["bound_cycles"]
             how, rate = "simulated" if run else "estimated", (run or row)["tokens_per_second"]
             hybrid.append(Speed(HYBRID_BOARDS[row["target"]], how, rate, limit))
-    wanted = ("llama", CPU, THREADS)
-    row = next(r for r in load("engine") if (r["kind"], r["shape"], r["threads"]) == wanted)
+    row = load("engine", kind="llama", shape=CPU, threads=THREADS)[0]
     here, other = (median(row["rates"]["decode"][name]) for name in ("ours", "llama.cpp"))
     limit = 1e9 * median(row["probes"]) / row["bytes_read"]
-    cycles = next(row for row in load("estimates") if row["case"] == "ulx3s")["cycles"]
+    cycles = load("estimates", case="ulx3s")[0]["cycles"]
     rate = 1e6 * Target.load("ulx3s").clock_mhz / cycles
     return {
         "Mamba2-2.7B": large,

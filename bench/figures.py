@@ -26,7 +26,6 @@ from bench.identity import code
 from bench.mutants import fingerprint
 from bench.stored import BENCHMARKS, HARDWARE, MADE, Row, identity_of
 from bench.tables import CONTRACT, pages, table
-from bench.tables.printer import NotRun
 from lightmamba.common.errors import InputError
 
 PACKAGE = "src/lightmamba"
@@ -116,16 +115,9 @@ def _changed(of: str, how: str) -> bool:
 def shown(names: Iterable[str]) -> list[Row]:
     """Rows that tables show."""
     found: dict[tuple[str, str], Row] = {}
-    for name in names:
-        if name in CONTRACT:
-            continue
-        try:
-            rows = list(table(name).rows)
-        except NotRun:
-            continue
-        for row in rows:
-            kind = row[MADE]["benchmark"]
-            found[kind, str([row[entry] for entry in BENCHMARKS[kind].of])] = row
+    for row in (row for name in names if name not in CONTRACT for row in table(name).rows):
+        kind = row[MADE]["benchmark"]
+        found[kind, str([row[entry] for entry in BENCHMARKS[kind].of])] = row
     return list(found.values())
 
 

@@ -13,7 +13,7 @@ from bench.tables.area import AREA
 from bench.tables.drafts import DRAFTS
 from bench.tables.hardware import HARDWARE
 from bench.tables.models import MODELS
-from bench.tables.printer import NotRun, Table
+from bench.tables.printer import Table
 from bench.tables.quotes import requoted
 from bench.tables.speed import SPEED
 from lightmamba.common.errors import InputError
@@ -32,9 +32,7 @@ def table(name: str) -> Table:
     Raises
     ------
     InputError
-        If there is none.
-    NotRun
-        If a benchmark has no results yet.
+        If there is none, or its benchmark has no rows.
     """
     if name not in TABLES:
         raise InputError(f"there is no table {name}; there are {', '.join(sorted(TABLES))}")
@@ -42,13 +40,8 @@ def table(name: str) -> Table:
 
 
 def made(name: str) -> str:
-    """Text of a table by name; a benchmark that has no results yet is marked as not run."""
-    if name in CONTRACT:
-        return CONTRACT[name]
-    try:
-        return str(table(name))
-    except NotRun:
-        return "Not run yet.\n"
+    """Text of a table by name."""
+    return CONTRACT[name] if name in CONTRACT else str(table(name))
 
 
 def pages() -> dict[Path, list[str]]:

@@ -17,9 +17,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, cast
 
-from bench.stored import rows
 from bench.tables.models import RATIO
-from bench.tables.printer import Table, Tables
+from bench.tables.printer import Table, Tables, load
 from bench.tables.speed import full_rows
 from lightmamba.arch.amount import Amount, memory_cells
 from lightmamba.arch.config import ArchConfig
@@ -151,8 +150,8 @@ def _papers(value: str | None) -> str:
 
 def _ratio(benchmark: str, **wanted: str) -> str:
     """Accuracy of a stored row."""
-    found = [row for row in rows(benchmark) if wanted.items() <= row.items()]
-    return (RATIO + ", KL {kl:.4f} (measured)").format_map(found[0]) if found else "not run"
+    text = RATIO + ", KL {kl:.4f} (measured)"
+    return text.format_map(load(benchmark, **wanted)[0])
 
 
 def widths() -> Table:

@@ -9,7 +9,7 @@ from typing import Any
 from bench import energy
 from bench.boards import bound
 from bench.stored import Row
-from bench.tables.printer import Listed, NotRun, Table, Tables, load
+from bench.tables.printer import Listed, Table, Tables, load
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Channel, Resources, Target, target_names
@@ -39,9 +39,7 @@ def figures(cells: Amount) -> list[str]:
 
 def whole(machine: str, target: str) -> Table:
     """An accelerator by groups of blocks, next to the device and, if it has it, the paper's."""
-    result = next((row for row in load("synth") if row["machine"] == machine), None)
-    if result is None:
-        raise NotRun(machine)
+    result = load("synth", machine=machine)[0]
     sums: dict[str, Amount] = defaultdict(Amount)
     slowest: dict[str, tuple[float, str]] = {}
     for name, block in result["blocks"].items():

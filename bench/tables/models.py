@@ -24,7 +24,7 @@ RATIO = "{ratio:.4f} ± {ratio_standard_error:.4f}"
 
 def accuracy(model: str) -> Table:
     """Methods by widths on one model."""
-    mine = [row for row in load("accuracy") if row["model"] == model]
+    mine = load("accuracy", model=model)
     text = RATIO + " ({kl:.4f}, {top1_agreement:.3f})"
     found = {(row["method"], row["width"]): text.format_map(row) for row in mine}
     header = ["× float perplexity (KL in nats, top-1 agreement)", *map(str.upper, WIDTHS)]

@@ -5,16 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.engine_pairs import Spread
-from bench.stored import Row, foot, rows
+from bench.stored import BENCHMARKS, Row, foot, rows
+from lightmamba.common.errors import InputError
 from lightmamba.common.markdown import to_markdown
 
-__all__ = ["Cell", "Listed", "NotRun", "Table", "Tables", "load", "percent", "span"]
+__all__ = ["Cell", "Listed", "Table", "Tables", "load", "percent", "span"]
 
 Cell = str | Callable[[Row], str]  # a format of a row's values, or a function of the row
-
-
-class NotRun(Exception):
-    """A benchmark that has no rows yet."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class Listed:
     def __call__(self) -> Table:
         found = [row for row in load(self.of) if self.where(row)]
         if not found:
-            raise NotRun(self.of)
+            raise InputError(f"{self.of} has no rows of this table; run its benchmark")
         if self.order is not None:
             found.sort(key=self.order)
         header = [name.format_map(found[0]) for name, _ in self.columns]
@@ -85,17 +82,18 @@ def _text(cell: Cell, row: Row) -> str:
     return cell.format_map(row) if isinstance(cell, str) else cell(row)
 
 
-def load(name: str) -> list[Row]:
-    """Rows of a benchmark.
+def load(name: str, **wanted: Any) -> list[Row]:
+    """Rows of a benchmark that have these values.
 
     Raises
     ------
-    NotRun
+    InputError
         If there are none.
     """
-    found = rows(name)
+    found = [row for row in rows(name) if wanted.items() <= row.items()]
     if not found:
-        raise NotRun(name)
+        module = BENCHMARKS[name].module or name
+        raise InputError(f"{name} has no rows with {wanted}; run: python -m bench.{module}")
     return found
 
 

@@ -1,7 +1,7 @@
 """Tables of speed: engine, server, drafts, and all of them for the README."""
 
 from bench.engine_pairs import Spread, ratios, share, spread
-from bench.stored import Row, rows
+from bench.stored import Row
 from bench.tables.printer import Listed, Table, Tables, load, span
 from lightmamba.arch.target import Target
 
@@ -33,7 +33,7 @@ def full_rows() -> dict[str, Row]:
 
 def fastest_rows() -> list[Row]:
     """Row of each shape next to llama.cpp: two threads where they were run."""
-    found = [r for r in load("engine") if r["kind"] == "llama"]
+    found = load("engine", kind="llama")
     return list({row["shape"]: row for row in sorted(found, key=lambda r: r["threads"])}.values())
 
 
@@ -56,9 +56,8 @@ def summary() -> Table:
         if r := found.get(f"{shape} on {target}, {context:,} positions"):
             what = f"Granite-4.0-H-1B after {context:,} tokens, accelerator `{target}`"
             simulated(what, r, r["cycles_per_token"], r["clock_mhz"])
-    if r := next((row for row in rows("estimates") if row["case"] == "ulx3s"), None):
-        what = "3.3M (as bundled), accelerator `ulx3s`"
-        simulated(what, r, r["cycles"], Target.load("ulx3s").clock_mhz)
+    r, what = load("estimates", case="ulx3s")[0], "3.3M (as bundled), accelerator `ulx3s`"
+    simulated(what, r, r["cycles"], Target.load("ulx3s").clock_mhz)
     for r in fastest_rows():
         shape = SHORT.get(r["shape"], r["shape"].removeprefix("mamba2-").upper())
         decode = r["rates"]["decode"]

@@ -11,9 +11,8 @@ import pytest
 from bench import digests
 from bench.digests import NUMPY, chain, compiled
 from bench.tables import made, printer
-from bench.tables.hardware import longest
-from bench.tables.printer import NotRun
 
+from lightmamba.common.errors import InputError
 from lightmamba.engine import Digests, Engine
 from lightmamba.engine.native import Native
 from lightmamba.native import usable_isas
@@ -177,10 +176,9 @@ def test_tables_of_the_rtl_are_of_the_longest_run(monkeypatch):
     assert "| multiplying | 80 | 84.2 |\n| idle | 15 | 15.8 |\n| total | 95 | 100 |" in text
 
 
-def test_without_a_run_of_the_rtl_there_is_no_table_of_it(monkeypatch):
-    monkeypatch.setattr(printer, "rows", lambda name: [ROW])
-    with pytest.raises(NotRun):
-        longest()
+def test_a_table_without_rows_names_the_command_that_makes_them():
+    with pytest.raises(InputError, match=r"run: python -m bench\.digests"):
+        printer.load("digests", model="another")
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -83,8 +83,8 @@ def measure(
     found = compare(
         engine,
         FloatModel(reference.model, reference.valid_vocab),
-        ids[: args.tokens],
-        text_bytes=None if args.tokens else size,
+        ids,
+        text_bytes=size,
         threads=args.threads,
     )
     counters = dict(engine.counters)
@@ -180,7 +180,6 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=METHODS)
     parser.add_argument("--models", nargs="*", default=MODELS)
     parser.add_argument("--sequences", nargs="*", type=int, default=SEQUENCES)
-    parser.add_argument("--tokens", type=int, help="of the unseen text (all)")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -1,13 +1,10 @@
 """Random models in Q4_0 as GGUF files, of the shapes of Mamba2 and Granite-4.0-H, for llama.cpp.
 
-    python -m bench.engine_gguf mamba2-130m FILE.gguf
-
 Values are drawn such that activations stay healthy through the layers. The tied head is the Q4_0
 embedding, as in ours 4 bits a weight; `llama-quantize` would give it 6.
 """
 
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,6 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, quantize
 from numpy.typing import NDArray
 
-from bench.common import KNOWN
 from lightmamba.model.config import ModelConfig
 
 __all__ = ["PACKED", "shapes", "write"]
@@ -146,7 +142,3 @@ def _values(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> NDAr
     if part.startswith("ssm_conv1d"):
         return rng.standard_normal(shape) * (0.2 if part.endswith("bias") else 0.5)
     return 1 + 0.3 * rng.standard_normal(shape)
-
-
-if __name__ == "__main__":
-    print(f"{write(KNOWN[sys.argv[1]], Path(sys.argv[2])):,} bytes")

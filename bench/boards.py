@@ -7,14 +7,16 @@ No machine of that target is faster; how near it comes, `lightmamba estimate` an
 from functools import cache
 from typing import NamedTuple
 
+from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.estimate.quantities import Quantities
 from lightmamba.hardware.estimate.workload import Workload
 from lightmamba.model.config import SHAPES, ModelConfig
 from lightmamba.numerics.model_formats import Formats
+from lightmamba.study.report.paper import Platform, paper
 
-__all__ = ["Bound", "bound", "bounds", "moved", "token"]
+__all__ = ["Bound", "bound", "bounds", "claimed", "moved", "token"]
 
 
 class Bound(NamedTuple):
@@ -53,3 +55,11 @@ def bound(target: str, shape: str) -> Bound | None:
     found = bounds(work)
     binds = max(found, key=lambda place: found[place])
     return Bound(1 / found[binds], binds)
+
+
+def claimed(target: str, scheme: str = "W4A4") -> tuple[Platform, Amount]:
+    """What the paper says of Mamba2-2.7B on the board of a target, and its cells there."""
+    found = paper().of(paper().config, target, scheme)
+    assert found is not None
+    assert found.amount is not None
+    return found, found.amount

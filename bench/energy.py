@@ -7,10 +7,11 @@ paper's resources, at its speed and bandwidth.
 
 import numpy as np
 
+from bench.boards import claimed
 from lightmamba.arch.target import Target
 from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.compiler.layout import lane_images
-from lightmamba.hardware.estimate import Amount, Estimate, energy
+from lightmamba.hardware.estimate import Estimate, energy
 from lightmamba.hardware.estimate.result import Energy
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import QuantizedModel, load
@@ -18,11 +19,7 @@ from lightmamba.numerics.model_formats import PROJECTIONS
 
 __all__ = ["PAPER", "paper", "toggles"]
 
-# arXiv 2502.15260: LUT, FF, DSP, BRAM, URAM; tokens per second; tokens per joule; 400 MHz, 12 GB/s
-PAPER = {
-    "W4A4": (Amount(107e3, 130e3, 228, 912, 61), 7.21, 2.25),
-    "W8A8": (Amount(111e3, 134e3, 228, 914, 61), 3.61, 1.45),
-}
+PAPER = {scheme: claimed("vck190-paper", scheme) for scheme in ("W4A4", "W8A8")}
 
 
 def toggles(model: QuantizedModel, target: Target) -> float:
@@ -45,7 +42,8 @@ def paper(width: str) -> tuple[Energy, tuple[float, ...]]:
 
     It makes as many tokens per second; every cell of the machine is at work in every cycle.
     """
-    amount, rate, _ = PAPER[width]
+    claim, amount = PAPER[width]
+    rate = claim.tokens_per_second
     machine = Estimate(
         clock_mhz=400, cycles=round(400e6 / rate), prompt_cycles=0, stalls={},
         channel_bytes={"dram": round(12e9 / rate)}, channel_cycles={}, unit_cycles={},

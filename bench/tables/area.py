@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from bench import energy
-from bench.boards import bound
+from bench.boards import bound, claimed
 from bench.stored import Row
 from bench.tables.printer import Listed, Table, Tables, load
 from lightmamba.arch.amount import Amount
@@ -19,10 +19,7 @@ from lightmamba.model.config import SHAPES
 
 __all__ = ["AREA"]
 
-SYNTHESIZED = {  # arXiv 2502.15260, W4A4, after Vivado
-    "u280, mamba2-2.7b": ("U280", Amount(297_000, 394_000, 1164, 912, 61)),
-    "vck190-paper, mamba2-2.7b": ("VCK190", Amount(107_000, 130_000, 228, 912, 61)),
-}
+SYNTHESIZED = {f"{name}, mamba2-2.7b": claimed(name) for name in ("u280", "vck190-paper")}
 HEADER = ["LUT", "FF", "DSP", "BRAM (18 kbit)", "URAM"]
 
 
@@ -66,8 +63,8 @@ def _with_papers(row: Row) -> Iterator[dict[str, Any]]:
     """A configuration, and the paper's of the same board."""
     yield {"name": row["machine"], "cells": amount(row), "path": _path(row)}
     if row["machine"] in SYNTHESIZED:
-        board, cells = SYNTHESIZED[row["machine"]]
-        yield {"name": f"paper, {board}, with Vivado", "cells": cells, "path": ""}
+        claim, cells = SYNTHESIZED[row["machine"]]
+        yield {"name": f"paper, {claim.name}, with Vivado", "cells": cells, "path": ""}
 
 
 def _predicted(row: Row) -> dict[str, Any]:
@@ -176,7 +173,9 @@ def energy_paper() -> Table:
     """The paper's accelerator by our constants, next to the paper's figures."""
     header = ["", "watts, logic only", "watts, total", "tokens/J, total"]
     body = []
-    for width, (_, rate, per_joule) in energy.PAPER.items():
+    for width, (claim, _) in energy.PAPER.items():
+        rate, per_joule = claim.tokens_per_second, claim.tokens_per_joule
+        assert per_joule is not None
         got, cells = energy.paper(width)
         watts = ([rate * joules for joules in each] for each in (cells, got.joules))
         ours = map(_three, (*watts, got.tokens_per_joule))

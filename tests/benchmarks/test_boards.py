@@ -86,7 +86,8 @@ def test_bytes_of_a_token_by_hand():
 def test_the_papers_machine(width):
     """Its watts are near the likely value of the cells alone: memory and leakage come on top."""
     got, cells = paper(width)
-    _, rate, per_joule = PAPER[width]
+    rate, per_joule = PAPER[width][0].tokens_per_second, PAPER[width][0].tokens_per_joule
+    assert per_joule is not None
     low, likely, high = (rate * joules for joules in cells)
     assert low < rate / per_joule < high
     assert 0.5 < rate / per_joule / likely < 1.0

@@ -170,14 +170,13 @@ def measure(file: Path, name: str, args: argparse.Namespace) -> list[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", nargs="*", default=[], choices=list(SHAPES))
-    parser.add_argument("--no-bundled", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dry", action="store_true", help="print, and keep nothing")
     args = parser.parse_args()
-    files = [] if args.no_bundled else [("bundled", demo_file())]
+    files = [("bundled", demo_file())]
     for shape in args.shape:
         files.append((shape, our_file(shape, tokenizer_file(SHAPES[shape].vocab_size - 11))))
     for name, file in files:

@@ -102,12 +102,8 @@ def pass_estimates() -> Table:
 def estimates() -> Table:
     """Estimated against simulated cycles: six cases, the median and the worst of all."""
     found = sorted(load("estimates"), key=lambda r: abs(r["error"]))
-    shown = {
-        r["case"].removesuffix(" (bench.full)"): r
-        for name in SIX
-        for r in found
-        if r["case"] == name
-    }
+    cases = {r["case"]: r for r in found}
+    shown = {name.removesuffix(" (bench.full)"): cases[name] for name in SIX if name in cases}
     for what, r in (("median", found[len(found) // 2]), ("worst", found[-1])):
         shown[f"{r['case'].removesuffix(' (bench.full)')} ({what} of {len(found)})"] = r
     header = ["configuration and memory", "cycles (simulated)", "estimated", "error", "bottleneck"]

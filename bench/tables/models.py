@@ -5,17 +5,12 @@ from functools import partial
 
 from bench.stored import Row
 from bench.tables.printer import Listed, Table, Tables, load, percent
+from lightmamba.study.report.read import METHODS as NAMES
 
 __all__ = ["MODELS", "RATIO"]
 
 WIDTHS = ("w8a8", "w4a8", "w4a4")
-METHODS = {
-    "rtn": "RTN, blocks of 128",
-    "rtn32": "RTN, blocks of 32",
-    "smoothquant": "SmoothQuant",
-    "osplus": "Outlier Suppression+",
-    "ours": "**ours**",
-}
+METHODS = {name: words for name, words in NAMES.items() if name != "ours"} | {"ours": "**ours**"}
 EVALUATED = {"bundled": "bundled model", "mamba2-130m": "130m shape, random weights"}
 OWN = "the project's"  # update of the state in bench.recall, that needs no name
 RECALLED = ("w4a4", 4000)  # recipe, and tokens of filler

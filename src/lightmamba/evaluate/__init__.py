@@ -13,6 +13,7 @@ from lightmamba.evaluate.journal import Journal, Part
 from lightmamba.evaluate.likelihood import Perplexity, perplexity
 from lightmamba.evaluate.model import LanguageModel, Progress, Tokenizer, Traced
 from lightmamba.evaluate.scoring import Request, Score, score
+from lightmamba.evaluate.subject import Subject
 from lightmamba.evaluate.tasks import Estimate, TaskResult, evaluate_file
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Progress",
     "Request",
     "Score",
+    "Subject",
     "TaskResult",
     "Tokenizer",
     "Traced",

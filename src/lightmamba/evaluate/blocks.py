@@ -1,7 +1,7 @@
 """Means over the tokens of a text, and their errors, from sums over blocks of tokens."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,11 @@ class BlockSums:
             np.array(record["sums"], np.float64),
             np.array(record["spreads"], np.float64),
         )
+
+    @classmethod
+    def kept(cls, records: Iterable[Mapping[str, Any]], name: str) -> "BlockSums":
+        """Put together what the records of an evaluation keep as ``name``."""
+        return cls.join(cls.from_plain(record[name]) for record in records)
 
     @property
     def count(self) -> int:

@@ -1,8 +1,9 @@
 """A model against its reference: ratio, divergence, agreement, and the error by layer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from lightmamba.common.errors import InputError
 from lightmamba.evaluate.blocks import BlockSums
-from lightmamba.evaluate.count import Count
 from lightmamba.evaluate.journal import Part
 from lightmamba.evaluate.likelihood import Perplexity, check_bytes, check_finite
 from lightmamba.evaluate.logprobs import paired
@@ -77,6 +77,22 @@ class Comparison:
     first_divergence: int | None
     layers: tuple[LayerError, ...]
 
+    def plain(self) -> dict[str, Any]:
+        """Figures by name: those of the model's perplexity, the comparison, and the layers."""
+        names = (
+            "ratio", "ratio_standard_error", "kl", "kl_standard_error", "top1_agreement",
+            "first_divergence",
+        )  # fmt: skip
+        return {
+            **self.model.plain(),
+            "reference_perplexity": self.reference.perplexity,
+            **{name: getattr(self, name) for name in names},
+            "layers": [
+                {"name": e.name, "relative_error": e.relative_error, "snr_db": e.snr_db}
+                for e in self.layers
+            ],
+        }
+
 
 def compare(
     model: LanguageModel,
@@ -116,21 +132,10 @@ def compare(
     check_bytes(text_bytes)
     windows = Windows(ids, window, valid, batch)
     layers = layer_errors(model, reference, windows.ids[None, : min(trace_tokens, window)])
-    part, count, found = part or Part(), Count(progress, windows.scored), []
-    for first, rows in windows:
-        record = part.find(first, model)
-        if record is None:
-            found_here = _read((model, reference), windows, first, rows, count, threads)
-            record = part.keep(first, model, found_here)
-        else:
-            count.skip(rows[:, 1:].size)
-        found.append(record)
-    count.end()
-
-    sums = {
-        name: BlockSums.join(BlockSums.from_plain(record[name]) for record in found)
-        for name in ("nll", "reference", "difference", "kl", "agreed")
-    }
+    measure = partial(_read, (model, reference), windows, threads)
+    found = (part or Part()).results(model, windows.units(), measure, progress)
+    names = ("nll", "reference", "difference", "kl", "agreed")
+    sums = {name: BlockSums.kept(found, name) for name in names}
     ratio = math.exp(sums["difference"].mean)
     diverged = [record["diverged"] for record in found if record["diverged"] is not None]
     return Comparison(
@@ -150,10 +155,10 @@ def compare(
 def _read(
     models: tuple[LanguageModel, LanguageModel],
     windows: Windows,
+    threads: int,
     first: int,
     rows: NDArray[np.integer[Any]],
-    count: Count,
-    threads: int,
+    tell: Callable[[int], None],
 ) -> dict[str, Any]:
     """Read some windows with the model and its reference: sums by block, the first divergence."""
     values = np.empty((4, len(rows), rows.shape[1] - 1))
@@ -165,7 +170,7 @@ def _read(
             values, (got.model.nll, got.reference.nll, got.kl, agreed), strict=True
         ):
             out[:, span] = value.reshape(len(rows), -1)
-        count.add(len(targets))
+        tell(len(targets))
     nll, reference, kl, agreed = values
     check_finite(nll, windows, first)
     check_finite(reference, windows, first)

@@ -8,14 +8,17 @@ that was never stopped.
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lightmamba.common.store import Record, Store
+from lightmamba.evaluate.model import Progress
 
 __all__ = ["Journal", "Part"]
+
+T = TypeVar("T")
 
 
 class Journal(Store):
@@ -91,4 +94,48 @@ class Part:
             values = {"found": found, "counters": counters}
             what = {"part": self._name, "unit": unit}
             self._store.add(Record(f"{self._of}/{unit}", values, what, "measured"))
+        return found
+
+    def results(
+        self,
+        model: Any,
+        units: Sequence[tuple[int, int, T]],
+        read: Callable[[int, T, Callable[[int], None]], Any],
+        progress: Progress | None = None,
+    ) -> list[Any]:
+        """Results of units, of which those that are not kept are read.
+
+        What an earlier run did is reported with what is read next, so that a bar that estimates the
+        time left begins to measure there.
+
+        Parameters
+        ----------
+        model
+            With its counters, if it has any.
+        units : sequence of (number, tokens, unit)
+            What is read together.
+        read
+            Called with number, unit, and a function that takes the number of tokens just read.
+        progress : callable (done, total), optional
+            Called with the number of tokens read.
+        """
+        total, done, told, found = sum(tokens for _, tokens, _ in units), 0, True, []
+
+        def tell(tokens: int = 0) -> None:
+            nonlocal done, told
+            done, told = done + tokens, True
+            if progress is not None:
+                progress(done, total)
+
+        for number, tokens, unit in units:
+            result = self.find(number, model)
+            if result is None:
+                if not told:
+                    tell()
+                result = self.keep(number, model, read(number, unit, tell))
+            else:
+                done, told = done + tokens, False
+            found.append(result)
+        if not told:
+            tell()
         return found

@@ -1,14 +1,15 @@
 """Perplexity and bits per byte of a text."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightmamba.common.errors import InputError
 from lightmamba.evaluate.blocks import BlockSums
-from lightmamba.evaluate.count import Count
 from lightmamba.evaluate.journal import Part
 from lightmamba.evaluate.logprobs import likelihoods
 from lightmamba.evaluate.model import LanguageModel, Progress
@@ -66,6 +67,11 @@ class Perplexity:
             nll=nll,
         )
 
+    def plain(self) -> dict[str, Any]:
+        """Figures by name, without the sums by block."""
+        names = ("perplexity", "standard_error", "bits_per_byte", "tokens")
+        return {name: getattr(self, name) for name in names}
+
 
 def perplexity(
     model: LanguageModel,
@@ -111,23 +117,21 @@ def perplexity(
     """
     check_bytes(text_bytes)
     windows = Windows(ids, window, model.valid_vocab, batch)
-    part, count, found = part or Part(), Count(progress, windows.scored), []
-    for first, rows in windows:
-        record = part.find(first, model)
-        if record is None:
-            nll = np.empty((len(rows), rows.shape[1] - 1))
-            for span, targets, (logits,) in read([model], rows):
-                got = likelihoods(model, logits, targets, threads=threads).nll
-                del logits
-                nll[:, span] = got.reshape(len(rows), -1)
-                count.add(got.size)
-            check_finite(nll, windows, first)
-            record = part.keep(first, model, {"nll": BlockSums.of(nll).plain()})
-        else:
-            count.skip(rows[:, 1:].size)
-        found.append(BlockSums.from_plain(record["nll"]))
-    count.end()
-    return Perplexity.of(BlockSums.join(found), text_bytes)
+
+    def measure(
+        first: int, rows: NDArray[np.integer[Any]], tell: Callable[[int], None]
+    ) -> dict[str, Any]:
+        nll = np.empty((len(rows), rows.shape[1] - 1))
+        for span, targets, (logits,) in read([model], rows):
+            got = likelihoods(model, logits, targets, threads=threads).nll
+            del logits
+            nll[:, span] = got.reshape(len(rows), -1)
+            tell(got.size)
+        check_finite(nll, windows, first)
+        return {"nll": BlockSums.of(nll).plain()}
+
+    found = (part or Part()).results(model, windows.units(), measure, progress)
+    return Perplexity.of(BlockSums.kept(found, "nll"), text_bytes)
 
 
 def check_bytes(text_bytes: int | None) -> None:

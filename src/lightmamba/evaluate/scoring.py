@@ -1,7 +1,7 @@
 """Log-likelihood of a continuation after a context, many at a time."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain, groupby
@@ -9,7 +9,6 @@ from itertools import chain, groupby
 import numpy as np
 
 from lightmamba.common.errors import InputError
-from lightmamba.evaluate.count import Count
 from lightmamba.evaluate.journal import Journal, Part
 from lightmamba.evaluate.logprobs import likelihoods
 from lightmamba.evaluate.model import (
@@ -144,21 +143,16 @@ def score(
     for request in requests:
         check_ids(request.ids, model.valid_vocab)
     units = _units(requests, batch)
-    costs = [_cost(requests, unit) for unit in units]
-    part, count = part or Part(), Count(progress, sum(costs))
-    scores = [Score(0.0, False)] * len(requests)
-    for number, (unit, cost) in enumerate(zip(units, costs, strict=True)):
-        record = part.find(number, model)
-        if record is None:
-            found = _read(model, requests, unit, batch or SEQUENCES, threads)
-            record = part.keep(number, model, found)
-            count.add(cost)
-        else:
-            count.skip(cost)
-        for i, (log_likelihood, is_greedy) in zip(chain(*unit), record, strict=True):
-            scores[i] = Score(log_likelihood, is_greedy)
-    count.end()
-    return scores
+
+    def measure(_: int, unit: Unit, tell: Callable[[int], None]) -> list[tuple[float, bool]]:
+        found = _read(model, requests, unit, batch or SEQUENCES, threads)
+        tell(_cost(requests, unit))
+        return found
+
+    numbered = [(number, _cost(requests, unit), unit) for number, unit in enumerate(units)]
+    found = (part or Part()).results(model, numbered, measure, progress)
+    scores = dict(zip(chain(*chain(*units)), chain(*found), strict=True))
+    return [Score(*scores[i]) for i in range(len(requests))]
 
 
 def part_of(

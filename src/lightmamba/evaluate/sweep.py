@@ -72,6 +72,10 @@ class Windows:
         if len(rest) > 1:
             yield self.full, rest[None]
 
+    def units(self) -> list[tuple[int, int, NDArray[np.integer[Any]]]]:
+        """Number of the first window, tokens scored, and ids of what is read together."""
+        return [(first, rows[:, 1:].size, rows) for first, rows in self]
+
     def position(self, first: int, scored: int, row: int) -> int:
         """Position in the text of a scored token, in row ``row`` of windows from ``first`` on."""
         return (first + row) * self.window + scored + 1

@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,15 @@ class TaskResult:
     name: str
     rows: int
     metrics: Mapping[str, Estimate]
+
+    def plain(self) -> dict[str, Any]:
+        """Name, rows, and the metrics and their errors by name."""
+        return {
+            "name": self.name,
+            "rows": self.rows,
+            "metrics": {name: e.value for name, e in self.metrics.items()},
+            "standard_errors": {name: e.standard_error for name, e in self.metrics.items()},
+        }
 
 
 @dataclass(frozen=True)

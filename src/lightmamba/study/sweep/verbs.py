@@ -1,8 +1,7 @@
 """Work of a job: quantize, evaluate or estimate, as the commands of these names do it."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from platform import node
 from typing import Any
@@ -12,15 +11,7 @@ import torch
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import code_hash
 from lightmamba.engine import Engine
-from lightmamba.evaluate import (
-    Journal,
-    check_overlap,
-    compare,
-    encode_text,
-    evaluate_file,
-    perplexity,
-    run_tasks,
-)
+from lightmamba.evaluate import Journal, Subject, check_overlap, encode_text
 from lightmamba.hardware.estimate import estimate
 from lightmamba.model import inputs
 from lightmamba.model.causal_lm import FloatModel
@@ -28,29 +19,16 @@ from lightmamba.model.checkpoint import OpenCheckpoint, open_checkpoint
 from lightmamba.model.checkpoint.files import sha256
 from lightmamba.model.data import heldout
 from lightmamba.model.qmodel import load
-from lightmamba.model.tokenizer import BareTokenizer, Tokenizer, check_vocab
 from lightmamba.quantization import Calibration, FileRun
 from lightmamba.study.sweep.job import Job, Machine, Model, Order, Task, Text
 
 __all__ = ["Progress", "perform", "run_estimate"]
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A model that gives logits, and what came with it.
-
-    Parameters
-    ----------
-    sha256 : str or None
-        Hash of its quantized file.
-    """
-
-    model: Any
-    tokenizer: bytes | None
-    special_ids: Mapping[str, int | list[int]]
-    sha256: str | None = None
+LACKING = (
+    "the checkpoint has no tokenizer, so text cannot be read; "
+    'give it one in the plan: { place = "…", tokenizer = "tokenizer.json" }'
+)
 
 
 def perform(order: Order, progress: Progress | None = None) -> dict[str, Any]:
@@ -77,17 +55,17 @@ def perform(order: Order, progress: Progress | None = None) -> dict[str, Any]:
     torch.set_num_threads(order.threads)
     if job.measure is None:
         return _quantize(order, progress)
-    opened = _open_float(job.model) if job.recipe is None else _open_engine(order)
+    subject = _float(job.model) if job.recipe is None else _engine(order)
     order.journal.parent.mkdir(exist_ok=True)
-    common = {"code": order.code, "file": opened.sha256}
+    common = {"code": order.code, "file": None if job.recipe is None else sha256(order.file)}
     with Journal(order.journal, common, restart=True) as journal:
         options = {"threads": order.threads, "progress": progress}
         if isinstance(job.measure, Task):
-            found = _run_task(job.measure, opened, journal, options)
+            found = _run_task(job.measure, subject, journal, options)
         else:
-            found = _read_text(job, opened, journal, options)
+            found = _read_text(job, subject, journal, options)
     if job.recipe is not None:  # values that saturated where they should not have
-        counters = opened.model.counters
+        counters = subject.logits.counters
         found["overflows"] = int(sum(n for kind, n in counters.items() if kind != "clipped"))
     return found
 
@@ -151,7 +129,7 @@ def _quantize(order: Order, progress: Progress | None) -> dict[str, Any]:
 
 
 def _read_text(
-    job: Job, opened: Opened, journal: Journal, options: dict[str, Any]
+    job: Job, subject: Subject, journal: Journal, options: dict[str, Any]
 ) -> dict[str, Any]:
     """Perplexity of a text, and its comparison with the float model if that is asked for."""
     measure = job.measure
@@ -160,60 +138,42 @@ def _read_text(
     if measure.place is not None:
         _check(Path(measure.place), measure.sha256)
         text = inputs.read_text(Path(measure.place))
-    ids = encode_text(_tokenizer(opened), text)
+    ids = encode_text(subject.tokenizer, text)
     whole = measure.tokens is None or measure.tokens >= len(ids)
     options |= {"window": measure.window, "text_bytes": len(text.encode()) if whole else None}
     del text
     ids = ids[: measure.tokens]
     result: dict[str, Any] = {}
     if job.recipe is not None:
-        learnt = opened.model.model.calibration_windows
+        learnt = subject.given.calibration_windows
         share = check_overlap(ids, learnt, allow=measure.allow_overlap)
         result["calibration_overlap"] = share
     options["part"] = journal.part("the text", {"ids": hashlib.sha256(ids.data).hexdigest()})
-    if measure.against:
-        both = compare(opened.model, _open_float(job.model).model, ids, **options)
-        found = both.model
-        compared = ("ratio", "ratio_standard_error", "kl", "kl_standard_error", "top1_agreement")
-        result |= {name: getattr(both, name) for name in compared}
-    else:
-        found = perplexity(opened.model, ids, **options)
-    names = ("perplexity", "standard_error", "bits_per_byte", "tokens")
-    return {name: getattr(found, name) for name in names} | result
+    reference = _float(job.model).logits if measure.against else None
+    return subject.text(ids, reference, **options) | result
 
 
 def _run_task(
-    measure: Task, opened: Opened, journal: Journal, options: dict[str, Any]
+    measure: Task, subject: Subject, journal: Journal, options: dict[str, Any]
 ) -> dict[str, Any]:
     """All metrics of a task."""
-    tokenizer = BareTokenizer(_tokenizer(opened))
-    ends = opened.special_ids.get("eos")
-    end = next(iter(ends), None) if isinstance(ends, list) else ends
-    options |= {"limit": measure.rows, "eot_id": end, "journal": journal}
     if measure.place is not None:
         _check(Path(measure.place), measure.version)
-        found = evaluate_file(opened.model, tokenizer, measure.place, **options)
-    else:
-        (found,) = run_tasks(opened.model, tokenizer, [measure.name], **options)
-    return {
-        "rows": found.rows,
-        "metrics": {name: e.value for name, e in found.metrics.items()},
-        "standard_errors": {name: e.standard_error for name, e in found.metrics.items()},
-    }
+    names = [measure.place or measure.name]
+    (found,) = subject.tasks(names, limit=measure.rows, journal=journal, **options)
+    return found
 
 
-def _open_float(source: Model) -> Opened:
+def _float(source: Model) -> Subject:
     """The float model of a checkpoint."""
     found = _checkpoint(source).load()
-    model = FloatModel(found.model, found.valid_vocab)
-    return Opened(model, found.tokenizer, found.special_ids)
+    return Subject(FloatModel(found.model, found.valid_vocab), found, LACKING)
 
 
-def _open_engine(order: Order) -> Opened:
+def _engine(order: Order) -> Subject:
     """The integer engine of a quantized file."""
     model = load(order.file)
-    engine = Engine(model, threads=order.threads)
-    return Opened(engine, model.tokenizer, model.special_ids, sha256(order.file))
+    return Subject(Engine(model, threads=order.threads), model, LACKING)
 
 
 def _checkpoint(model: Model) -> OpenCheckpoint:
@@ -239,14 +199,3 @@ def _check(place: Path, wanted: str | None) -> None:
             f"{place} is not what it was when the plan was made; start the sweep again to take it "
             f"as it is"
         )
-
-
-def _tokenizer(opened: Opened) -> Tokenizer:
-    if opened.tokenizer is None:
-        raise InputError(
-            "the checkpoint has no tokenizer, so text cannot be read; "
-            'give it one in the plan: { place = "…", tokenizer = "tokenizer.json" }'
-        )
-    tokenizer = Tokenizer.from_bytes(opened.tokenizer)
-    check_vocab(tokenizer, opened.model.valid_vocab)
-    return tokenizer

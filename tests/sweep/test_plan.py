@@ -9,7 +9,6 @@ import pytest
 from lightmamba.common.errors import InputError
 from lightmamba.model.data import demo_checkpoint
 from lightmamba.study.sweep import Entry, Plan, read_plan
-from lightmamba.study.sweep.sources import HashBook
 from tests.sweep.cases import title
 
 WHOLE = """
@@ -66,30 +65,13 @@ def test_shapes_have_targets_only(world):
         replace(plan, models=(Entry("mamba2-2.7b"),), recipes=(Entry("float"),)).jobs()
 
 
-def test_files_are_read_again_only_if_they_changed(world, tmp_path, monkeypatch):
-    book = HashBook(tmp_path / "hashes.json")
-    keys = [job.key for job in world.plan.jobs(book)]
-    book.save()
-    read: list[Path] = []
-
-    def fresh(path):
-        read.append(path)
-        return "new"
-
-    monkeypatch.setattr("lightmamba.study.sweep.sources.sha256", fresh)
-    again = HashBook(tmp_path / "hashes.json")
-    assert again.known == book.known
-    again.sha256(world.root / "tiny" / "config.json")
-    assert read == []
-    (tmp_path / "hashes.json").write_text('{"torn')
-    assert HashBook(tmp_path / "hashes.json").known == {}
-    monkeypatch.undo()
-    changed = HashBook()
-    (tmp_path / "f").write_text("one")
-    first = changed.sha256(tmp_path / "f")
-    (tmp_path / "f").write_text("other")
-    assert changed.sha256(tmp_path / "f") != first
-    assert [job.key for job in world.plan.jobs()] == keys
+def test_a_changed_file_is_another_job(world, tmp_path):
+    plan = replace(world.plan, texts=(Entry(str(tmp_path / "t.txt")),), tasks=())
+    (tmp_path / "t.txt").write_text("one")
+    first = [job.key for job in plan.jobs()]
+    assert [job.key for job in plan.jobs()] == first
+    (tmp_path / "t.txt").write_text("other")
+    assert not {job.key for job in plan.jobs()} & set(first)
 
 
 def test_the_plan_of_the_docs(tmp_path):

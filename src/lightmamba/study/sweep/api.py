@@ -18,12 +18,10 @@ from lightmamba.study.sweep.job import Job, Machine, Order
 from lightmamba.study.sweep.plan import Plan
 from lightmamba.study.sweep.results import RESULTS, is_done, open_results
 from lightmamba.study.sweep.runner import Records, Runner, in_process
-from lightmamba.study.sweep.sources import HashBook
 from lightmamba.study.sweep.verbs import Progress
 
 __all__ = ["Finished", "pending", "run_jobs", "sweep"]
 
-HASHES = "hashes.json"
 STEPS = 1000  # of the progress, per job
 
 
@@ -87,10 +85,8 @@ def sweep(
     if address is not None and workers == 0:
         raise InputError("--address needs workers; leave out --workers 0")
     check_folder(folder, [RESULTS], "sweep", "-o")
-    book = HashBook(folder / HASHES)
-    jobs = plan.jobs(book)
+    jobs = plan.jobs()
     with open_results(folder) as results:
-        book.save()
         before = [results.get(job.key) for job in jobs]
         kept = sum(record is not None and is_done(record) for record in before)
         runner = _runner(workers, address)

@@ -10,7 +10,7 @@ from lightmamba.common.errors import InputError
 from lightmamba.common.plain import options
 from lightmamba.quantization import Calibration
 from lightmamba.study.sweep.job import FLOAT, Job, Learning, Machine, Task, Text
-from lightmamba.study.sweep.sources import Entry, HashBook, Sources
+from lightmamba.study.sweep.sources import Entry, Sources
 
 __all__ = ["Plan", "read_plan"]
 
@@ -80,7 +80,7 @@ class Plan:
         if not (self.texts or self.tasks or self.targets):
             raise InputError(f"the plan has no texts, tasks or targets; a short one: {EXAMPLE}")
 
-    def jobs(self, book: HashBook | None = None) -> tuple[Job, ...]:
+    def jobs(self) -> tuple[Job, ...]:
         """All cells, model by model and recipe by recipe; everything named is found and hashed.
 
         Raises
@@ -88,7 +88,7 @@ class Plan:
         InputError
             If something is not there, not right, or two things are called the same.
         """
-        sources = Sources(self.folder, book or HashBook())
+        sources = Sources(self.folder)
         limits = {n: getattr(self, n) for n in ("tokens", "window", "against", "allow_overlap")}
         models = [sources.model(entry) for entry in self.models]
         recipes = [sources.recipe(entry) for entry in self.recipes]

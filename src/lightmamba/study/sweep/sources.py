@@ -1,7 +1,6 @@
 """Sources of a plan, found and hashed: checkpoints, texts, tasks, recipes, targets."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -21,7 +20,7 @@ from lightmamba.model.inputs import read_text
 from lightmamba.quantization import Recipe
 from lightmamba.study.sweep.job import FLOAT, Machine, Model, Task, Text
 
-__all__ = ["Entry", "HashBook", "Sources"]
+__all__ = ["Entry", "Sources"]
 
 # Checkpoints that the project ships, by name.
 BUNDLED = {
@@ -40,47 +39,6 @@ class Entry:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass
-class HashBook:
-    """Hashes of files, kept in one file, so that gigabytes are read once.
-
-    A file counts as the same while its size and its time of change are.
-    """
-
-    path: Path | None = None
-    known: dict[str, list[Any]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.path is not None and self.path.is_file():
-            try:
-                self.known = dict(json.loads(self.path.read_text(encoding="utf-8")))
-            except ValueError:
-                self.known = {}  # cut short: hashed again
-
-    def sha256(self, path: Path) -> str:
-        """sha256 of a file.
-
-        Raises
-        ------
-        InputError
-            If it cannot be read.
-        """
-        place = path.resolve()
-        try:
-            now = place.stat()
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}; give another file") from error
-        stamp = [now.st_size, now.st_mtime_ns]
-        if (old := self.known.get(str(place))) is None or old[:2] != stamp:
-            self.known[str(place)] = [*stamp, sha256(place)]
-        return str(self.known[str(place)][2])
-
-    def save(self) -> None:
-        """Write what is known."""
-        if self.path is not None:
-            self.path.write_text(json.dumps(self.known, indent=0), encoding="utf-8")
-
-
 @dataclass(frozen=True)
 class Sources:
     """Finds the entries of a plan; each method raises InputError if there is no such thing.
@@ -89,12 +47,9 @@ class Sources:
     ----------
     folder
         Relative places are relative to it.
-    book
-        Hashes of checkpoints.
     """
 
     folder: Path
-    book: HashBook
 
     def path(self, place: str) -> Path:
         """The path that a place is, if it is one."""
@@ -128,7 +83,7 @@ class Sources:
             config=written.published.config,
             revision=copy.revision,
             tokenizer=None if given is None else str(given.resolve()),
-            hashes=tuple(sorted((n, self.book.sha256(path)) for n, path in files.items())),
+            hashes=tuple(sorted((n, sha256(path)) for n, path in files.items())),
         )
 
     def recipe(self, entry: Entry) -> Recipe | None:

@@ -1,7 +1,7 @@
 """Contents of a page: what is given is shown, what is missing is named."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -132,7 +132,8 @@ class Outliers:
 
     Parameters
     ----------
-    panels : {projection: (before, after)}
+    panels, weights : {projection: (before, after)}
+        Of the inputs, and of the weights.
     peaks : {projection: (before, after)}
         The worst of all layers.
     """
@@ -141,6 +142,7 @@ class Outliers:
     layer: int
     panels: Mapping[str, tuple[Panel, Panel]]
     peaks: Mapping[str, tuple[float, float]]
+    weights: Mapping[str, tuple[Panel, Panel]] = field(default_factory=dict)
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,3 +218,13 @@ class Report:
         if device is None or not self.estimate.resources:
             return {}
         return {"device_share": device_share(self.estimate.total, device)[0]}
+
+    @property
+    def amounts(self) -> dict[str, Amount]:
+        """Cells of the whole design by origin, as far as they are known."""
+        found = {
+            "estimated": self.estimate.total if self.estimate.resources else None,
+            "synthesized": self.synthesis.total if self.synthesis else None,
+            "published": self.claim.amount if self.claim else None,
+        }
+        return {origin: amount for origin, amount in found.items() if amount is not None}

@@ -46,12 +46,7 @@ def _drawn(report: Report) -> dict[str, tuple[Figure, str]]:
         seen, about = sim.activity, "Share of cycles in which each unit passes data on, over "
         found["token"] = (_timeline(seen.token), about + "a token")
         found["layer"] = (_timeline(seen.of_layer), f"{about}layer {seen.layer}")
-    amounts = {
-        "estimated": e.total if e.resources else None,
-        "synthesized": report.synthesis.total if report.synthesis else None,
-        "published": claim.amount if claim else None,
-    }
-    given = {origin: amount for origin, amount in amounts.items() if amount is not None}
+    given = report.amounts
     if (device := report.subject.target.resources) is not None and len(given) > bool(claim):
         found["shares"] = (bars.shares(_shares(device, given)), "Share of the device by cell")
     if e.energy is not None:

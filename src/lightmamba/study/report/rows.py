@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lightmamba.arch.target import Resources
 from lightmamba.hardware.estimate.objectives import OBJECTIVES, Objective
 from lightmamba.hardware.estimate.result import Amount, Energy
 from lightmamba.hardware.machine.counters import CYCLES
@@ -61,7 +62,7 @@ class Table:
 
 def headline(report: Report) -> Table:
     """Claimed, estimated, simulated and synthesized figures, side by side."""
-    e, sim, claim, synth = report.estimate, report.simulation, report.claim, report.synthesis
+    e, sim, claim = report.estimate, report.simulation, report.claim
     columns: dict[str, dict[str, str]] = {}
     if claim is not None:
         columns["published"] = {
@@ -96,15 +97,9 @@ def headline(report: Report) -> Table:
             "of the nominal bandwidth": percent(rate / e.nominal_bytes_per_cycle[busiest]),
             "lanes multiply": percent(sim.stalls_per_token["multiplying"] / sim.cycles_per_token),
         }
-    amounts = {
-        "published": claim.amount if claim else None,
-        "estimated": e.total if e.resources else None,
-        "synthesized": synth.total if synth else None,
-    }
-    for origin, amount in amounts.items():
-        if amount is not None:
-            found = {words: whole(getattr(amount, cell)) for cell, words in CELLS.items()}
-            columns[origin] = columns.get(origin, {}) | found
+    for origin, amount in report.amounts.items():
+        found = {words: whole(getattr(amount, cell)) for cell, words in CELLS.items()}
+        columns[origin] = columns.get(origin, {}) | found
     order = (
         "tokens/s", "cycles per token", "cycles per token of a prompt", "clock, MHz",
         "bytes per token", "of the nominal bandwidth", "lanes multiply", "tokens/J",
@@ -208,8 +203,7 @@ def resources(report: Report) -> Table:
     if (claim := report.claim) is not None and claim.amount is not None:
         rows.append(Row((f"the paper’s {claim.name}, {claim.scheme}", *_cells(claim.amount))))
     if (device := report.subject.target.resources) is not None:
-        there = Amount(device.lut, device.ff, device.dsp, device.bram18, device.uram)
-        rows.append(Row(("the device has", *_cells(there)), "sum"))
+        rows.append(Row(("the device has", *_cells(device)), "sum"))
         share = [
             percent(getattr(total, cell) / n) if (n := getattr(device, cell)) else NONE
             for cell in CELLS
@@ -285,7 +279,7 @@ def _figure(objective: Objective, value: float) -> str:
     return figure(value, objective.digits)
 
 
-def _cells(amount: Amount) -> list[str]:
+def _cells(amount: Amount | Resources) -> list[str]:
     return [whole(getattr(amount, cell)) for cell in CELLS]
 
 

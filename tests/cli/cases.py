@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lightmamba.cli import main
-from lightmamba.cli.main import VERBS
+from lightmamba.cli.arguments import VERBS
 
 __all__ = ["Said", "say"]
 

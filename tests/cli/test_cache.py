@@ -3,7 +3,7 @@
 import os
 import time
 
-from lightmamba.cli.cache import PARTS
+from lightmamba.cli.arguments import CACHED
 
 
 def filled(folder):
@@ -23,7 +23,7 @@ def test_it_is_shown_and_removed(run, tmp_path, monkeypatch):
     assert "3 MB" in shown
     assert "5 days ago" in shown
     found = run("cache", "--json").json
-    assert found["parts"].keys() == PARTS.keys()
+    assert found["parts"].keys() == CACHED.keys()
     assert found["parts"]["simulators"]["bytes"] == 3_000_000
     assert found["parts"]["quantized"] == {"bytes": 0, "last_used": None}
     assert found["freed_bytes"] == 0
@@ -40,4 +40,4 @@ def test_its_parts_are_those_that_the_program_makes():
     from lightmamba.device.sim import library as build
     from lightmamba.hardware.synth import xcup
 
-    assert {files.CACHE, hub.CACHE, build.CACHE, xcup.CACHE} == set(PARTS)
+    assert {files.CACHE, hub.CACHE, build.CACHE, xcup.CACHE} == set(CACHED)

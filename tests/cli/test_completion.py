@@ -8,8 +8,7 @@ import sys
 import pytest
 
 from lightmamba.arch.target import target_names
-from lightmamba.cli.completion import SHELLS
-from lightmamba.cli.main import VERBS
+from lightmamba.cli.arguments import SHELLS, VERBS
 from lightmamba.quantization.recipe import recipe_names
 
 ASK = {

@@ -115,7 +115,7 @@ def test_tasks_from_local_files(run, world, tmp_path):
 
 def test_the_shipped_text_has_a_name(run, world, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "lightmamba.model.data.heldout", lambda: "It was a dark and stormy night. " * 9
+        "lightmamba.cli.evaluate.heldout", lambda: "It was a dark and stormy night. " * 9
     )
     words = ("evaluate", world.worded, "--json", "--text")
     assert run(*words, "shipped").json["tokens"] > 20

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from lightmamba.arch.target import Target
-from lightmamba.cli import explore_problem
+from lightmamba.cli import explore
 from lightmamba.common.store import read_store
 from lightmamba.study.explore import accuracy
 from lightmamba.study.explore.files import to_toml
@@ -19,8 +19,8 @@ FAST = (*FEW, "--objectives", "speed,size,energy")
 @pytest.fixture
 def base(tmp_path, monkeypatch):
     """A target with a device, and the made-up estimate of it."""
-    monkeypatch.setattr(explore_problem, "estimated", standin.estimate)
-    monkeypatch.setattr(explore_problem, "resources", standin.area)
+    monkeypatch.setattr(explore, "estimate_pass", standin.estimate)
+    monkeypatch.setattr(explore, "resources", standin.area)
     file = tmp_path / "base.toml"
     file.write_text(to_toml(standin.target().to_dict()))
     return file
@@ -118,7 +118,7 @@ def test_a_search_that_was_stopped_goes_on(run, base, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return estimate(work, area)
 
-    monkeypatch.setattr(explore_problem, "estimated", stopped)
+    monkeypatch.setattr(explore, "estimate_pass", stopped)
     said = run(*words, "--threads", "1")
     study = tmp_path / "front" / "study.jsonl"
     assert said.status == 130

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lightmamba.cli import main
-from lightmamba.cli.main import VERBS
+from lightmamba.cli.arguments import VERBS
 
 LIGHT = """
 import sys

@@ -19,7 +19,7 @@ needs_verilator = pytest.mark.skipif(
 def made_up(monkeypatch):
     """An estimate whose numbers are known."""
     monkeypatch.setattr(
-        "lightmamba.hardware.estimate.estimate",
+        "lightmamba.cli.report.estimate",
         lambda *machine, context=None: least(subject_of("x", *machine)).estimate,
     )
 

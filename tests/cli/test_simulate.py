@@ -108,7 +108,7 @@ def test_refusals(run, build, words, sentence):
 def test_files_are_not_overwritten(run, build, tmp_path, monkeypatch):
     """Said before anything is built."""
     monkeypatch.setattr(
-        "lightmamba.device.sim.open_golden", lambda *_, **__: pytest.fail("was opened")
+        "lightmamba.cli.simulate.open_golden", lambda *_, **__: pytest.fail("was opened")
     )
     kept = tmp_path / "kept"
     kept.write_text("dear")

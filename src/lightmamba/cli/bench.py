@@ -2,34 +2,18 @@
 
 import argparse
 import time
+from dataclasses import asdict
 from typing import Any
 
-from lightmamba.cli.devices import SIMULATED, add_device
+from lightmamba.cli.devices import SIMULATED, open_decoder, read_model
+from lightmamba.cli.models import short_name
+from lightmamba.cli.show import progress, speed, table
+from lightmamba.text.greedy import speed_of
 
-__all__ = ["add_arguments", "run"]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE or BUILD",
-                        help="quantized model, bundled, hub id, or a build")  # fmt: skip
-    parser.add_argument("--prompt", type=int, default=512, metavar="N",
-                        help="tokens of the prompt (default: 512)")  # fmt: skip
-    parser.add_argument("--tokens", type=int, default=128, metavar="N",
-                        help="tokens to generate (default: 128)")  # fmt: skip
-    parser.add_argument("--repeats", type=int, default=5, metavar="N",
-                        help="measurements, after one that does not count (default: 5)",
-                        )  # fmt: skip
-    add_device(parser)
+__all__ = ["run"]
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from lightmamba.cli.devices import open_decoder, read_model
-    from lightmamba.cli.models import short_name
-    from lightmamba.cli.show import progress, speed, table
-    from lightmamba.text.greedy import speed_of
-
     decoder = open_decoder(read_model(args), args)
     simulated = args.device in SIMULATED
     clock = (lambda: decoder.seconds) if simulated else time.perf_counter

@@ -9,39 +9,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_arguments", "run"]
+from platformdirs import user_cache_path
 
-# Folders of the user's cache, and what is in them.
-PARTS = {
-    "simulators": "compiled simulators of accelerators",
-    "synthesis": "modules that yosys has mapped",
-    "quantized": "models of the hub, quantized",
-    "checked": "records of verified files",
-}
+from lightmamba.cli.arguments import CACHED
+from lightmamba.cli.show import detail, table
+
+__all__ = ["run"]
+
 DAY = 24 * 3600
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--clear", action="append", choices=("all", *PARTS), metavar="PART",
-        help=f"remove a part: {', '.join(PARTS)}, or all; repeatable",
-    )  # fmt: skip
-
-
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from platformdirs import user_cache_path
-
-    from lightmamba.cli.show import detail, table
-
     folder = user_cache_path("lightmamba", appauthor=False)
-    cleared = set(PARTS) if "all" in (args.clear or ()) else set(args.clear or ())
+    cleared = set(CACHED) if "all" in (args.clear or ()) else set(args.clear or ())
     freed = 0
     for name in sorted(cleared):
         freed += _size(folder / name)[0]
         shutil.rmtree(folder / name, ignore_errors=True)
         freed -= _size(folder / name)[0]  # of another user, say
     rows, parts = [], {}
-    for name, what in PARTS.items():
+    for name, what in CACHED.items():
         size, used = _size(folder / name)
         parts[name] = {"bytes": size, "last_used": used}
         days = "-" if used is None else _ago(time.time() - used)

@@ -7,23 +7,18 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lightmamba.cli.decoding import add_decoding, check_sampling, open_writer, sampling_of
+from lightmamba.cli.devices import open_writer, sampling_of
+from lightmamba.cli.show import note, say, speed
+from lightmamba.common.errors import InputError
+from lightmamba.text import Context, Drafter, Step
+from lightmamba.text.model import Model
 
-if TYPE_CHECKING:
-    from lightmamba.text import Context, Drafter, Step
-    from lightmamba.text.model import Model
-
-__all__ = ["add_arguments", "run"]
+__all__ = ["run"]
 
 HELP = "Ctrl+C stops an answer, /clear starts over, Ctrl+D quits"
 Messages = list[dict[str, str]]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_decoding(parser, max_tokens=1024)
-    parser.add_argument("--system", metavar="TEXT", help="system message")
 
 
 @dataclass
@@ -47,10 +42,10 @@ class Chat:
     """
 
     args: argparse.Namespace
-    model: "Model"
+    model: Model
     decoder: Any
-    drafter: "Callable[[], Drafter] | None"
-    context: "Context"
+    drafter: Callable[[], Drafter] | None
+    context: Context
     messages: Messages = field(default_factory=list)
     tokens: int = 0
 
@@ -58,7 +53,7 @@ class Chat:
         """Start over."""
         self.messages = _messages(self.args.system)
 
-    def answer(self, text: str) -> "Generator[Step]":
+    def answer(self, text: str) -> Generator[Step]:
         """Steps of the answer to a message; what was said until it stops is remembered."""
         asked: Messages = [*self.messages, {"role": "user", "content": text}]
         sampling, _ = sampling_of(self.args, self.model.quantized.generation_config)
@@ -78,11 +73,6 @@ class Chat:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.show import note, speed
-    from lightmamba.common.errors import InputError
-    from lightmamba.text import Context
-
-    check_sampling(args)
     chat = Chat(args, *open_writer(args, chat=_messages(args.system, "Hello")), Context())
     chat.clear()
     note(f"{args.file}: {HELP}")
@@ -118,8 +108,6 @@ def _messages(system: str | None, text: str | None = None) -> Messages:
 
 def _lines() -> Iterator[str]:
     """Messages, a line each, until the input ends; lines without a word are left out."""
-    from lightmamba.cli.show import note
-
     prompt = "> " if sys.stdin.isatty() and sys.stdout.isatty() else ""
     if prompt:
         with suppress(ImportError):
@@ -139,10 +127,8 @@ def _lines() -> Iterator[str]:
             yield text
 
 
-def _show(steps: "Generator[Step]") -> "Step | None":
+def _show(steps: Generator[Step]) -> Step | None:
     """Print an answer as it comes, and return its last step; Ctrl+C ends it, not the chat."""
-    from lightmamba.cli.show import say
-
     step = None
     try:
         for step in steps:

@@ -9,26 +9,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SHELLS", "add_arguments", "run"]
+import shtab
 
-SHELLS = ("bash", "zsh", "fish")
+from lightmamba.arch.target import target_names
+from lightmamba.cli.arguments import FLOWS
+from lightmamba.cli.main import build_parser
+from lightmamba.cli.models import FORMATS
+from lightmamba.cli.show import say
+from lightmamba.device.host.devices import device_names
+from lightmamba.device.package import board_names
+from lightmamba.model.config import PUBLISHED
+from lightmamba.model.data import BUNDLED
+
+__all__ = ["run"]
+
 # What an argument takes, by the words of its metavar.
 FILES = {"FILE", "BUILD", "MODEL", "CKPT", "PLAN"}
 FOLDERS = {"DIR"}
 OPEN = {"target", "recipe"}  # shipped ones, by name, and files
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shell", choices=SHELLS, help="shell to write the script for")
-
-
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    import shtab
-
-    from lightmamba.cli.main import VERBS, build_parser
-    from lightmamba.cli.show import say
-
-    parser = build_parser(*VERBS)
+    parser = build_parser()
     names = _names()
     for verb in _verbs(parser).values():
         for action in verb._actions:
@@ -46,12 +48,6 @@ def _verbs(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentPar
 
 def _names() -> dict[str, Sequence[str]]:
     """Words that arguments take, by the arguments' names."""
-    from lightmamba.arch.target import target_names
-    from lightmamba.cli.models import FORMATS
-    from lightmamba.cli.synth import FLOWS
-    from lightmamba.device.host.devices import device_names
-    from lightmamba.device.package import board_names
-
     # Their module needs torch, which a plain installation does not have.
     recipes = Path(__file__).parents[1] / "quantization/recipes"
     return {
@@ -64,11 +60,6 @@ def _names() -> dict[str, Sequence[str]]:
 
 def _describe(action: argparse.Action, names: Mapping[str, Sequence[str]]) -> None:
     """Tell shtab what completes an argument; parsers that only write scripts may have choices."""
-    import shtab
-
-    from lightmamba.model.config import PUBLISHED
-    from lightmamba.model.data import BUNDLED
-
     metavar = action.metavar if isinstance(action.metavar, str) else ""
     words = set(re.findall(r"\w+", metavar))
     known = list(names.get(action.dest, ()))

@@ -8,9 +8,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightmamba.cli.options import at_least
+import torch
 
-__all__ = ["add_arguments", "run"]
+from lightmamba.cli.options import at_least
+from lightmamba.cli.show import detail, note, progress, say, table, working
+from lightmamba.cli.simulate import simulated
+from lightmamba.common.errors import InputError
+from lightmamba.device.sim import open_golden
+from lightmamba.engine import Engine
+from lightmamba.evaluate import compare, perplexity
+from lightmamba.facade import compile, load
+from lightmamba.model.causal_lm import FloatModel
+from lightmamba.model.checkpoint import load_checkpoint
+from lightmamba.model.data import demo_checkpoint, heldout
+from lightmamba.model.tokenizer import Tokenizer
+from lightmamba.numerics.sampling_options import SamplingOptions
+from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
+from lightmamba.text import generate
+
+__all__ = ["run"]
 
 RECIPES = ("w8a8", "w4a8", "w4a4")
 TOKENS = 8208  # the fixed slice of the held-out text: eight windows and 16 tokens, 8,199 scored
@@ -19,36 +35,11 @@ SEQUENCES = 24  # of calibration: enough for this small model, and quick
 TARGET, SHORT_PROMPT = "tiny", "It is a truth"  # of the simulation
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--max-tokens", type=int, default=120, help="tokens of text to generate (default: 120)"
-    )
-    parser.add_argument(
-        "--rtl-tokens",
-        type=int,
-        default=8,
-        help="tokens to simulate in RTL; 0 for none (default: 8)",
-    )
-
-
 def _pass_on(bar: Callable[[float, float], None], _: str, done: float, total: float) -> None:
     bar(done, total)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    import torch
-
-    from lightmamba.cli.show import detail, progress, say, table
-    from lightmamba.engine import Engine
-    from lightmamba.evaluate import compare, perplexity
-    from lightmamba.model.causal_lm import FloatModel
-    from lightmamba.model.checkpoint import load_checkpoint
-    from lightmamba.model.data import demo_checkpoint, heldout
-    from lightmamba.model.tokenizer import Tokenizer
-    from lightmamba.numerics.sampling_options import SamplingOptions
-    from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
-    from lightmamba.text import generate
-
     at_least(args, max_tokens=(1, 120), rtl_tokens=(0, 8))
     start = time.perf_counter()
     torch.set_num_threads(args.threads)
@@ -124,11 +115,6 @@ def _simulate(tokens: int) -> dict[str, Any]:
         in ``rtl_not_run``, where Verilator or a compiler is missing. ``cycles_per_token`` of
         tokens with logits, ``cycles`` of those by what the lanes did, ``rtl_text``.
     """
-    from lightmamba.cli.show import note, say, table, working
-    from lightmamba.cli.simulate import simulated
-    from lightmamba.common.errors import InputError
-    from lightmamba.device.sim import open_golden
-    from lightmamba.facade import compile, load
 
     model = load()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,31 +1,27 @@
-"""The flags with which a verb runs on a device."""
+"""The model, the device and the sampling that flags name."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from lightmamba.device.host.device import Device
-    from lightmamba.hardware.machine.artifact import Artifact
-    from lightmamba.text.model import Model
+from lightmamba.cli.hub import quantized_file
+from lightmamba.cli.show import progress, working
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import check_output
+from lightmamba.device.host.device import Device
+from lightmamba.device.host.devices import check_device, open_named, parse_options
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.numerics.sampling_options import SamplingOptions
+from lightmamba.text import DeviceDecoder, Drafter
+from lightmamba.text.defaults import OPTIONS, sampling_options
+from lightmamba.text.model import Model
+
+__all__ = [
+    "check_device_flags", "open_decoder", "open_device", "open_writer", "read_model", "sampling_of",
+]  # fmt: skip
 
 SIMULATED = ("sim", "ulx3s-sim")  # what is slow about them is to build the simulator
-
-__all__ = ["add_device", "check_device_flags", "open_decoder", "open_device", "read_model"]
-
-
-def add_device(parser: argparse.ArgumentParser, *, default: str | None = "engine") -> None:
-    """Add ``--device``, ``--device-option``, ``--record`` and ``--force``."""
-    what = "sim (Verilator), ulx3s, uio or xrt (boards), ulx3s-sim (a whole board in Verilator)"
-    parser.add_argument(
-        "--device", default=default, required=default is None, metavar="NAME",
-        help=what if default is None else f"engine (CPU), {what} (default: {default})",
-    )  # fmt: skip
-    parser.add_argument("--device-option", action="append", default=[], metavar="KEY=VALUE",
-                        help="option of the device, such as xclbin=FILE; repeatable")  # fmt: skip
-    parser.add_argument("--record", type=Path, metavar="FILE",
-                        help="write every call of the driver, for a bug report")  # fmt: skip
-    parser.add_argument("--force", action="store_true", help="replace an existing recording")
 
 
 def check_device_flags(args: argparse.Namespace) -> None:
@@ -34,11 +30,8 @@ def check_device_flags(args: argparse.Namespace) -> None:
     Raises
     ------
     InputError
-        If something is wrong with the flags of :func:`add_device`.
+        If something is wrong with the flags of a device.
     """
-    from lightmamba.common.errors import InputError
-    from lightmamba.device.host.devices import check_device, parse_options
-
     check_device(args.device)
     parse_options(args.device_option)
     given = {"--device-option": args.device_option, "--record": args.record}
@@ -49,7 +42,7 @@ def check_device_flags(args: argparse.Namespace) -> None:
         raise InputError("--force replaces a recording; give --record FILE too")
 
 
-def open_device(artifact: "Artifact", args: argparse.Namespace) -> "Device":
+def open_device(artifact: Artifact, args: argparse.Namespace) -> Device:
     """The device that the flags name, with the build loaded.
 
     Raises
@@ -57,10 +50,6 @@ def open_device(artifact: "Artifact", args: argparse.Namespace) -> "Device":
     InputError
         If there is none of that name, it is not for this build, or the file of ``--record`` exists.
     """
-    from lightmamba.cli.show import progress, working
-    from lightmamba.common.files import check_output
-    from lightmamba.device.host.devices import open_named, parse_options
-
     options = parse_options(args.device_option)
     if args.record is not None:
         check_output(args.record, force=args.force)
@@ -71,18 +60,14 @@ def open_device(artifact: "Artifact", args: argparse.Namespace) -> "Device":
         return open_named(args.device, artifact, options, record=args.record, progress=bar)
 
 
-def read_model(args: argparse.Namespace) -> "Model":
+def read_model(args: argparse.Namespace) -> Model:
     """The model that the flags name, of a file, a build or the hub, for the device that they name.
 
     Raises
     ------
     InputError
-        If there is none, or something is wrong with the flags of :func:`add_device`.
+        If there is none, or something is wrong with the flags of a device.
     """
-    from lightmamba.cli.hub import quantized_file
-    from lightmamba.common.errors import InputError
-    from lightmamba.text.model import Model
-
     check_device_flags(args)
     if not args.file:
         raise InputError("the name of the model is empty; give a quantized file, or bundled")
@@ -90,10 +75,38 @@ def read_model(args: argparse.Namespace) -> "Model":
     return Model.read(file, args.device, threads=args.threads, name=args.file)
 
 
-def open_decoder(model: "Model", args: argparse.Namespace) -> Any:
+def open_decoder(model: Model, args: argparse.Namespace) -> Any:
     """Runner of a model: the engine, or the device that the flags name, with its build loaded."""
-    from lightmamba.text import DeviceDecoder
-
     if args.device == "engine" or model.artifact is None:
         return model.engine
     return DeviceDecoder(open_device(model.artifact, args), model.quantized)
+
+
+def sampling_of(
+    args: argparse.Namespace, generation_config: Any
+) -> tuple[SamplingOptions, tuple[str, ...]]:
+    """Sampling options of the flags, else of the model; and the names of the model's."""
+    given = {name: getattr(args, name) for name in OPTIONS}
+    return sampling_options(generation_config, seed=args.seed, **given)
+
+
+def open_writer(
+    args: argparse.Namespace, chat: list[dict[str, str]] | None = None
+) -> tuple[Model, Any, Callable[[], Drafter] | None]:
+    """Model, decoder and a maker of drafters; bad input is refused before a device opens.
+
+    Parameters
+    ----------
+    args
+        Flags of the verb.
+    chat
+        Messages that the model's template must accept.
+    """
+    sampling_of(args, {})
+    model = read_model(args)
+    if chat is None:
+        _ = model.tokenizer  # refused now if there is none
+    else:
+        model.chat_ids(chat)
+    drafter = model.drafter(args.speculate, args.device)
+    return model, open_decoder(model, args), drafter

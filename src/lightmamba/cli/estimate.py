@@ -5,76 +5,43 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lightmamba.arch.target import Target, target_names
+from lightmamba.cli.models import open_sizes
+from lightmamba.cli.show import detail, fields, figure, say, shares, table, working
 from lightmamba.common.errors import InputError
-from lightmamba.model.data import bundled_file
+from lightmamba.hardware.estimate import Estimate, estimate
+from lightmamba.hardware.estimate.objectives import device_share
 
-if TYPE_CHECKING:
-    from lightmamba.arch.target import Target
-    from lightmamba.hardware.estimate import Estimate
-
-__all__ = ["add_arguments", "run"]
+__all__ = ["run"]
 
 NAMES = {"bram18": "BRAM, 18 kbit"}  # of cells of a device
 PASSES = {"verify": "verify, all drafts accepted"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=bundled_file, metavar="FILE or SHAPE",
-                        help="quantized file, or a shape (mamba2-130m, granite-4.0-h-1b, ...)",
-                        )  # fmt: skip
-    parser.add_argument(
-        "--target",
-        required=True,
-        metavar="NAME",
-        help="target: u280, vck190, kv260, ulx3s, tiny, ..., or a TOML file",
-    )
-    parser.add_argument(
-        "--tokens",
-        type=int,
-        metavar="N",
-        help="tokens of a pass: 1, 2, 4 or 8 (default: the target's)",
-    )
-    parser.add_argument(
-        "--context",
-        type=int,
-        metavar="N",
-        help="tokens already in each sequence, for attention layers (default: 1024)",
-    )
-    parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (default: w4a4)")
-
-
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.arch.target import Target
-    from lightmamba.cli.models import open_sizes
-    from lightmamba.cli.show import working
-
     config, formats, _ = open_sizes(args.model, args.format)
     target = _with_tokens(Target.load(args.target), args.tokens)
     with working("estimating (half a minute, the first time)"):
-        from lightmamba.hardware.estimate import estimate
-
         found = estimate(config, formats, target, context=args.context)
     _show(found, target, f"{Path(args.model).name} on {target.name}")
     return _plain(found)
 
 
-def _with_tokens(target: "Target", tokens: int | None) -> "Target":
+def _with_tokens(target: Target, tokens: int | None) -> Target:
     """The target with another number of tokens in a pass."""
     if tokens in (None, target.machine.tokens):
         return target
     try:
         return replace(target, machine=replace(target.machine, tokens=tokens))
     except ValueError as error:
-        from lightmamba.arch.target import target_names
-
         fewer, other = int(tokens or 0) < target.machine.tokens, target.name.rsplit("-", 1)[0]
         hint = f"; try --target {other}" if fewer and other in target_names() else ""
         raise InputError(f"--tokens {tokens} on target {target.name}: {error}{hint}") from error
 
 
-def _plain(found: "Estimate") -> dict[str, Any]:
+def _plain(found: Estimate) -> dict[str, Any]:
     per_joule = found.energy.tokens_per_joule if found.energy else None
     return {
         "tokens_per_second": found.tokens_per_second,
@@ -112,7 +79,7 @@ def _plain(found: "Estimate") -> dict[str, Any]:
     }
 
 
-def _pass(found: "Estimate") -> dict[str, Any]:
+def _pass(found: Estimate) -> dict[str, Any]:
     """Tokens, cycles and bottleneck of each kind of pass."""
     return {
         "tokens": found.tokens,
@@ -126,10 +93,8 @@ def _pass(found: "Estimate") -> dict[str, Any]:
     }
 
 
-def _show(found: "Estimate", target: "Target", title: str) -> None:
+def _show(found: Estimate, target: Target, title: str) -> None:
     """Tables: the token, the bottleneck, what the lanes do in each cycle, and the area."""
-    from lightmamba.cli.show import detail, fields, figure, say, shares, table
-
     joule = found.energy and found.energy.tokens_per_joule[1]
     context = {"context": f"{found.context:,} tokens"} if found.context else {}
     fields(title, {
@@ -156,11 +121,8 @@ def _show(found: "Estimate", target: "Target", title: str) -> None:
     say(f"{figure(found.tokens_per_second)} tokens per second")
 
 
-def _area(found: "Estimate", target: "Target") -> None:
+def _area(found: Estimate, target: Target) -> None:
     """Table of the cells, in per cent of the device where the target names one."""
-    from lightmamba.cli.show import table
-    from lightmamba.hardware.estimate.objectives import device_share
-
     device, cells = target.resources, asdict(found.total)
     names = {cell: NAMES.get(cell, cell.upper()) for cell in cells}
     if device is None:

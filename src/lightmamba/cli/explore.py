@@ -6,18 +6,30 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lightmamba.arch.target import Target
+from lightmamba.cli.models import open_sizes, short_name
 from lightmamba.cli.options import at_least
-from lightmamba.model.data import bundled_file
+from lightmamba.cli.show import detail, progress, say, span, table
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import code_hash
+from lightmamba.common.store import Store
+from lightmamba.hardware.estimate.model import estimate_pass
+from lightmamba.hardware.estimate.objectives import OBJECTIVES, chosen
+from lightmamba.hardware.estimate.resources import resources
+from lightmamba.model.data import demo_checkpoint
+from lightmamba.numerics.model_formats import Formats
+from lightmamba.study.explore.files import FRONT, PICTURE, STUDY, describe, write
+from lightmamba.study.explore.problem import Problem, Verdict
+from lightmamba.study.explore.scheme import SCHEMES, Scheme
+from lightmamba.study.explore.space import Space, Value
+from lightmamba.study.explore.study import BATCH, Search, Tried, remember
+from lightmamba.study.folders import check_folder
+from lightmamba.study.plots.front import front_figure
+from lightmamba.study.plots.style import png
 
-if TYPE_CHECKING:
-    from lightmamba.common.store import Store
-    from lightmamba.study.explore.problem import Problem, Verdict
-    from lightmamba.study.explore.scheme import Scheme
-    from lightmamba.study.explore.study import Search
-
-__all__ = ["add_arguments", "resumes", "run"]
+__all__ = ["resumes", "run"]
 
 SHORT = {  # what a column is called, and how a figure is written
     "tokens_per_second": ("tok/s", "{:,.1f}"),
@@ -31,80 +43,17 @@ SHORT = {  # what a column is called, and how a figure is written
 CHOOSING = 0.1  # seconds in which a configuration is chosen, about
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=bundled_file, metavar="FILE or SHAPE",
-                        help="quantized file, or a shape (mamba2-130m, granite-4.0-h-1b, ...)",
-                        )  # fmt: skip
-    parser.add_argument(
-        "--target",
-        required=True,
-        metavar="NAME",
-        help="target whose memories and device stay fixed; or a TOML file",
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to create")
-    parser.add_argument(
-        "--trials", type=int, default=300, help="configurations to try in total (default: 300)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the search (default: 0)")
-    parser.add_argument(
-        "--study",
-        type=Path,
-        metavar="FILE",
-        help="file that saves the search; the same command resumes it (default: DIR/study.jsonl)",
-    )
-    parser.add_argument("--objectives", default="speed,size,energy,accuracy", metavar="A,B",
-                        help="two or more of speed, prefill, batch, size, energy, accuracy "
-                        "(default: speed,size,energy,accuracy)")  # fmt: skip
-    parser.add_argument(
-        "--schemes",
-        metavar="A,B",
-        help="w4a4,w4a8,w8a8 for a SHAPE, its own for a FILE; names with -blockN or "
-        "-groupN, such as w4a4-block16, are measured for accuracy only",
-    )
-    parser.add_argument("--only", action="append", default=[], metavar="NAME=A,B",
-                        help="restrict one choice, such as lanes=8,16; repeatable")  # fmt: skip
-    parser.add_argument(
-        "--context",
-        type=int,
-        metavar="N",
-        help="tokens already in each sequence, for attention layers (default: 1024)",
-    )
-    parser.add_argument(
-        "--fill", type=float, default=1.0, help="largest share of the device to use (default: 1.0)"
-    )
-    parser.add_argument(
-        "--checkpoint",
-        metavar="CKPT",
-        help="checkpoint to measure accuracy on (default: the bundled model)",
-    )
-    parser.add_argument(
-        "--accuracy-tokens",
-        type=int,
-        default=8208,
-        help="tokens of held-out text to measure on (default: 8208)",
-    )
-
-
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.explore_problem import problem_of
-    from lightmamba.cli.show import detail, progress, say
-    from lightmamba.common.store import Store
-    from lightmamba.study.explore.files import FRONT, PICTURE, STUDY, write
-    from lightmamba.study.explore.study import Search
-    from lightmamba.study.folders import check_folder
-    from lightmamba.study.plots.front import front_figure
-    from lightmamba.study.plots.style import png
-
     start = time.perf_counter()
     at_least(args, trials=(1, 300), seed=(0, 0), accuracy_tokens=(256, 8208))
     check_folder(args.out, (FRONT, STUDY), "front", "--out")
-    problem, others = problem_of(args)
+    problem, others = _problem(args)
     begin = time.perf_counter()
     problem, left_out, of_base = problem.possible()
     each = (time.perf_counter() - begin) / len(of_base)
     for scheme, reason in left_out.items():
         detail(f"{scheme} is left out: {reason}")
-    problem, measured = _separated(args, problem, others)
+    problem, measured = _separated(problem, others)
     base = _base(problem, of_base)
     if args.study is None:
         args.out.mkdir(exist_ok=True)
@@ -145,39 +94,79 @@ def resumes(args: argparse.Namespace) -> str | None:
 
 def _study(args: argparse.Namespace) -> Path:
     """File that keeps the search."""
-    from lightmamba.study.explore.files import STUDY
-
     return Path(args.out / STUDY if args.study is None else args.study)
 
 
-def _separated(
-    args: argparse.Namespace, problem: "Problem", others: "list[Scheme]"
-) -> "tuple[Problem, list[Scheme]]":
-    """The problem with accuracy as an objective only if it separates; the schemes to measure."""
-    from lightmamba.cli.explore_problem import without_accuracy
-    from lightmamba.cli.show import detail
-    from lightmamba.hardware.estimate.objectives import OBJECTIVES
-    from lightmamba.study.explore.scheme import Scheme
+def _problem(args: argparse.Namespace) -> tuple[Problem, list[Scheme]]:
+    """The problem, and the formats that are measured for accuracy only."""
+    base = Target.load(args.target)
+    config, formats, file = open_sizes(args.model, None)
+    if args.schemes is not None:
+        names = args.schemes.split(",")
+    else:
+        names = list(SCHEMES) if file is None else [_scheme_of(formats).name]
+    schemes = [Scheme.parse(name) for name in dict.fromkeys(names)]
+    searched = {scheme.name: scheme.formats for scheme in schemes if scheme.in_hardware}
+    if not searched:
+        raise InputError(
+            f"{args.schemes} can be measured for accuracy only, because the hardware has blocks of "
+            f"32 and groups of 128; add one that it has, for example --schemes w4a4,{names[0]}"
+        )
+    if file is not None and (own := _scheme_of(formats)).name in searched:
+        searched[own.name] = formats
+    problem = Problem(
+        name=short_name(args.model), config=config,
+        space=Space.around(base, config, list(searched), _only(args.only)),
+        formats=searched, objectives=chosen(args.objectives.split(",")),
+        estimate=lambda work, area: estimate_pass(work, area=area), area=resources,
+        context=args.context, ratios={}, fill=args.fill,
+        measured_on=f"{args.checkpoint or 'bundled'}, {args.accuracy_tokens} tokens",
+    )  # fmt: skip
+    return problem, [scheme for scheme in schemes if not scheme.in_hardware]
 
+
+def _scheme_of(formats: Formats) -> Scheme:
+    try:
+        return Scheme(formats.weight_bits, formats.act_bits, formats.block, formats.group)
+    except ValueError as error:
+        raise InputError(f"no scheme describes this file: {error}") from error
+
+
+def _only(given: list[str]) -> dict[str, tuple[Value, ...]]:
+    """Values of choices, as ``--only`` gives them."""
+    found: dict[str, tuple[Value, ...]] = {}
+    for text in given:
+        name, _, values = text.partition("=")
+        kind = float if name == "clock_mhz" else int
+        try:
+            found[name] = tuple(sorted({kind(value) for value in values.split(",")}))
+        except ValueError:
+            raise InputError(
+                f"--only takes a choice and numbers, such as lanes=8,16, not {text!r}"
+            ) from None
+    return found
+
+
+def _separated(problem: Problem, others: list[Scheme]) -> tuple[Problem, list[Scheme]]:
+    """The problem with accuracy as an objective only if it separates; the schemes to measure."""
     searched = [Scheme.parse(str(name)) for name in problem.space.options["scheme"]]
     if OBJECTIVES["accuracy"] not in problem.objectives:
         return problem, others
     if len(searched) > 1:
         return problem, [*searched, *others]
-    problem = without_accuracy(problem)
-    if not args.json:
-        detail(
-            f"all configurations are {searched[0].name} and equally accurate, so accuracy is no "
-            f"objective; --schemes compares several"
+    left = tuple(o for o in problem.objectives if o is not OBJECTIVES["accuracy"])
+    alike = f"all configurations are {searched[0].name} and equally accurate, so"
+    if len(left) < 2:
+        raise InputError(
+            f"{alike} that {left[0].label} alone is left; add an objective, such as --objectives "
+            f"speed,size, or a scheme, such as --schemes w4a4,w4a8"
         )
-    return problem, [*searched, *others] if others else []
+    detail(f"{alike} accuracy is no objective; --schemes compares several")
+    return replace(problem, objectives=left), [*searched, *others] if others else []
 
 
-def _tell(args: argparse.Namespace, search: "Search", each: float) -> None:
+def _tell(args: argparse.Namespace, search: Search, each: float) -> None:
     """Say before the search how long it takes, and how to go on with it."""
-    from lightmamba.cli.show import detail, span
-    from lightmamba.study.explore.study import BATCH
-
     left = args.trials - len(search.trials)
     if left <= 0:
         return
@@ -189,12 +178,9 @@ def _tell(args: argparse.Namespace, search: "Search", each: float) -> None:
 
 
 def _accuracy(
-    args: argparse.Namespace, problem: "Problem", schemes: "list[Scheme]", study: "Store"
+    args: argparse.Namespace, problem: Problem, schemes: list[Scheme], study: Store
 ) -> dict[str, Any]:
     """Measured ratio of each scheme, which the study keeps."""
-    from lightmamba.common.files import code_hash
-    from lightmamba.study.explore.study import remember
-
     return {
         scheme.name: {
             **remember(
@@ -208,9 +194,7 @@ def _accuracy(
     }
 
 
-def _measure(args: argparse.Namespace, scheme: "Scheme") -> dict[str, Any]:
-    from lightmamba.cli.show import progress
-    from lightmamba.model.data import demo_checkpoint
+def _measure(args: argparse.Namespace, scheme: Scheme) -> dict[str, Any]:
     from lightmamba.study.explore.accuracy import measure
 
     with progress(f"accuracy of {scheme.name}") as bar:
@@ -220,11 +204,8 @@ def _measure(args: argparse.Namespace, scheme: "Scheme") -> dict[str, Any]:
         )  # fmt: skip
 
 
-def _base(problem: "Problem", verdicts: "Mapping[str, Verdict]") -> dict[str, Any] | None:
+def _base(problem: Problem, verdicts: Mapping[str, Verdict]) -> dict[str, Any] | None:
     """The base target's own figures, in the first scheme in which it fits."""
-    from lightmamba.study.explore.files import describe
-    from lightmamba.study.explore.study import Tried
-
     for scheme, verdict in verdicts.items():
         if problem.feasible(verdict):
             candidate = problem.space.candidate(problem.space.of_base(scheme))
@@ -232,9 +213,7 @@ def _base(problem: "Problem", verdicts: "Mapping[str, Verdict]") -> dict[str, An
     return None
 
 
-def _show(content: Mapping[str, Any], problem: "Problem") -> None:
-    from lightmamba.cli.show import detail, table
-
+def _show(content: Mapping[str, Any], problem: Problem) -> None:
     if accuracy := content["accuracy"]:
         rows: list[tuple[object, ...]] = [
             (name, one["ratio"], one["standard_error"], one["kl"],

@@ -3,52 +3,25 @@
 import argparse
 import logging
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
 
-from lightmamba.cli.decoding import (
-    add_decoding,
-    check_sampling,
-    draft_summary,
-    open_writer,
-    sampling_of,
-)
+from lightmamba.cli.devices import open_writer, sampling_of
+from lightmamba.cli.show import detail, note, say, speed
+from lightmamba.common.errors import InputError
+from lightmamba.model.inputs import read_stdin, read_text
+from lightmamba.text import Generation, Speculation, Step
+from lightmamba.text.model import Model
 
-if TYPE_CHECKING:
-    from lightmamba.text.model import Model
-
-__all__ = ["add_arguments", "run"]
+__all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_decoding(parser, max_tokens=100)
-    prompt = parser.add_mutually_exclusive_group(required=True)
-    prompt.add_argument(
-        "--prompt",
-        help="text to continue; -: read it from standard input, without its last line break",
-    )
-    prompt.add_argument("--prompt-file", type=Path, metavar="FILE", help="text to continue")
-    parser.add_argument(
-        "--chat",
-        action="store_true",
-        help="treat the prompt as a chat message, with the model's template",
-    )
-    parser.add_argument("--system", metavar="TEXT", help="with --chat: the system message")
-
-
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from lightmamba.cli.show import detail, note, say
-    from lightmamba.common.errors import InputError
-    from lightmamba.text import Generation, Speculation, Step
-
     if args.system is not None and not args.chat:
         raise InputError("--system is a message of a chat; give --chat too")
     args.prompt = _text(args)
-    check_sampling(args)
     model, decoder, drafter = open_writer(args)
     sampling, taken = sampling_of(args, model.quantized.generation_config)
     prompt, report = _prompt(args, model), Speculation()
@@ -79,7 +52,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     read, made = _speed(len(prompt), rates[0]), _speed(len(steps), rates[1])
     detail(f"prompt: {read}; generated: {made}; ended by {ended}")
     if args.speculate is not None:
-        detail(draft_summary(report))
+        detail(_drafts(report))
     if taken:
         values = ", ".join(f"{name} {getattr(sampling, name):g}" for name in taken)
         detail(f"from the model's generation config: {values}")
@@ -106,17 +79,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
+def _drafts(report: Speculation) -> str:
+    """Summary of the drafts."""
+    if not report.drafted:
+        return "no tokens were drafted"
+    return (
+        f"drafted {report.drafted} tokens, of which {report.acceptance:.0%} were accepted; "
+        f"{report.tokens_per_pass:.2f} tokens per pass"
+    )
+
+
 def _speed(tokens: int, rate: float) -> str:
     """Number of tokens, and how many a second; none are timed where there is only one."""
-    from lightmamba.cli.show import speed
-
     return f"{tokens} tokens, {speed(rate)} per second" if tokens > 1 else "1 token"
 
 
 def _text(args: argparse.Namespace) -> str:
     """The prompt's text; of a file or standard input without the line break that ends it."""
-    from lightmamba.model.inputs import read_stdin, read_text
-
     if args.prompt_file is not None and str(args.prompt_file) != "-":
         return read_text(args.prompt_file).removesuffix("\n")
     if args.prompt_file is not None or args.prompt == "-":
@@ -124,7 +103,7 @@ def _text(args: argparse.Namespace) -> str:
     return str(args.prompt)
 
 
-def _prompt(args: argparse.Namespace, model: "Model") -> Any:
+def _prompt(args: argparse.Namespace, model: Model) -> Any:
     """Ids of the prompt, or of the chat that it begins."""
     if not args.chat:
         return model.tokenizer.encode(args.prompt)

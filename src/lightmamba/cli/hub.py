@@ -4,7 +4,12 @@ from importlib import metadata
 from pathlib import Path
 
 from lightmamba.cli.models import SUFFIXES
+from lightmamba.cli.show import note, progress
+from lightmamba.common.errors import InputError
+from lightmamba.common.locks import held
+from lightmamba.common.tools import cache_folder
 from lightmamba.model.data import bundled_file
+from lightmamba.model.inputs import HUB_ID
 
 __all__ = ["CACHE", "RECIPE", "quantized_file"]
 
@@ -26,9 +31,6 @@ def quantized_file(name: str, threads: int, device: str = "engine") -> str:
     own = bundled_file(name)
     if own != name or Path(name).exists() or not _is_hub_id(name):
         return own
-
-    from lightmamba.common.errors import InputError
-    from lightmamba.common.tools import cache_folder
 
     if device != "engine":
         raise InputError(
@@ -52,8 +54,6 @@ def quantized_file(name: str, threads: int, device: str = "engine") -> str:
 
 def _is_hub_id(name: str) -> bool:
     """Whether a name without a file looks like one: two words, and no file's suffix."""
-    from lightmamba.model.inputs import HUB_ID
-
     return HUB_ID.fullmatch(name) is not None and Path(name).suffix not in SUFFIXES
 
 
@@ -70,8 +70,6 @@ def _newest_commit(name: str) -> str | None:
 
 def _quantize(name: str, commit: str | None, file: Path, threads: int) -> None:
     """Quantize a model of the hub into the cache; a second process waits, and finds it there."""
-    from lightmamba.cli.show import note, progress
-    from lightmamba.common.locks import held
     from lightmamba.facade import quantize
 
     with held(file.with_suffix(".lock")):

@@ -1,48 +1,26 @@
 """``lightmamba inspect``."""
 
 import argparse
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+from lightmamba.cli.models import is_file
+from lightmamba.cli.show import fields, say, table
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import check_output
+from lightmamba.hardware.compiler import read_build
+from lightmamba.hardware.machine.artifact import MANIFEST
 from lightmamba.model.data import bundled_checkpoint, bundled_file
+from lightmamba.model.qmodel import fingerprint, load
+from lightmamba.text.chat import tokenizer_config
+from lightmamba.text.model import Model
 
-__all__ = ["add_arguments", "run"]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL",
-                        help="quantized file, bundled, build, checkpoint's folder, or hub id",
-                        )  # fmt: skip
-    parser.add_argument(
-        "--plot",
-        type=Path,
-        metavar="PNG",
-        help="plot the ranges of each channel before and after rotation",
-    )
-    parser.add_argument(
-        "--layer", type=int, help="layer to plot (default: the one with the highest peak)"
-    )
-    parser.add_argument(
-        "--tokenizer",
-        type=Path,
-        metavar="FILE",
-        help="tokenizer.json, for a checkpoint without one",
-    )
-    parser.add_argument("--save-tokenizer", type=Path, metavar="DIR",
-                        help="write the tokenizer of a file or build to a folder, in the files "
-                             "that transformers reads")  # fmt: skip
-    parser.add_argument("--revision", help="branch, tag or commit of a hub id")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the rotation (default: 0)")
-    parser.add_argument("--force", action="store_true", help="replace existing output files")
+__all__ = ["run"]
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.models import is_file
-    from lightmamba.common.errors import InputError
-    from lightmamba.common.files import check_output
-    from lightmamba.hardware.machine.artifact import MANIFEST
-
     if args.layer is not None and not args.plot:
         raise InputError("--layer chooses what --plot draws; give --plot PNG too")
     args.model = (bundled_checkpoint if args.plot else bundled_file)(args.model)
@@ -66,16 +44,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _save_tokenizer(args: argparse.Namespace) -> None:
     """Write tokenizer.json and tokenizer_config.json of a quantized file or build."""
-    import json
-
-    from lightmamba.cli.models import is_file
-    from lightmamba.cli.show import say
-    from lightmamba.common.errors import InputError
-    from lightmamba.common.files import check_output
-    from lightmamba.hardware.machine.artifact import MANIFEST
-    from lightmamba.text.chat import tokenizer_config
-    from lightmamba.text.model import Model
-
     path, folder = Path(args.model), args.save_tokenizer
     if not ((path / MANIFEST).is_file() or is_file(args.model)):
         raise InputError(
@@ -102,9 +70,6 @@ def _save_tokenizer(args: argparse.Namespace) -> None:
 
 
 def _build(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.show import fields, table
-    from lightmamba.hardware.compiler import read_build
-
     artifact = read_build(Path(args.model), again=True)
     result: dict[str, Any] = {
         "kind": "build",
@@ -127,9 +92,6 @@ def _build(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _file(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.show import fields, say, table
-    from lightmamba.model.qmodel import fingerprint, load
-
     sha256 = fingerprint(Path(args.model), again=True)
     model = load(Path(args.model))
     result: dict[str, Any] = {
@@ -169,8 +131,6 @@ def _file(args: argparse.Namespace) -> dict[str, Any]:
 
 def _shape(config: dict[str, Any]) -> None:
     """Sizes of the model, then of each run of equal layers."""
-    from lightmamba.cli.show import fields
-
     fields("shape", {name: value for name, value in config.items() if name != "layers"})
     first = 0
     for run in config["layers"]:
@@ -184,8 +144,6 @@ def _shape(config: dict[str, Any]) -> None:
 def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from lightmamba.cli.show import fields, say
-    from lightmamba.common.errors import InputError
     from lightmamba.model.checkpoint import load_checkpoint
 
     torch.set_num_threads(args.threads)
@@ -214,27 +172,22 @@ def _checkpoint(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _plot(args: argparse.Namespace, checkpoint: Any) -> dict[str, Any]:
-    from lightmamba.quantization.outliers import ranges_of
-    from lightmamba.study.plots.ranges import Panel, ranges
+    from lightmamba.study.plots.ranges import ranges
     from lightmamba.study.plots.style import png
+    from lightmamba.study.report.measure import measure_outliers
 
-    before, after = ranges_of(checkpoint, args.seed)
-    layer = args.layer
-    if layer is None:
-        layer = max(range(len(before)), key=lambda i: before[i]["out_proj"].peak)
     name = Path(args.model).resolve().name if Path(args.model).exists() else args.model
-    pairs: dict[str, tuple[Panel, Panel]] = {}
-    for part in ("in_proj", "out_proj"):
-        both = [found[layer][part] for found in (before, after)]
-        inputs = [Panel.of(x.activation_max, x.activation_median) for x in both]
-        weights = [Panel.of(x.weight_max) for x in both]
-        pairs |= {f"input of {part}": (inputs[0], inputs[1])}
-        pairs |= {f"weight of {part}": (weights[0], weights[1])}
+    found = measure_outliers(checkpoint, name, seed=args.seed, layer=args.layer)
+    pairs = {}
+    for part, inputs in found.panels.items():
+        pairs |= {f"input of {part}": inputs, f"weight of {part}": found.weights[part]}
     figure = ranges(pairs)
-    figure.suptitle(f"{name}, layer {layer}: magnitudes by channel over their rms", ha="left", x=0)
+    title = f"{name}, layer {found.layer}: magnitudes by channel over their rms"
+    figure.suptitle(title, ha="left", x=0)
     png(figure, args.plot)
-    peaks = {}
-    for name in ("in_proj", "out_proj"):
-        peaks[f"{name} before"] = max(x[name].peak for x in before)
-        peaks[f"{name} after"] = max(x[name].peak for x in after)
-    return {"plot": str(args.plot), "layer": layer, "peaks": peaks}
+    peaks = {
+        f"{part} {when}": peak
+        for part, pair in found.peaks.items()
+        for when, peak in zip(("before", "after"), pair, strict=True)
+    }
+    return {"plot": str(args.plot), "layer": found.layer, "peaks": peaks}

@@ -12,33 +12,12 @@ from difflib import get_close_matches
 from importlib import import_module, metadata
 from typing import Any
 
-from lightmamba.cli.options import add_common, at_least
+from lightmamba.cli.arguments import VERBS
+from lightmamba.cli.options import Options, at_least
 from lightmamba.common.errors import DeviceError, InputError, installing
 
 __all__ = ["build_parser", "main"]
 
-VERBS = {
-    "demo": "quantize, measure, run and simulate the bundled model",
-    "quantize": "quantize a checkpoint to a model file, by a recipe",
-    "inspect": "show shapes, formats, ranges and errors of a file, build or checkpoint",
-    "evaluate": "measure perplexity, differences from a float checkpoint, and tasks",
-    "generate": "generate text from a quantized model, in exact integers",
-    "chat": "talk to a chat model in the terminal",
-    "bench": "measure tokens per second of a prompt and of generation",
-    "serve": "serve a model over HTTP, as an OpenAI-compatible API",
-    "estimate": "predict speed, area and energy of an accelerator, without simulation",
-    "compile": "compile a model, or a named shape, to Verilog, memory images and a program",
-    "explore": "search accelerator configurations for speed, area, energy and accuracy",
-    "package": "package a build for the tools of a board: kv260, u280, u55c, ulx3s, vck190",
-    "program": "load the bitstream of a package onto the board that is plugged in: ulx3s",
-    "simulate": "simulate a build in Verilator and compare it with the engine",
-    "selftest": "test a device step by step: registers, memory, a layer, tokens",
-    "report": "write one HTML page about a model on an accelerator",
-    "synth": "synthesize a build with open tools: area and longest paths",
-    "sweep": "measure models x recipes on texts, tasks and targets, resumable",
-    "cache": "show what is cached on this computer, and remove it",
-    "completion": "write a script that completes commands in bash, zsh or fish",
-}
 MODULES = {"compile": "compile_"}  # whose verb is the name of a builtin
 EXTRAS = {
     "torch": "torch",
@@ -60,8 +39,8 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def build_parser(*verbs: str) -> argparse.ArgumentParser:
-    """Parser of all verbs, with the arguments of ``verbs`` only: the others are not imported."""
+def build_parser() -> argparse.ArgumentParser:
+    """Parser of all verbs, none of which is imported for it."""
     parser = _Parser(
         prog="lightmamba",
         allow_abbrev=False,
@@ -70,13 +49,14 @@ def build_parser(*verbs: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=metadata.version("lightmamba"))
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name, summary in VERBS.items():
-        sub = subparsers.add_parser(
-            name, help=summary, description=summary[0].upper() + summary[1:], allow_abbrev=False
+    for name, options in VERBS.items():
+        about = (options.__doc__ or "").removesuffix(".")
+        short = about[:1].lower() + about[1:]
+        add = Options(
+            subparsers.add_parser(name, help=short, description=about, allow_abbrev=False)
         )
-        add_common(sub)
-        if name in verbs:
-            _module(name).add_arguments(sub)
+        add.common()
+        options(add)
     return parser
 
 
@@ -87,9 +67,10 @@ def main(arguments: list[str] | None = None) -> int:
     error of the program itself, 130 if it was interrupted, 143 if it was terminated.
     """
     _open_streams()
+    # Threads that wait in a loop slow each other down twentyfold where others use the cores too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = sys.argv[1:] if arguments is None else arguments
-    verb = [a for a in arguments if a in VERBS][:1]
-    parser = build_parser(*verb)
+    parser = build_parser()
     if not arguments:
         parser.print_help()
         return 0

@@ -4,14 +4,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightmamba.common.errors import InputError
+from lightmamba.hardware.machine.artifact import MANIFEST, MODEL
+from lightmamba.model.config import PUBLISHED, ModelConfig
+from lightmamba.model.qmodel import load_sizes
+from lightmamba.model.qmodel.synthetic import random_model
+from lightmamba.model.tokenizer import Tokenizer
+from lightmamba.numerics.model_formats import Formats
+from lightmamba.text.model import Model
 
 if TYPE_CHECKING:
     from lightmamba.model.causal_lm import FloatModel
     from lightmamba.model.checkpoint import Checkpoint
-    from lightmamba.model.config import ModelConfig
-    from lightmamba.model.tokenizer import Tokenizer
-    from lightmamba.numerics.model_formats import Formats
-    from lightmamba.text.model import Model
 
 __all__ = [
     "FORMATS",
@@ -52,7 +55,7 @@ def is_file(name: str) -> bool:
     return False
 
 
-def open_sizes(name: str, form: str | None) -> "tuple[ModelConfig, Formats, Path | None]":
+def open_sizes(name: str, form: str | None) -> tuple[ModelConfig, Formats, Path | None]:
     """Sizes and arithmetic of a quantized file, or of a named shape, and the file if it is one.
 
     Parameters
@@ -67,10 +70,6 @@ def open_sizes(name: str, form: str | None) -> "tuple[ModelConfig, Formats, Path
     InputError
         If it is neither, or the format is not right.
     """
-    from lightmamba.hardware.machine.artifact import MANIFEST, MODEL
-    from lightmamba.model.config import PUBLISHED
-    from lightmamba.model.qmodel import load_sizes
-    from lightmamba.numerics.model_formats import Formats
 
     path = Path(name)
     if name not in PUBLISHED or path.is_file():
@@ -97,7 +96,7 @@ def open_sizes(name: str, form: str | None) -> "tuple[ModelConfig, Formats, Path
     return PUBLISHED[name], Formats(weights, activations, head_weight_bits=weights), None
 
 
-def open_or_draw(name: str, form: str | None, seed: int | None = None) -> "Model":
+def open_or_draw(name: str, form: str | None, seed: int | None = None) -> Model:
     """A quantized file, or a random model of a named shape.
 
     Parameters
@@ -112,8 +111,6 @@ def open_or_draw(name: str, form: str | None, seed: int | None = None) -> "Model
     InputError
         As :func:`open_sizes`, or if the seed is not right.
     """
-    from lightmamba.model.qmodel.synthetic import random_model
-    from lightmamba.text.model import Model
 
     config, formats, path = open_sizes(name, form)
     if path is not None:
@@ -130,7 +127,7 @@ def open_float(
     revision: str | None,
     tokenizer: Path | None,
     threads: int,
-    made: "Model | None" = None,
+    made: Model | None = None,
 ) -> "tuple[FloatModel, Checkpoint]":
     """Float model of a checkpoint, and the checkpoint.
 
@@ -152,7 +149,7 @@ def open_float(
 
 
 def prompt_ids(
-    text: str | None, numbers: str | None, tokenizer: "Tokenizer | None", valid_vocab: int
+    text: str | None, numbers: str | None, tokenizer: Tokenizer | None, valid_vocab: int
 ) -> list[int]:
     """Ids of a prompt, given as text or as numbers; without either, id 0.
 

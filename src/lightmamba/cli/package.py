@@ -2,26 +2,16 @@
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
-__all__ = ["add_arguments", "run"]
+from lightmamba.cli.show import fields, say, working
+from lightmamba.device.package import Board, check_output, write_package
+from lightmamba.hardware.compiler import read_build
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("build", type=Path, metavar="BUILD", help="folder that compile made")
-    parser.add_argument("--board", required=True, metavar="NAME",
-                        help="kv260, u280, u55c, ulx3s or vck190")  # fmt: skip
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR",
-                        help="folder to write")  # fmt: skip
-    parser.add_argument("--force", action="store_true", help="replace an existing package")
+__all__ = ["run"]
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.show import fields, say, working
-    from lightmamba.device.package import Board, check_output, write_package
-    from lightmamba.hardware.compiler import read_build
-
     start = time.perf_counter()
     check_output(args.output, force=args.force)
     board, artifact = Board.load(args.board), read_build(args.build, args.board)

@@ -2,23 +2,15 @@
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
-__all__ = ["add_arguments", "run"]
+from lightmamba.cli.show import fields, say, working
+from lightmamba.device.package import program
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("package", type=Path, metavar="DIR",
-                        help="folder that package made for ulx3s, after make")  # fmt: skip
-    parser.add_argument("--flash", action="store_true",
-                        help="write it to the board's flash memory")  # fmt: skip
+__all__ = ["run"]
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.show import fields, say, working
-    from lightmamba.device.package import program
-
     start = time.perf_counter()
     with working("writing the flash memory" if args.flash else "loading the bitstream"):
         file = program(args.package, flash=args.flash)

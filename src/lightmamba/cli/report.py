@@ -1,57 +1,40 @@
 """``lightmamba report``: one self-contained page."""
 
 import argparse
+import platform
+import shlex
 import sys
 import tempfile
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from lightmamba.arch.target import Target
+from lightmamba.cli.models import open_or_draw, open_sizes
 from lightmamba.cli.options import at_least
-from lightmamba.model.data import bundled_file
+from lightmamba.cli.show import fields, say, working
+from lightmamba.cli.simulate import simulated
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import check_output
+from lightmamba.device.sim import Simulation, open_golden
+from lightmamba.facade import compile
+from lightmamba.hardware.compiler import plan, read_build, sizes
+from lightmamba.hardware.estimate import estimate
+from lightmamba.hardware.machine.artifact import MANIFEST
+from lightmamba.model.config import PUBLISHED
+from lightmamba.model.data import bundled_checkpoint
+from lightmamba.study.report import Made, Report, Subject, missing, paper, render
+from lightmamba.study.report.contents import Outliers
+from lightmamba.study.report.read import read_results
 
-if TYPE_CHECKING:
-    from lightmamba.device.sim import Simulation
-    from lightmamba.study.report.contents import Made, Outliers, Subject
-
-__all__ = ["add_arguments", "run"]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=bundled_file, metavar="BUILD, FILE or SHAPE",
-                        help="build, quantized file, or a shape (mamba2-130m, "
-                        "granite-4.0-h-1b, ...)")  # fmt: skip
-    parser.add_argument(
-        "--target", metavar="NAME", help="target, or a TOML file; a build has its own"
-    )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="HTML",
-                        help="page to write")  # fmt: skip
-    parser.add_argument("--format", help="format of a SHAPE: w4a4, w4a8 or w8a8 (default: w4a4)")
-    parser.add_argument(
-        "--simulate",
-        type=int,
-        metavar="N",
-        help="simulate N tokens for the page, then N chained on the device",
-    )
-    parser.add_argument("--results", type=Path, nargs="+", default=[], metavar="FILE",
-                        help="files that simulate, synth, evaluate and explore wrote")  # fmt: skip
-    parser.add_argument(
-        "--checkpoint",
-        metavar="CKPT",
-        help="float checkpoint for the outlier plot; bundled: the shipped one",
-    )
-    parser.add_argument("--cache", type=Path, help="folder for compiled simulators")
-    parser.add_argument("--force", action="store_true", help="replace an existing page")
+__all__ = ["run"]
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from dataclasses import replace
-
-    from lightmamba.cli.show import fields, say, working
-    from lightmamba.common.files import check_output
-    from lightmamba.hardware.estimate import estimate
-    from lightmamba.study.report import Report, missing, paper, render
-    from lightmamba.study.report.read import read_results
-
     check_output(args.output, force=args.force)
     at_least(args, simulate=(1, 4))
     subject = _subject(args)
@@ -85,16 +68,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def _subject(args: argparse.Namespace) -> "Subject":
+def _subject(args: argparse.Namespace) -> Subject:
     """Model and accelerator."""
-    from lightmamba.arch.target import Target
-    from lightmamba.cli.models import open_sizes
-    from lightmamba.common.errors import InputError
-    from lightmamba.hardware.compiler import plan, read_build, sizes
-    from lightmamba.hardware.machine.artifact import MANIFEST
-    from lightmamba.model.config import PUBLISHED
-    from lightmamba.study.report import Subject
-
     path = Path(args.model)
     if (path / MANIFEST).is_file():
         given = {"--target": args.target, "--format": args.format}
@@ -113,15 +88,8 @@ def _subject(args: argparse.Namespace) -> "Subject":
     return Subject(name, config, formats, target, plan(config, formats, target))
 
 
-def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
+def _simulate(args: argparse.Namespace, subject: Subject) -> Simulation:
     """Simulate some tokens on a build, or on one made for them."""
-    from lightmamba.cli.models import open_or_draw
-    from lightmamba.cli.show import working
-    from lightmamba.cli.simulate import simulated
-    from lightmamba.device.sim import open_golden
-    from lightmamba.facade import compile
-    from lightmamba.hardware.machine.artifact import MANIFEST
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(args.model)
         with working("building the accelerator and its simulator (minutes, the first time)"):
@@ -132,13 +100,11 @@ def _simulate(args: argparse.Namespace, subject: "Subject") -> "Simulation":
         return simulated(opened, [0], args.simulate, chain=args.simulate, watch=True)[0]
 
 
-def _outliers(args: argparse.Namespace) -> "Outliers":
+def _outliers(args: argparse.Namespace) -> Outliers:
     """Ranges of a float checkpoint, before and after the rotations."""
     import torch
 
-    from lightmamba.cli.show import working
     from lightmamba.model.checkpoint import load_checkpoint
-    from lightmamba.model.data import bundled_checkpoint
     from lightmamba.study.report.measure import measure_outliers
 
     torch.set_num_threads(args.threads)
@@ -148,17 +114,8 @@ def _outliers(args: argparse.Namespace) -> "Outliers":
         return measure_outliers(load_checkpoint(source), name)
 
 
-def _made(args: argparse.Namespace) -> "Made":
+def _made(args: argparse.Namespace) -> Made:
     """Date, versions, and the command as it was given."""
-    import platform
-    import shlex
-    from datetime import UTC, datetime
-    from importlib import metadata
-
-    import numpy as np
-
-    from lightmamba.study.report import Made
-
     words = ["lightmamba", "report", args.model]
     for flag in ("target", "format", "simulate", "checkpoint"):
         if (value := getattr(args, flag)) is not None:

@@ -1,17 +1,16 @@
 """Results that a verb adds to a file of records, for ``report``."""
 
-import argparse
+import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_results", "check_results", "keep_result"]
+from lightmamba.common.store import Record, Store
 
-
-def add_results(parser: argparse.ArgumentParser) -> None:
-    """Add ``--results``."""
-    parser.add_argument("--results", type=Path, metavar="FILE",
-                        help="also add the result to FILE, for report")  # fmt: skip
+__all__ = ["check_results", "keep_result"]
 
 
 def check_results(path: Path | None) -> None:
@@ -22,7 +21,6 @@ def check_results(path: Path | None) -> None:
     InputError
         If it holds something else, is in use, or cannot be written.
     """
-    from lightmamba.common.store import Store
 
     if path is not None:
         Store(path, "--results").close()
@@ -44,12 +42,6 @@ def keep_result(
     values, how
         As a :class:`~lightmamba.common.store.Record` has them.
     """
-    import json
-    from datetime import UTC, datetime
-    from hashlib import sha256
-    from importlib import metadata
-
-    from lightmamba.common.store import Record, Store
 
     if path is None:
         return

@@ -1,27 +1,20 @@
 """``lightmamba selftest``: is this device the accelerator of this build, and right?"""
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
-from lightmamba.cli.devices import add_device
+from lightmamba.cli.devices import open_device
+from lightmamba.cli.show import detail, say, working
+from lightmamba.common.errors import InputError
+from lightmamba.device.boards.selftest import Expected, expected, self_test, steps_of
+from lightmamba.hardware.compiler import read_build
 
-__all__ = ["add_arguments", "run"]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("build", metavar="BUILD", help="folder that compile made")
-    add_device(parser, default=None)
-    parser.add_argument("--expected", type=Path, metavar="FILE",
-                        help="expected results, of a package (default: the engine's)")  # fmt: skip
+__all__ = ["run"]
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.devices import open_device
-    from lightmamba.cli.show import detail, say, working
-    from lightmamba.device.boards.selftest import expected, self_test, steps_of
-    from lightmamba.hardware.compiler import read_build
-
     artifact = read_build(Path(args.build))
     if args.expected is not None:
         wanted = _read(args.expected)
@@ -50,11 +43,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Any:
-    import json
-
-    from lightmamba.common.errors import InputError
-    from lightmamba.device.boards.selftest import Expected
-
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         inner = values.get("self_test", values) if isinstance(values, dict) else values

@@ -4,56 +4,24 @@ import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lightmamba.cli.models import prompt_ids
 from lightmamba.cli.options import at_least
-from lightmamba.cli.results import add_results, check_results, keep_result
+from lightmamba.cli.results import check_results, keep_result
+from lightmamba.cli.show import fields, progress, say, shares, table, working
+from lightmamba.common.errors import InputError
+from lightmamba.common.files import check_output
+from lightmamba.device.sim import Opened, Simulation, check_room, open_golden, simulate
+from lightmamba.hardware.compiler import read_build
+from lightmamba.model.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from lightmamba.device.sim import Opened, Simulation
-
-__all__ = ["add_arguments", "run", "simulated"]
+__all__ = ["run", "simulated"]
 
 MOST_CHAINED = 1 << 31  # two chains are run, the longer one of twice as many tokens, in 32 bits
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("build", metavar="BUILD", help="folder that compile made")
-    parser.add_argument("--max-tokens", type=int, default=8, help="tokens to generate (default: 8)")
-    parser.add_argument("--prompt", help="text to continue")
-    parser.add_argument(
-        "--prompt-ids", metavar='"1 2 3"', help="token ids in place of text (default: 0)"
-    )
-    parser.add_argument(
-        "--chain",
-        type=int,
-        default=0,
-        metavar="N",
-        help="then N tokens chained on the device, for cycles per token (default: 0)",
-    )
-    parser.add_argument("--waves", type=Path, metavar="FILE", help="write all signals as an FST")
-    add_results(parser)
-    parser.add_argument(
-        "--memory-trace",
-        type=Path,
-        metavar="FILE",
-        help="write all memory requests for DRAM simulators, a file per channel",
-    )
-    parser.add_argument("--stalls", type=float, default=0.0, help="random memory stalls, 0 to 0.9")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the stalls (default: 0)")
-    parser.add_argument("--cache", type=Path, help="folder for compiled simulators")
-    parser.add_argument("--force", action="store_true", help="replace existing files")
-
-
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.models import prompt_ids
-    from lightmamba.cli.show import fields, say, shares, table, working
-    from lightmamba.common.errors import InputError
-    from lightmamba.common.files import check_output
-    from lightmamba.device.sim import check_room, open_golden
-    from lightmamba.hardware.compiler import read_build
-    from lightmamba.model.tokenizer import Tokenizer
-
     at_least(args, max_tokens=(1, 8))
     if not 0 <= args.chain < MOST_CHAINED:
         raise InputError(f"--chain must be 0 to {MOST_CHAINED - 1}, not {args.chain}; try 4")
@@ -109,16 +77,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def simulated(
-    opened: "Opened", ids: list[int], total: int, *, chain: int = 0, watch: bool = False
-) -> "tuple[Simulation, float]":
+    opened: Opened, ids: list[int], total: int, *, chain: int = 0, watch: bool = False
+) -> tuple[Simulation, float]:
     """Simulate tokens, then a chain of others if they match, and close the simulator.
 
     Returns
     -------
     The result, and the seconds that the first ones took.
     """
-    from lightmamba.cli.show import progress, working
-    from lightmamba.device.sim import simulate
 
     start = time.perf_counter()
     with progress("simulating tokens") as bar:
@@ -133,9 +99,7 @@ def simulated(
 
 def _traces(file: Path, build: Path) -> dict[str, Path]:
     """File of each channel: the one given, with the channel's name where there are several."""
-    from lightmamba.hardware.machine.artifact import Artifact
-
-    names = [channel.name for channel in Artifact.read(build).target.channels]
+    names = [channel.name for channel in read_build(build).target.channels]
     if len(names) == 1:
         return {names[0]: file}
     return {name: file.with_name(f"{file.stem}.{name}{file.suffix}") for name in names}

@@ -1,46 +1,37 @@
 """``lightmamba sweep``."""
 
 import argparse
-import os
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from lightmamba.common.store import Record
-    from lightmamba.study.sweep import Plan
+import msgspec
 
-__all__ = ["add_arguments", "resumes", "run"]
+from lightmamba.cli.arguments import LISTS
+from lightmamba.cli.show import detail, progress, say, table
+from lightmamba.common.errors import InputError
+from lightmamba.common.store import Record
+from lightmamba.study.sweep import (
+    Entry,
+    Plan,
+    compared,
+    is_done,
+    markdown,
+    read_plan,
+    read_results,
+    sweep,
+    table_of,
+)
+from lightmamba.study.sweep.table import by_measure, line_of, sentence
 
-LISTS = ("model", "recipe", "text", "task", "target")
+__all__ = ["resumes", "run"]
+
 LIMITS = ("tokens", "rows")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("plan", nargs="?", type=Path, metavar="PLAN or DIR",
-                        help="plan in TOML, or a folder of results to show")  # fmt: skip
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="folder of results, new or to be resumed"
-    )
-    parser.add_argument(
-        "--compare", type=Path, metavar="DIR", help="compare with the results in DIR"
-    )
-    for name in LISTS:
-        parser.add_argument(f"--{name}", action="append", default=[], metavar="A",
-                            help=f"a {name} instead of a plan; repeatable")  # fmt: skip
-    parser.add_argument("--tokens", type=int, help="use at most this many tokens of each text")
-    parser.add_argument("--rows", type=int, help="use at most this many rows of each task")
-    parser.add_argument("--workers", type=int, metavar="N",
-                        help="jobs at once, on Ray; 0 runs them in this process")  # fmt: skip
-    parser.add_argument("--address", metavar="HOST:PORT", help="address of a Ray cluster's head")
-
-
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    # Threads that wait in a loop slow each other down twentyfold where others use the cores too.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from lightmamba.common.errors import InputError
-    from lightmamba.study.sweep import read_results
 
     if args.compare is not None and args.output is not None:
         raise InputError("--compare runs nothing; give two folders: DIR --compare DIR")
@@ -62,11 +53,6 @@ def resumes(args: argparse.Namespace) -> str | None:
 
 
 def _sweep(args: argparse.Namespace) -> dict[str, Any]:
-    from lightmamba.cli.show import detail, progress
-    from lightmamba.common.errors import InputError
-    from lightmamba.study.sweep import sweep
-    from lightmamba.study.sweep.table import line_of
-
     start = time.perf_counter()
     plan = _plan(args)
     if args.output is None:
@@ -82,13 +68,8 @@ def _sweep(args: argparse.Namespace) -> dict[str, Any]:
     return {**shown, **more}
 
 
-def _plan(args: argparse.Namespace) -> "Plan":
+def _plan(args: argparse.Namespace) -> Plan:
     """The plan of a file, or of flags, with the limits of the flags."""
-    from dataclasses import replace
-
-    from lightmamba.common.errors import InputError
-    from lightmamba.study.sweep import Entry, Plan, read_plan
-
     lists: dict[str, Any] = {f"{n}s": tuple(map(Entry, getattr(args, n))) for n in LISTS}
     given = [name for name in LISTS if lists[f"{name}s"]]
     limits = {name: getattr(args, name) for name in LIMITS if getattr(args, name) is not None}
@@ -104,13 +85,7 @@ def _plan(args: argparse.Namespace) -> "Plan":
     return replace(read_plan(args.plan), **limits)
 
 
-def _shown(args: argparse.Namespace, folder: Path, records: "Sequence[Record]") -> dict[str, Any]:
-    import msgspec
-
-    from lightmamba.cli.show import detail, say, table
-    from lightmamba.study.sweep import is_done, markdown, table_of
-    from lightmamba.study.sweep.table import by_measure, sentence
-
+def _shown(args: argparse.Namespace, folder: Path, records: Sequence[Record]) -> dict[str, Any]:
     found = table_of(records)
     failed = [record for record in records if not is_done(record)]
     without = [record for record in records if {"error", "refused"} & set(record.values)]
@@ -137,11 +112,6 @@ def _shown(args: argparse.Namespace, folder: Path, records: "Sequence[Record]") 
 def _compare(
     args: argparse.Namespace, before: Sequence[Any], after: Sequence[Any]
 ) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from lightmamba.cli.show import table
-    from lightmamba.common.errors import InputError
-    from lightmamba.study.sweep import compared
 
     found = compared(before, after)
     if not found:

@@ -2,43 +2,26 @@
 
 import argparse
 import time
+from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lightmamba.cli.results import add_results, check_results, keep_result
+from lightmamba.arch.target import Resources
+from lightmamba.cli.arguments import FLOWS
+from lightmamba.cli.results import check_results, keep_result
+from lightmamba.cli.show import fields, progress, say, table, working
+from lightmamba.common.errors import InputError
+from lightmamba.hardware.compiler import read_build
+from lightmamba.hardware.synth import place, synthesize
 
-if TYPE_CHECKING:
-    from lightmamba.arch.target import Resources
-
-__all__ = ["add_arguments", "run"]
+__all__ = ["run"]
 
 TOP = "lightmamba"  # as compile names it
-FLOWS = ("xcup", "ecp5")
 CELLS = ("lut", "ff", "dsp", "bram", "uram")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("build", metavar="BUILD", help="folder that compile made")
-    parser.add_argument("--flow", default=FLOWS[0],
-                        help="xcup: UltraScale+, area and longest path of every block; "
-                             "ecp5: an ECP5-85, placed and routed (default: xcup)")  # fmt: skip
-    parser.add_argument(
-        "--flat",
-        action="store_true",
-        help="xcup: synthesize everything as one block; small designs only",
-    )
-    parser.add_argument("--goal", type=float, metavar="MHZ",
-                        help="ecp5: clock target of the router (default: 125)")  # fmt: skip
-    parser.add_argument("--seed", type=int, help="ecp5: seed of the placement (default: 1)")
-    parser.add_argument("--cache", type=Path, help="xcup: folder for the results of blocks")
-    add_results(parser)
-
-
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from hashlib import sha256
-
-    from lightmamba.common.errors import InputError
-    from lightmamba.hardware.compiler import read_build
 
     if args.flow not in FLOWS:
         raise InputError(f"--flow must be one of {', '.join(FLOWS)}, not {args.flow}")
@@ -57,7 +40,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     check_results(args.results)
     verilog, start = artifact.verilog.read_text(encoding="utf-8"), time.perf_counter()
-    result = {"build": args.build, "flow": args.flow, "target": artifact.target.name}
+    result = {"build": str(args.build), "flow": args.flow, "target": artifact.target.name}
     result |= _xcup(args, verilog) if args.flow == "xcup" else _placed(args, verilog)
     result["seconds"] = time.perf_counter() - start
     digest = sha256(verilog.encode()).hexdigest()
@@ -70,9 +53,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _xcup(args: argparse.Namespace, verilog: str) -> dict[str, Any]:
-    from lightmamba.cli.show import progress
-    from lightmamba.hardware.synth import synthesize
-
     with progress("synthesizing blocks") as bar:
         found = synthesize(
             verilog, TOP, flat=args.flat, jobs=args.threads, cache=args.cache, progress=bar
@@ -81,9 +61,6 @@ def _xcup(args: argparse.Namespace, verilog: str) -> dict[str, Any]:
 
 
 def _placed(args: argparse.Namespace, verilog: str) -> dict[str, Any]:
-    from lightmamba.cli.show import working
-    from lightmamba.hardware.synth import place
-
     goal = 125.0 if args.goal is None else args.goal
     with working("yosys and nextpnr (90 minutes at most)"):
         return place(
@@ -91,11 +68,7 @@ def _placed(args: argparse.Namespace, verilog: str) -> dict[str, Any]:
         ).as_dict()
 
 
-def _show(result: dict[str, Any], device: "Resources | None") -> None:
-    from dataclasses import asdict
-
-    from lightmamba.cli.show import fields, say, table
-
+def _show(result: dict[str, Any], device: Resources | None) -> None:
     rows = [
         (f"{name} x {block['count']}" if block["count"] > 1 else name,
          *(block[cell] * block["count"] for cell in CELLS),

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.common.errors import InputError, installing
-from lightmamba.evaluate.journal import Journal
-from lightmamba.evaluate.model import LanguageModel, Progress, Tokenizer
+from lightmamba.evaluate.model import LanguageModel, Tokenizer
 from lightmamba.evaluate.tasks import Estimate, TaskResult
 
 __all__ = ["run_tasks"]
@@ -27,36 +26,20 @@ def run_tasks(
     *,
     limit: int | None = None,
     include_path: str | Path | None = None,
-    batch: int | None = None,
-    eot_id: int | None = None,
-    threads: int = 1,
-    progress: Progress | None = None,
-    journal: Journal | None = None,
+    **reading: Any,
 ) -> tuple[TaskResult, ...]:
     """Run tasks of lm-eval, by name or from local YAML files.
 
     Parameters
     ----------
-    model : LanguageModel
-        Read from its empty state for every context.
-    tokenizer : Tokenizer
-        Of the model's vocabulary.
+    model, tokenizer, **reading
+        As of :class:`~lightmamba.evaluate.scoring.Reader`.
     names : sequence of str
         Tasks, groups, tags, patterns such as "arc_*", or paths of YAML files.
     limit : int, optional
         Rows per task; all by default.
     include_path : str or Path, optional
         A folder of more task YAML files, whose tasks are then known by name.
-    batch : int, optional
-        Sequences read together; by default as many as pay.
-    eot_id : int, optional
-        End-of-text id: replaces an empty context and ends generated text.
-    threads : int
-        Work on the logits.
-    progress : callable (done, total), optional
-        Called with the number of tokens read, or of requests continued.
-    journal : Journal, optional
-        What it has of these tasks' log-likelihoods is not read again.
 
     Returns
     -------
@@ -89,10 +72,8 @@ def run_tasks(
 
         manager = _task_manager(names, include_path)
         chosen = [name for given in names for name in _resolve(given, manager)]
-        adapter = HarnessModel(
-            model, tokenizer, batch=batch, eot_id=eot_id, threads=threads, progress=progress,
-            journal=journal, name=f"lm-eval {' '.join(names)}",
-        )  # fmt: skip
+        title = f"lm-eval {' '.join(names)}"
+        adapter = HarnessModel(model, tokenizer, name=title, **reading)
         try:
             output = simple_evaluate(
                 model=adapter,

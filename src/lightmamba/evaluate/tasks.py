@@ -22,10 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.common.errors import InputError
-from lightmamba.evaluate.journal import Journal
 from lightmamba.evaluate.likelihood import exp_mean_nll
-from lightmamba.evaluate.model import LanguageModel, Progress, Tokenizer
-from lightmamba.evaluate.scoring import Score, encode_pair, part_of, score
+from lightmamba.evaluate.model import LanguageModel, Tokenizer
+from lightmamba.evaluate.scoring import Reader, Score
 
 __all__ = ["Estimate", "Row", "TaskResult", "evaluate_file", "read_rows"]
 
@@ -130,48 +129,27 @@ def evaluate_file(
     path: str | Path,
     *,
     limit: int | None = None,
-    batch: int | None = None,
-    eot_id: int | None = None,
-    threads: int = 1,
-    progress: Progress | None = None,
-    journal: Journal | None = None,
+    **reading: Any,
 ) -> TaskResult:
     """Evaluate a model on a task file; the task is named after the file.
 
     Parameters
     ----------
-    model : LanguageModel
-        Read from its empty state for every context.
-    tokenizer : Tokenizer
-        Of the model's vocabulary.
+    model, tokenizer, **reading
+        As of :class:`~lightmamba.evaluate.scoring.Reader`.
     path : str or Path
         See the head of this module for the forms of a row.
     limit : int, optional
         Rows to read; all by default.
-    batch : int, optional
-        Sequences read together; by default as many as pay.
-    eot_id : int, optional
-        Token in place of an empty context.
-    threads : int
-        Work on the logits.
-    progress : callable (done, total), optional
-        Called with the number of tokens read.
-    journal : Journal, optional
-        What it has of this task is not read again.
 
     Raises
     ------
     InputError
         If the file is bad (see ``read_rows``), or a row cannot be scored.
     """
-    rows = read_rows(path, limit)
+    rows, name = read_rows(path, limit), Path(path).stem
     pairs = [pair for row in rows for pair in row.pairs]
-    requests = [encode_pair(tokenizer, *pair, eot_id=eot_id) for pair in pairs]
-    name = Path(path).stem
-    scores = score(
-        model, requests, batch=batch, threads=threads, progress=progress,
-        part=part_of(journal, f"the task {name}", requests, batch),
-    )  # fmt: skip
+    scores = Reader(model, tokenizer, **reading).pairs(f"the task {name}", pairs)
     metrics = _last_word(scores) if rows[0].is_last_word else _multiple_choice(rows, scores)
     return TaskResult(name, len(rows), metrics)
 

@@ -94,7 +94,6 @@ def quantize(
     text = None if calibration is None else Path(calibration)
     chosen, cores = Calibration(text, None, sequences, seqlen), threads or os.cpu_count() or 1
     words = None if tokenizer is None else Path(tokenizer)
-    tell = None if progress is None else lambda _, done, total: progress(done, total)
     if output is not None:
         file = Path(output)
         if file.exists() and not force:
@@ -104,13 +103,13 @@ def quantize(
             checkpoint, file, recipe=recipe, calibration=chosen, seed=seed, revision=revision,
             tokenizer=words, threads=cores, restart=restart,
         )  # fmt: skip
-        job.run(force=force, progress=tell)
+        job.run(force=force, progress=progress)
         return load(output, threads=cores)
     torch.set_num_threads(cores)
     steps = Recipe.load(recipe)
     place = bundled_checkpoint(str(checkpoint))
     found = open_checkpoint(place, revision=revision, tokenizer=words)
-    made = quantize_checkpoint(found, steps, chosen, seed=seed, threads=cores, progress=tell)
+    made = quantize_checkpoint(found, steps, chosen, seed=seed, threads=cores, progress=progress)
     return Model(made, cores)
 
 

@@ -178,7 +178,7 @@ def _plot(args: argparse.Namespace, checkpoint: Any) -> dict[str, Any]:
 
     name = Path(args.model).resolve().name if Path(args.model).exists() else args.model
     found = measure_outliers(checkpoint, name, seed=args.seed, layer=args.layer)
-    pairs = {}
+    pairs: dict[str, Any] = {}
     for part, inputs in found.panels.items():
         pairs |= {f"input of {part}": inputs, f"weight of {part}": found.weights[part]}
     figure = ranges(pairs)

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for warning in plan.warnings():
         detail(f"warning: {warning}")
     with progress(f"quantizing by {recipe.name}") as bar:
-        origin = job.run(force=args.force, progress=lambda _, done, total: bar(done, total))
+        origin = job.run(force=args.force, progress=bar)
     errors = origin["errors"]
     result = {
         "output": str(args.output),

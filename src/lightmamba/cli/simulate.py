@@ -14,6 +14,7 @@ from lightmamba.common.errors import InputError
 from lightmamba.common.files import check_output
 from lightmamba.device.sim import Opened, Simulation, check_room, open_golden, simulate
 from lightmamba.hardware.compiler import read_build
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.tokenizer import Tokenizer
 
 __all__ = ["run", "simulated"]
@@ -25,9 +26,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     at_least(args, max_tokens=(1, 8))
     if not 0 <= args.chain < MOST_CHAINED:
         raise InputError(f"--chain must be 0 to {MOST_CHAINED - 1}, not {args.chain}; try 4")
-    traces = {} if args.memory_trace is None else _traces(args.memory_trace, Path(args.build))
     check_results(args.results)
     artifact = read_build(Path(args.build))
+    traces = {} if args.memory_trace is None else _traces(args.memory_trace, artifact)
     if args.results and not artifact.arch.counters:
         raise InputError(
             f"{args.build} has no counters, so there is nothing for --results to keep of its "
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     with working("building the simulator (a minute or two, the first time)"):
         opened = open_golden(
-            Path(args.build), waves=args.waves, stalls=args.stalls, seed=args.seed,
+            args.build, waves=args.waves, stalls=args.stalls, seed=args.seed,
             cache=args.cache,
         )  # fmt: skip
     built = time.perf_counter() - start
@@ -97,9 +98,9 @@ def simulated(
     return found, seconds
 
 
-def _traces(file: Path, build: Path) -> dict[str, Path]:
+def _traces(file: Path, artifact: Artifact) -> dict[str, Path]:
     """File of each channel: the one given, with the channel's name where there are several."""
-    names = [channel.name for channel in read_build(build).target.channels]
+    names = [channel.name for channel in artifact.target.channels]
     if len(names) == 1:
         return {names[0]: file}
     return {name: file.with_name(f"{file.stem}.{name}{file.suffix}") for name in names}

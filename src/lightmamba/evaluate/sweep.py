@@ -60,21 +60,15 @@ class Windows:
                 f"windows of {window}; at least 2 are needed, better some thousands"
             )
 
-    def __iter__(self) -> Iterator[tuple[int, NDArray[np.integer[Any]]]]:
-        """Yield the number of the first window and (windows, tokens) ids, in order.
+    def units(self) -> list[tuple[int, int, NDArray[np.integer[Any]]]]:
+        """Number of the first window, tokens scored, and (windows, tokens) ids, in order.
 
         Up to ``batch`` full windows together; the partial one by itself, if it scores anything.
         """
         whole = self.ids[: self.full * self.window].reshape(self.full, self.window)
-        for first in range(0, self.full, self.batch):
-            yield first, whole[first : first + self.batch]
-        rest = self.ids[self.full * self.window :]
-        if len(rest) > 1:
-            yield self.full, rest[None]
-
-    def units(self) -> list[tuple[int, int, NDArray[np.integer[Any]]]]:
-        """Number of the first window, tokens scored, and ids of what is read together."""
-        return [(first, rows[:, 1:].size, rows) for first, rows in self]
+        parts = [(n, whole[n : n + self.batch]) for n in range(0, self.full, self.batch)]
+        parts.append((self.full, self.ids[None, self.full * self.window :]))
+        return [(first, rows[:, 1:].size, rows) for first, rows in parts if rows.shape[1] > 1]
 
     def position(self, first: int, scored: int, row: int) -> int:
         """Position in the text of a scored token, in row ``row`` of windows from ``first`` on."""

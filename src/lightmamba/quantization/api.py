@@ -31,7 +31,7 @@ from lightmamba.quantization.work import Work
 __all__ = ["Calibration", "FileRun", "quantize_checkpoint"]
 
 SHORTEST = 1024  # tokens
-Progress = Callable[[str, float, float], None]
+Progress = Callable[[float, float], None]
 Origin = dict[str, Any]
 
 

@@ -113,7 +113,7 @@ class _Lowering:
         self.path = IntegerPath(self.model, work.ids.shape[1], threads)
 
     def _step(self, done: float) -> None:
-        self.work.progress("quantizing", done, self.config.n_layer + 2)
+        self.work.progress(done, self.config.n_layer + 2)
 
     @torch.no_grad()
     def _residual_exponent(self) -> int:

@@ -67,7 +67,7 @@ class Work:
     correct: bool = False
     fused: bool = False  # whether the norms' weights lie in the projections after them
     rotation: Rotation | None = None  # of the residual stream
-    progress: Callable[[str, float, float], None] = lambda what, done, total: None
+    progress: Callable[[float, float], None] = lambda done, total: None
     notes: dict[str, Any] = field(default_factory=dict)  # what passes decided, for the file
 
     @property

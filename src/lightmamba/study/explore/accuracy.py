@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine
-from lightmamba.evaluate import compare
+from lightmamba.evaluate import Comparison, compare
 from lightmamba.model.causal_lm import FloatModel
 from lightmamba.model.checkpoint import load_checkpoint
 from lightmamba.model.data import heldout
@@ -24,9 +25,9 @@ from lightmamba.quantization.recipe import (
 )
 from lightmamba.study.explore.scheme import Scheme
 
-__all__ = ["measure", "recipe"]
+__all__ = ["compared", "measure", "recipe"]
 
-CALIBRATION = Calibration(sequences=24)  # as many as the demo takes
+CALIBRATION = Calibration(sequences=24)  # enough for the small models, and quick
 QUANTIZING = 70  # percent of the time, about
 Progress = Callable[[int, int], None]
 
@@ -47,23 +48,23 @@ def recipe(scheme: Scheme) -> Recipe:
     return Recipe(scheme.name, tuple(changed(step) for step in base.passes))
 
 
-def measure(
-    scheme: Scheme,
+def compared(
     checkpoint: str | Path,
+    recipe: Recipe,
     *,
     tokens: int,
     calibration: Calibration = CALIBRATION,
     threads: int = 1,
     progress: Progress | None = None,
-) -> dict[str, float]:
-    """Quantize a checkpoint by a scheme and compare it with float on the held-out novels.
+) -> tuple[Engine, Comparison]:
+    """Quantize a checkpoint by a recipe and compare it with float on the held-out novels.
 
     Parameters
     ----------
-    scheme
-        May be one that only the engine has.
     checkpoint
         Folder or hub id, with a tokenizer.
+    recipe
+        What it is quantized by.
     tokens
         First tokens of the text that are read.
     calibration, threads
@@ -73,10 +74,7 @@ def measure(
 
     Returns
     -------
-    dict
-        ``ratio`` of the perplexities and its ``standard_error``, of paired differences over blocks
-        of 128 tokens; ``kl``, the mean KL(float ‖ model) in nats, which a lucky ratio does not
-        flatter; ``perplexity``, ``float_perplexity``, and the number of scored ``tokens``.
+    The engine that runs the quantized model, and the comparison.
 
     Raises
     ------
@@ -86,23 +84,47 @@ def measure(
     torch.set_num_threads(threads)
     found = load_checkpoint(checkpoint)
     if found.tokenizer is None:
-        raise InputError(f"{checkpoint} has no tokenizer, so its accuracy cannot be measured on "
-                         f"a text; give another --checkpoint")  # fmt: skip
-    ids = Tokenizer.from_bytes(found.tokenizer).encode(heldout())[:tokens]
-    reference = FloatModel(found.model, found.valid_vocab)
+        raise InputError(
+            f"{checkpoint} has no tokenizer, so its accuracy cannot be measured on a text; give "
+            f"another --checkpoint"
+        )
+    tokenizer = Tokenizer.from_bytes(found.tokenizer)
+    ids = tokenizer.encode(heldout())[:tokens]
 
     def tell(first: int, last: int, done: float, total: float) -> None:
         if progress is not None:
             progress(int(first + (last - first) * done // max(1, total)), 100)
 
     model = quantize_checkpoint(
-        load_checkpoint(checkpoint), recipe(scheme), calibration, threads=threads,
-        progress=lambda _, done, total: tell(0, QUANTIZING, done, total),
+        load_checkpoint(checkpoint), recipe, calibration, threads=threads,
+        progress=partial(tell, 0, QUANTIZING),
     )  # fmt: skip
+    engine, reference = Engine(model, threads=threads), FloatModel(found.model, found.valid_vocab)
     both = compare(
-        Engine(model, threads=threads), reference, ids, threads=threads,
+        engine, reference, ids, text_bytes=len(tokenizer.decode(ids).encode()), threads=threads,
         progress=partial(tell, QUANTIZING, 100),
     )  # fmt: skip
+    return engine, both
+
+
+def measure(scheme: Scheme, checkpoint: str | Path, **options: Any) -> dict[str, float]:
+    """Compare a scheme, which may be one that only the engine has, with float.
+
+    Parameters
+    ----------
+    scheme
+        What the checkpoint is quantized to.
+    checkpoint, **options
+        As of :func:`compared`.
+
+    Returns
+    -------
+    dict
+        ``ratio`` of the perplexities and its ``standard_error``, of paired differences over blocks
+        of 128 tokens; ``kl``, the mean KL(float ‖ model) in nats, which a lucky ratio does not
+        flatter; ``perplexity``, ``float_perplexity``, and the number of scored ``tokens``.
+    """
+    _, both = compared(checkpoint, recipe(scheme), **options)
     return {
         "ratio": both.ratio,
         "standard_error": both.ratio_standard_error,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -17,7 +16,7 @@ from lightmamba.study.folders import check_folder
 from lightmamba.study.sweep.job import Job, Machine, Order
 from lightmamba.study.sweep.plan import Plan
 from lightmamba.study.sweep.results import RESULTS, is_done, open_results
-from lightmamba.study.sweep.runner import Records, Runner, in_process
+from lightmamba.study.sweep.runner import Runner, in_process
 from lightmamba.study.sweep.verbs import Progress
 
 __all__ = ["Finished", "pending", "run_jobs", "sweep"]
@@ -99,13 +98,9 @@ def _runner(workers: int | None, address: str | None) -> Runner:
     asked = address is not None or bool(workers)
     if workers == 0 or not (asked or find_spec("ray")):
         return in_process
-    return partial(_on_ray, address, workers)
-
-
-def _on_ray(address: str | None, workers: int | None, *rest: Any) -> Records:
     from lightmamba.study.sweep.on_ray import on_ray
 
-    return on_ray(*rest, address=address, workers=workers)
+    return partial(on_ray, address=address, workers=workers)
 
 
 def _named(record: Record | None, job: Job) -> Record:
@@ -151,7 +146,7 @@ def run_jobs(
     orders = {job.key: Order(job, folder.resolve(), threads, code_hash()) for job in todo}
     done = 0
 
-    def within(part: int, of: int) -> None:
+    def within(part: float, of: float) -> None:
         progress(done * STEPS + part * STEPS // max(1, of), len(todo) * STEPS)
 
     if not todo:

@@ -24,7 +24,7 @@ from lightmamba.study.sweep.job import Job, Machine, Model, Order, Task, Text
 
 __all__ = ["Progress", "perform", "run_estimate"]
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[float, float], None]
 LACKING = (
     "the checkpoint has no tokenizer, so text cannot be read; "
     'give it one in the plan: { place = "…", tokenizer = "tokenizer.json" }'
@@ -117,8 +117,7 @@ def _quantize(order: Order, progress: Progress | None) -> dict[str, Any]:
             also={"code": order.code},
             restart=True,
         )
-        tell = None if progress is None else lambda _, done, total: progress(done, total)
-        run.run(force=True, progress=tell)
+        run.run(force=True, progress=progress)
     model = load(file)
     return {
         "file": file.name,

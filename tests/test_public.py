@@ -26,11 +26,9 @@ MODULES = [
     and not name.startswith("lightmamba.native._")  # libraries that ctypes opens
 ]
 EXTRAS = {
-    "lightmamba.cli.plot": "matplotlib",
+    "lightmamba.cli.explore": "optuna",
     "lightmamba.evaluate.lm_adapter": "lm_eval",
     "lightmamba.study.explore.files": "optuna",
-    "lightmamba.study.explore.journal": "optuna",
-    "lightmamba.study.explore.picture": "matplotlib",
     "lightmamba.study.explore.study": "optuna",
     "lightmamba.study.sweep.on_ray": "ray",
 }

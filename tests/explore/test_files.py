@@ -6,11 +6,11 @@ import pytest
 
 from lightmamba.arch.target import Channel, Target, target_names
 from lightmamba.common.errors import InputError
+from lightmamba.common.files import check_folder
 from lightmamba.common.store import read_store
 from lightmamba.hardware.estimate.objectives import front
 from lightmamba.study.explore.files import FRONT, STUDY, to_toml, write
 from lightmamba.study.explore.study import Search
-from lightmamba.study.folders import check_folder
 from lightmamba.study.plots.front import front_figure
 from lightmamba.study.plots.style import png
 from tests.explore.standin import problem

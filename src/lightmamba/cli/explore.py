@@ -13,7 +13,7 @@ from lightmamba.cli.models import open_sizes, short_name
 from lightmamba.cli.options import at_least
 from lightmamba.cli.show import detail, progress, say, span, table
 from lightmamba.common.errors import InputError
-from lightmamba.common.files import code_hash
+from lightmamba.common.files import check_folder, code_hash
 from lightmamba.common.store import Store
 from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.objectives import OBJECTIVES, chosen
@@ -25,7 +25,6 @@ from lightmamba.study.explore.problem import Problem, Verdict
 from lightmamba.study.explore.scheme import SCHEMES, Scheme
 from lightmamba.study.explore.space import Space, Value
 from lightmamba.study.explore.study import BATCH, Search, Tried, remember
-from lightmamba.study.folders import check_folder
 from lightmamba.study.plots.front import front_figure
 from lightmamba.study.plots.style import png
 

@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from lightmamba.common.errors import InputError
 from lightmamba.common.tools import cache_folder
 
 __all__ = [
-    "SHA256", "Written", "check_output", "code_hash", "intact", "interrupted", "refuse_gguf",
-    "replace_folder", "sha256_of", "sha256_of_arrays",
+    "SHA256", "Written", "check_folder", "check_output", "code_hash", "intact", "interrupted",
+    "refuse_gguf", "replace_folder", "sha256_of", "sha256_of_arrays",
 ]  # fmt: skip
 
 SHA256 = re.compile(r"[0-9a-f]{64}")  # a hash as it is written
@@ -56,6 +56,35 @@ def check_output(path: Path, *, force: bool) -> None:
         raise InputError(
             f"cannot write into {folder}: {error.strerror}; give another place"
         ) from error
+
+
+def check_folder(folder: Path, ours: Collection[str], what: str, flag: str) -> None:
+    """Refuse a folder that holds anything but results of before.
+
+    Parameters
+    ----------
+    folder
+        To be made, or with the results of an earlier run.
+    ours
+        Names of files, one of which is there after an earlier run.
+    what, flag
+        Name of the results, and option of the command line that gives the folder.
+
+    Raises
+    ------
+    InputError
+        One sentence.
+    """
+    if not folder.parent.is_dir():
+        raise InputError(f"there is no folder {folder.parent} to make {folder.name} in; make it")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a folder, such as {flag} {what}")
+    if (
+        folder.is_dir()
+        and any(folder.iterdir())
+        and not any((folder / name).is_file() for name in ours)
+    ):
+        raise InputError(f"{folder} holds other things than a {what}; give a new folder")
 
 
 def sha256_of(path: Path) -> str:

@@ -107,13 +107,7 @@ def _how(kind: str) -> str:
 
 
 def simulation_of(record: Record, subject: Subject) -> Simulation:
-    """Result of ``simulate``.
-
-    Raises
-    ------
-    InputError
-        If it is damaged, or of another configuration than ``subject``.
-    """
+    """Result of ``simulate``; one of another configuration than ``subject`` is refused."""
     found = _read("simulation", record.values, Simulation)
     if found.stalls_per_token and (lost := set(CYCLES) - set(found.stalls_per_token)):
         raise InputError(f"the simulation lacks the cycles {min(lost)}; {_how('simulation')}")
@@ -140,14 +134,7 @@ def simulation_of(record: Record, subject: Subject) -> Simulation:
 
 
 def synthesis_of(record: Record, subject: Subject) -> Synthesis:
-    """Result of ``synth``.
-
-    Raises
-    ------
-    InputError
-        If it is damaged, or of another target than ``subject``, or of LUTs that its device
-        does not have.
-    """
+    """Result of ``synth``; one of another target, or of other LUTs, is refused."""
     found, target = _read("synthesis", record.values, Synthesis), subject.target
     if found.target != target.name:
         raise InputError(f"the synthesis is of target {found.target}, not of {target.name}")
@@ -161,13 +148,7 @@ def synthesis_of(record: Record, subject: Subject) -> Synthesis:
 
 
 def accuracy_of(records: Sequence[Record]) -> tuple[Accuracy, ...]:
-    """Results of ``bench.accuracy`` by model, and of each ``evaluate --against``.
-
-    Raises
-    ------
-    InputError
-        If one is damaged.
-    """
+    """Results of ``bench.accuracy`` by model, and of each ``evaluate --against``."""
     tables: dict[str, list[Record]] = {}
     for record in records:
         if "method" in record.what:
@@ -177,13 +158,7 @@ def accuracy_of(records: Sequence[Record]) -> tuple[Accuracy, ...]:
 
 
 def front_of(record: Record) -> Mapping[str, Any]:
-    """Values of the record of ``explore``.
-
-    Raises
-    ------
-    InputError
-        If it is damaged, or has no points.
-    """
+    """Values of the record of ``explore``, which has a point at least."""
     found = _read("front", record.values, Searched)
     figures: Any = msgspec.defstruct("Figures", [(o.name, float) for o in found.objectives])
     machines = [*record.values["points"], *record.values["tried"]]

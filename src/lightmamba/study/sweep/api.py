@@ -10,9 +10,8 @@ from pathlib import Path
 import msgspec
 
 from lightmamba.common.errors import InputError
-from lightmamba.common.files import code_hash
+from lightmamba.common.files import check_folder, code_hash
 from lightmamba.common.store import Record, Store
-from lightmamba.study.folders import check_folder
 from lightmamba.study.sweep.job import Job, Machine, Order
 from lightmamba.study.sweep.plan import Plan
 from lightmamba.study.sweep.results import RESULTS, is_done, open_results

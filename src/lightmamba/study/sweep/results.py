@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from lightmamba.common.errors import InputError
+from lightmamba.common.files import check_folder
 from lightmamba.common.store import Record, Store, read_store
-from lightmamba.study.folders import check_folder
 
 __all__ = ["is_done", "open_results", "read_results"]
 

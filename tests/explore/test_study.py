@@ -13,11 +13,11 @@ from tests.explore.standin import estimate, problem, target
 TRIALS = 48  # half as many guesses as random draws
 
 
-def search(asked, trials, *, seed=0, path=None, threads=1):
+def search(asked, trials, *, seed=0, path=None):
     """Everything tried, in order."""
     with nullcontext() if path is None else study(path) as store:
         found = Search(asked, store, seed=seed)
-        found.run(trials, threads=threads)
+        found.run(trials)
         return found.trials, found.tried, found.front
 
 
@@ -33,10 +33,6 @@ def whole():
 def test_seed_reproduces(whole):
     assert search(problem(), TRIALS) == whole
     assert search(problem(), TRIALS, seed=1) != whole
-
-
-def test_threads_change_nothing(whole):
-    assert search(problem(), TRIALS, threads=3) == whole
 
 
 def test_resume_continues_the_count(whole, tmp_path):

@@ -24,7 +24,7 @@ from lightmamba.study.explore.files import FRONT, PICTURE, STUDY, describe, writ
 from lightmamba.study.explore.problem import Problem, Verdict
 from lightmamba.study.explore.scheme import SCHEMES, Scheme
 from lightmamba.study.explore.space import Space, Value
-from lightmamba.study.explore.study import BATCH, Search, Tried, remember
+from lightmamba.study.explore.study import Search, Tried, remember
 from lightmamba.study.plots.front import front_figure
 from lightmamba.study.plots.style import png
 
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         search = Search(problem, study, seed=args.seed)
         _tell(args, search, each)
         with progress("searching") as bar:
-            search.run(args.trials, bar, threads=args.threads)
+            search.run(args.trials, bar)
         if base is not None and base["scheme"] in ratios:
             base["perplexity_ratio"] = ratios[base["scheme"]]
         more = {**search.counts(), "base": base, "accuracy": accuracy,
@@ -169,7 +169,7 @@ def _tell(args: argparse.Namespace, search: Search, each: float) -> None:
     left = args.trials - len(search.trials)
     if left <= 0:
         return
-    seconds = left * (each / min(args.threads, BATCH) + CHOOSING)
+    seconds = left * (each + CHOOSING)
     detail(
         f"{left:,} configurations to estimate, about {span(seconds)}; after Ctrl+C, the same "
         f"command resumes from {_study(args)}"

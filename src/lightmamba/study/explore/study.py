@@ -1,9 +1,8 @@
-"""The search itself: Optuna's TPE over the choices, on some cores, kept in a file, repeatable."""
+"""The search itself: Optuna's TPE over the choices, kept in a file, repeatable."""
 
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any
@@ -20,7 +19,7 @@ from lightmamba.study.explore.space import Candidate, Value
 
 __all__ = ["Search", "Tried", "remember"]
 
-BATCH = 8  # trials that are chosen before the first of them is judged, whatever the cores
+BATCH = 8  # trials that are chosen before the first of them is judged
 RANDOM = 32  # trials before the first guess; a choice, as is TPE: NSGA-II found less in as many
 WORST = 1e9  # a cost that no machine has
 REFUSED = 1e3  # violation of a machine that cannot be: worse than one that is too large
@@ -38,8 +37,8 @@ class Search:
     """Candidates of a problem, tried a few at a time.
 
     The same problem, seed and number of trials give the same candidates, whether in one run or in
-    several, and on any number of threads: each trial draws from a generator of its own, seeded by
-    the seed and its place, and knows the results of the batches before its own.
+    several: each trial draws from a generator of its own, seeded by the seed and its place, and
+    knows the results of the batches before its own.
 
     Parameters
     ----------
@@ -59,14 +58,12 @@ class Search:
         self._of = _hash({**problem.signature(), "seed": seed})
         self.trials: list[dict[str, Value]] = []  # choices that have a verdict
         self._found: list[Verdict] = []
-        self._tried: dict[object, Tried] = {}  # by candidate
+        self._tried: dict[Candidate, Tried] = {}
         self._asked: deque[Trial] = deque()
         while (record := self._record(len(self.trials))) is not None:
-            self._tell(self._batch()[0], Verdict(**record.values))
+            self._tell(self._next(), Verdict(**record.values))
 
-    def run(
-        self, trials: int, progress: Callable[[int, int], None] | None = None, *, threads: int = 1
-    ) -> None:
+    def run(self, trials: int, progress: Callable[[int, int], None] | None = None) -> None:
         """Try candidates until there were that many trials.
 
         Raises
@@ -74,31 +71,18 @@ class Search:
         InputError
             If the estimate lacks what an objective needs.
         """
-        pool = ThreadPoolExecutor(threads)
-        try:
-            while (left := trials - len(self.trials)) > 0:
-                batch = list(self._batch())[:left]
-                found: dict[object, Future[Verdict]] = {}
-                for trial in batch:
-                    if (same := self._same(trial.params)) not in found:
-                        found[same] = pool.submit(self.verdict, trial.params)
-                for trial in batch:
-                    self._tell(trial, found[self._same(trial.params)].result())
-                    if progress is not None:
-                        progress(len(self.trials), trials)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _same(self, chosen: Mapping[str, Value]) -> object:
-        """Candidate of a choice, or the choice itself where there is none."""
-        try:
-            return self.problem.space.candidate(chosen)
-        except ValueError:
-            return tuple(chosen.items())
+        while len(self.trials) < trials:
+            trial = self._next()
+            self._tell(trial, self.verdict(trial.params))
+            if progress is not None:
+                progress(len(self.trials), trials)
 
     def verdict(self, chosen: Mapping[str, Value]) -> Verdict:
         """Verdict on a choice; each machine is estimated once, by whatever choices it comes."""
-        known = self._tried.get(self._same(chosen))
+        try:
+            known = self._tried.get(self.problem.space.candidate(chosen))
+        except ValueError:  # there is no such machine
+            known = None
         return self.problem.judge(chosen) if known is None else known.verdict
 
     def _key(self, number: int) -> str:
@@ -108,12 +92,12 @@ class Search:
         """Record of a trial in the store."""
         return None if self._store is None else self._store.get(self._key(number))
 
-    def _batch(self) -> deque[Trial]:
-        """Trials without a verdict, of a new batch if all of the last one have theirs."""
+    def _next(self) -> Trial:
+        """A trial without a verdict, of a new batch if all of the last one have theirs."""
         if not self._asked:
             begin = len(self.trials)
             self._asked.extend(map(self._ask, range(begin, begin + BATCH)))
-        return self._asked
+        return self._asked[0]
 
     def _ask(self, number: int) -> Trial:
         """A trial; the base target comes first, once in each format."""

@@ -15,7 +15,7 @@ from lightmamba.study.plots.bars import energy, shares, stalls
 from lightmamba.study.plots.labels import Labels
 from lightmamba.study.plots.ranges import FLOOR, Panel, ranges
 from lightmamba.study.plots.roofline import Point, Roof, roofline
-from lightmamba.study.plots.style import COLORS, MARKS, even_axis, log_axis, new, png, svg
+from lightmamba.study.plots.style import COLORS, MARKS, log_axis, new, png, svg
 from lightmamba.study.plots.timeline import TALL, timeline
 from lightmamba.study.report.figures import spread
 
@@ -173,8 +173,7 @@ def test_points_of_one_accelerator_share_a_name():
 def test_ticks_of_ratios_are_round(low, high, expected):
     figure, axes = new(2.0)
     axes.set_xlim(low, high)
-    log_axis(axes, "x", lambda value: f"{value:g}")
-    even_axis(axes, "y", lambda value: f"{value:.1f}")
+    log_axis(axes, "x", "{x:g}")
     figure.draw_without_rendering()
     ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
     assert ticks == pytest.approx(expected)

@@ -28,7 +28,7 @@ def stalls(cycles: Mapping[str, Mapping[str, float]], of: str = "token") -> Figu
         for what, count in parts.items():
             axes.barh(place, count, 0.64, left=begin, color=COLORS[what])
             begin += count
-    even_axis(axes, "x", lambda value: f"{value:,.0f}")
+    even_axis(axes, "{x:,.0f}")
     axes.set_yticks(range(len(cycles)), list(cycles))
     axes.invert_yaxis()
     axes.set_xlabel(f"cycles per {of}", loc="right")
@@ -57,7 +57,7 @@ def shares(parts: Mapping[str, Mapping[str, float]]) -> Figure:
     most = max(max(found.values()) for found in parts.values())
     axes.set_xlim(0, max(1e-3, 1.12 * most))
     places_after = 0 if most > 0.06 else 1
-    even_axis(axes, "x", lambda share: f"{100 * share:.{places_after}f} %")
+    even_axis(axes, lambda share, _: f"{100 * share:.{places_after}f} %")
     axes.set_yticks(range(len(cells)), cells)
     axes.invert_yaxis()
     axes.set_xlabel("of the device", loc="right")
@@ -94,7 +94,7 @@ def energy(
     most = max(*(high for *_, high in rows.values()), 1e3 * (published or 0.0))
     axes.set_xlim(0, 1.05 * most)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    even_axis(axes, "x", lambda value: f"{value:g}")
+    even_axis(axes, "{x:g}")
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("mJ per token", loc="right")
     right = axes.twinx()

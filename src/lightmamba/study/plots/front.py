@@ -68,8 +68,8 @@ def _panel(axes: Axes, content: Mapping[str, Any], across: Objective, label: str
         axes.plot(*_places([base], across, speed), zorder=4, label=label, **MARKS["here"])
     axes.set_xlabel(across.label, loc="right")
     percent = across.key == "device_share"
-    log_axis(axes, "x", lambda x: f"{100 * x:,.4g} %" if percent else f"{x:,.10g}")
-    log_axis(axes, "y", lambda y: f"{y:,.10g}")
+    log_axis(axes, "x", lambda x, _: f"{100 * x:,.4g} %" if percent else f"{x:,.10g}")
+    log_axis(axes, "y", "{x:,.10g}")
     axes.margins(0.12)
     labels = Labels(axes)
     labels.keep_free(zip(*_places(points, across, speed), strict=True), 3)

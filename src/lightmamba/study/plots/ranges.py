@@ -60,7 +60,7 @@ def ranges(pairs: Mapping[str, tuple[Panel, Panel]]) -> Figure:
             peak = f"peak {panel.peak:.2g} × rms"
             one.set_title(peak, loc="right", color=COLORS["simulated"])
         row[0].set_ylim(FLOOR, 1.8 * max(panel.peak for panel in pair))
-        log_axis(row[0], "y", lambda value: f"{value:g}")
+        log_axis(row[0], "y", "{x:g}")
         row[1].grid(axis="y")
     axes[-1, 1].set_xlabel("channel", loc="right")
     return figure

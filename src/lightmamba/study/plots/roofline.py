@@ -57,7 +57,7 @@ def roofline(points: Sequence[Point], roofs: Sequence[Roof], compute: float, wor
     axes.set_xlim(low, high)
     axes.set_ylim(min(*speeds, compute) / 2.5, 1.6 * max(*speeds, compute, steepest))
     log_axis(axes, "x", _bytes)
-    log_axis(axes, "y", lambda value: f"{value:,g}")
+    log_axis(axes, "y", "{x:,g}")
     axes.set_xlabel("bytes per token", loc="right")
     axes.set_title("tokens per second", loc="left")
     axes.axhline(compute, color=COLORS["ink"], linewidth=1.3)
@@ -105,6 +105,6 @@ def _same(one: Point, other: Point) -> bool:
     return one.label == other.label and ratio < math.log(NEAR)
 
 
-def _bytes(value: float) -> str:
+def _bytes(value: float, _: int | None) -> str:
     size, name = next(((s, n) for s, n in UNITS if value >= s), UNITS[-1])
     return f"{value / size:g} {name}"

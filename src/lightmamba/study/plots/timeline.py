@@ -43,7 +43,7 @@ def timeline(
         axes.stairs(heights, edges, baseline=base, fill=True, color=COLORS["estimated"])
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, len(units))
-    even_axis(axes, "x", lambda value: f"{value:,.0f}")
+    even_axis(axes, "{x:,.0f}")
     axes.set_yticks([n + TALL / 3 for n in range(len(units))], list(units)[::-1])
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("cycles from the token’s first value", loc="right")

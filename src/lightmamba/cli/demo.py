@@ -88,7 +88,6 @@ def _simulate(tokens: int) -> dict[str, Any]:
         in ``rtl_not_run``, where Verilator or a compiler is missing. ``cycles_per_token`` of
         tokens with logits, ``cycles`` of those by what the lanes did, ``rtl_text``.
     """
-
     model = load()
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -70,7 +70,6 @@ def open_sizes(name: str, form: str | None) -> tuple[ModelConfig, Formats, Path 
     InputError
         If it is neither, or the format is not right.
     """
-
     path = Path(name)
     if name not in PUBLISHED or path.is_file():
         if (path / MANIFEST).is_file() and (path / MODEL).is_file():
@@ -111,7 +110,6 @@ def open_or_draw(name: str, form: str | None, seed: int | None = None) -> Model:
     InputError
         As :func:`open_sizes`, or if the seed is not right.
     """
-
     config, formats, path = open_sizes(name, form)
     if path is not None:
         if seed is not None:

@@ -21,7 +21,6 @@ def check_results(path: Path | None) -> None:
     InputError
         If it holds something else, is in use, or cannot be written.
     """
-
     if path is not None:
         Store(path, "--results").close()
 
@@ -42,7 +41,6 @@ def keep_result(
     values, how
         As a :class:`~lightmamba.common.store.Record` has them.
     """
-
     if path is None:
         return
     text = json.dumps(dict(of), sort_keys=True, default=str)

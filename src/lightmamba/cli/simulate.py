@@ -86,7 +86,6 @@ def simulated(
     -------
     The result, and the seconds that the first ones took.
     """
-
     start = time.perf_counter()
     with progress("simulating tokens") as bar:
         found = simulate(opened, ids, total, watch=watch, progress=bar)

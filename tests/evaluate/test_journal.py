@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
-from lightmamba.evaluate import Journal, Part, Request, compare, perplexity, score
-from lightmamba.evaluate.scoring import part_of
+from lightmamba.evaluate import Journal, Part, Request, compare, perplexity
+from lightmamba.evaluate.scoring import Reader
 
-from .fakes import TableModel, random_ids
+from .fakes import BlankTokenizer, TableModel, random_ids
 
 IDS = random_ids(1, 730)
 SETTINGS = {"ids": "abc", "window": 100}
@@ -40,7 +40,7 @@ def evaluate(journal, model):
 
     alone = perplexity(model, IDS, window=100, part=part("text"))
     both = compare(model, TableModel.random(1), IDS, window=100, batch=2, part=part("both"))
-    scores = score(model, REQUESTS, batch=3, part=part_of(journal, "task", REQUESTS, 3))
+    scores = Reader(model, BlankTokenizer(), batch=3, journal=journal).score("task", REQUESTS)
     return [
         alone.perplexity, alone.standard_error, both.ratio, both.ratio_standard_error, both.kl,
         both.kl_standard_error, both.top1_agreement, both.top1_standard_error,
@@ -126,8 +126,7 @@ def test_other_rows_are_read(tmp_path):
             (REQUESTS, 2, True),
         ):  # fmt: skip
             model = counting()
-            part = part_of(journal, "task", requests, batch)
-            score(model, requests, batch=batch, part=part)
+            Reader(model, BlankTokenizer(), batch=batch, journal=journal).score("task", requests)
             assert bool(model.shapes) == more
 
 

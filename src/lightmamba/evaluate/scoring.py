@@ -25,7 +25,7 @@ from lightmamba.evaluate.model import (
     together,
 )
 
-__all__ = ["Reader", "Request", "Score", "encode_pair", "part_of", "score"]
+__all__ = ["Reader", "Request", "Score", "encode_pair", "score"]
 
 
 @dataclass(frozen=True)
@@ -155,17 +155,6 @@ def score(
     return [Score(*scores[i]) for i in range(len(requests))]
 
 
-def part_of(
-    journal: Journal | None, name: str, requests: Sequence[Request], batch: int | None
-) -> Part | None:
-    """The part of a journal that these requests belong to."""
-    if journal is None:
-        return None
-    asked = [(request.context, request.continuation) for request in requests]
-    digest = sha256(json.dumps(asked).encode()).hexdigest()
-    return journal.part(name, {"rows": digest, "batch": batch})
-
-
 @dataclass(frozen=True)
 class Reader:
     """Reads the contexts of tasks and scores what follows them.
@@ -203,9 +192,14 @@ class Reader:
 
     def score(self, name: str, requests: Sequence[Request]) -> list[Score]:
         """Score requests, which are the part ``name`` of the journal."""
+        part = None
+        if self.journal is not None:
+            asked = [(request.context, request.continuation) for request in requests]
+            digest = sha256(json.dumps(asked).encode()).hexdigest()
+            part = self.journal.part(name, {"rows": digest, "batch": self.batch})
         return score(
             self.model, requests, batch=self.batch, threads=self.threads, progress=self.progress,
-            part=part_of(self.journal, name, requests, self.batch),
+            part=part,
         )  # fmt: skip
 
 

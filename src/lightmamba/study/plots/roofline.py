@@ -105,6 +105,6 @@ def _same(one: Point, other: Point) -> bool:
     return one.label == other.label and ratio < math.log(NEAR)
 
 
-def _bytes(value: float, _: int | None) -> str:
+def _bytes(value: float, _: float) -> str:
     size, name = next(((s, n) for s, n in UNITS if value >= s), UNITS[-1])
     return f"{value / size:g} {name}"

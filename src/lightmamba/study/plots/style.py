@@ -20,7 +20,7 @@ __all__ = ["COLORS", "MARKS", "WIDTH", "even_axis", "log_axis", "new", "png", "s
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Form = str | Callable[[float, int | None], str]  # of ticks, as matplotlib takes it
+Form = str | Callable[[float, float], str]  # of ticks, as matplotlib takes it
 WIDTH = 10.0  # inches of a picture for a page, at 72 dots each
 # On a light page; a page's style sheet may give the same names other colors (`var(--ink)`).
 COLORS: Mapping[str, str] = MappingProxyType({

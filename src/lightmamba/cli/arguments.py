@@ -39,6 +39,7 @@ def quantize(add: Options) -> None:
     """Quantize a checkpoint to a model file, by a recipe."""
     add("checkpoint CKPT", "checkpoint folder, bundled, or hub id", type=bundled_checkpoint)
     add("-o --output FILE", "quantized model to write", required=True)
+    add.resumes("{output}.journal")
     add("--recipe", "shipped recipe or TOML file", "w4a4")
     add("--calibration TEXT", "calibration text (default: the shipped novels)", type=Path)
     add("--calibration-ids FILE", "token ids in place of text")
@@ -81,6 +82,7 @@ def evaluate(add: Options) -> None:
     add("--window", "tokens between resets of the state", 1024)
     add("--batch", "sequences evaluated together (default: chosen for speed)", type=int)
     add("--journal FILE", "saves progress; the same command resumes from it")
+    add.resumes("{journal}")
     add.shared("--tokenizer", "--revision")
     add("--allow-overlap", "evaluate although the calibration used this text", False)
     add.shared("--results")
@@ -188,6 +190,7 @@ def explore(add: Options) -> None:
     add("--seed", "seed of the search", 0)
     kept = "file that saves the search; the same command resumes it (default: DIR/study.jsonl)"
     add("--study FILE", kept)
+    add.resumes("{study}", "{out}/study.jsonl")
     wanted = "two or more of speed, prefill, batch, size, energy, accuracy"
     add("--objectives A,B", wanted, "speed,size,energy,accuracy")
     add(
@@ -281,6 +284,7 @@ def sweep(add: Options) -> None:
     """Measure models x recipes on texts, tasks and targets, resumable."""
     add("plan PLAN or DIR", "plan in TOML, or a folder of results to show", nargs="?", type=Path)
     add("-o --output DIR", "folder of results, new or to be resumed")
+    add.resumes("{output}")
     add("--compare DIR", "compare with the results in DIR")
     for name in LISTS:
         add(f"--{name} A", f"a {name} instead of a plan; repeatable", [])

@@ -25,7 +25,7 @@ from lightmamba.model.inputs import read_ids, read_text
 from lightmamba.numerics.hadamard import random_rotation
 from lightmamba.text.model import Model
 
-__all__ = ["resumes", "run"]
+__all__ = ["run"]
 
 
 class Traced(Engine):
@@ -107,11 +107,6 @@ def _opened(args: argparse.Namespace) -> Subject:
     elif args.against and {"recipe", "seed"} <= model.quantized.origin.keys():
         logits = Traced(model.quantized, threads=model.threads)  # the file tells its basis
     return Subject(logits or open_decoder(model, args), model.quantized, lacking, model)
-
-
-def resumes(args: argparse.Namespace) -> str | None:
-    """Where an interrupted run goes on from."""
-    return None if args.journal is None else str(args.journal)
 
 
 def _check(args: argparse.Namespace) -> None:

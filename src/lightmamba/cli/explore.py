@@ -28,7 +28,7 @@ from lightmamba.study.explore.study import Search, Tried, remember
 from lightmamba.study.plots.front import front_figure
 from lightmamba.study.plots.style import png
 
-__all__ = ["resumes", "run"]
+__all__ = ["run"]
 
 SHORT = {  # what a column is called, and how a figure is written
     "tokens_per_second": ("tok/s", "{:,.1f}"),
@@ -84,11 +84,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "best": {key: points[name] for key, name in content["best"].items()},
         "seconds": time.perf_counter() - start,
     }
-
-
-def resumes(args: argparse.Namespace) -> str | None:
-    """Where an interrupted run goes on from."""
-    return str(_study(args))
 
 
 def _study(args: argparse.Namespace) -> Path:

@@ -181,10 +181,9 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _interrupted(args: argparse.Namespace, status: int) -> int:
     """Say that the verb was stopped, and whether the same command resumes it."""
-    resumes = getattr(_module(args.verb), "resumes", None)
-    place = None if resumes is None else resumes(args)
-    kept = place is not None and os.path.exists(place)
-    more = f"; the same command resumes from {place}" if kept else ""
+    places = (place.format(**vars(args)) for place in getattr(args, "resumes", ()))
+    kept = next(filter(os.path.exists, places), None)
+    more = f"; the same command resumes from {kept}" if kept else ""
     print(f"\nlightmamba {args.verb}: stopped{more}", file=sys.stderr)
     return status
 

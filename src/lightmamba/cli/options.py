@@ -117,6 +117,10 @@ class Options:
         self.shared("--speculate")
         self("--stop", "stop at this text; repeatable", [])
 
+    def resumes(self, *places: str) -> None:
+        """Name files, by options, of which the first that exists lets the same command resume."""
+        self.parser.set_defaults(resumes=places)
+
     def common(self) -> None:
         """Add what every verb has: ``--json``, ``--threads``, ``--quiet`` and ``--verbose``."""
         self("--json", "print one JSON object on stdout", False)

@@ -10,7 +10,7 @@ from lightmamba.common.errors import InputError
 from lightmamba.common.files import check_output
 from lightmamba.facade import quantization_of
 
-__all__ = ["resumes", "run"]
+__all__ = ["run"]
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -65,8 +65,3 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     fields("quantized", shown, on_stderr=True)
     say(args.output)
     return result
-
-
-def resumes(args: argparse.Namespace) -> str | None:
-    """Where an interrupted run goes on from."""
-    return f"{args.output}.journal"

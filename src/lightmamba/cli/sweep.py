@@ -26,7 +26,7 @@ from lightmamba.study.sweep import (
 )
 from lightmamba.study.sweep.table import by_measure, line_of, sentence
 
-__all__ = ["resumes", "run"]
+__all__ = ["run"]
 
 LIMITS = ("tokens", "rows")
 
@@ -45,11 +45,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.compare is not None:
         raise InputError("--compare takes two folders of results: DIR --compare DIR")
     return _sweep(args)
-
-
-def resumes(args: argparse.Namespace) -> str | None:
-    """Where an interrupted run goes on from."""
-    return None if args.output is None else str(args.output)
 
 
 def _sweep(args: argparse.Namespace) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from lightmamba.common.errors import InputError
 from lightmamba.quantization import Calibration, Recipe
 from lightmamba.study.explore.accuracy import measure, recipe
 from lightmamba.study.explore.scheme import SCHEMES, Scheme
-from tests.cli.conftest import WORDED
-from tests.support.checkpoints import write_state_spaces
+from tests.support.checkpoints import WORDED, write_state_spaces
 
 FEW = Calibration(sequences=8, seqlen=128)
 

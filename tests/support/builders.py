@@ -3,6 +3,7 @@
 Nothing here needs torch; float models and checkpoints on disk are in `tests.support.checkpoints`.
 """
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +24,17 @@ from lightmamba.numerics.model_formats import Formats
 
 __all__ = [
     "TINY", "W4A4", "W4A8", "W8A8", "made_up", "random_model", "shipped", "sizes", "token_ids",
-    "two_ports", "write_tokenizer",
+    "two_ports", "write_choices", "write_text", "write_tokenizer",
 ]  # fmt: skip
 
 W4A4 = Formats()
 W4A8 = Formats(act_bits=8)
 W8A8 = Formats(weight_bits=8, act_bits=8, head_weight_bits=8)
+SENTENCES = (
+    "It was a dark and stormy night.",
+    "The rain fell in torrents, except at occasional intervals.",
+    "A violent gust of wind swept up the streets.",
+)
 
 
 def sizes(**changes: Any) -> ModelConfig:
@@ -78,6 +84,20 @@ def shipped(name: str = "tiny", **machine: Any) -> Target:
     """A shipped target with other build parameters."""
     target = Target.load(name)
     return replace(target, machine=replace(target.machine, **machine))
+
+
+def write_text(path: Path, times: int) -> Path:
+    """Write three sentences in random order, each so many times."""
+    words = np.random.default_rng(3).permutation(np.repeat(SENTENCES, times))
+    path.write_text(" ".join(words))
+    return path
+
+
+def write_choices(path: Path) -> Path:
+    """Write a task of three rows, which have the same two choices, but not the same answer."""
+    row = {"query": "The sky is", "choices": ["blue", "made of tin"]}
+    path.write_text("\n".join(json.dumps(row | {"gold": gold}) for gold in (0, 1, 0)))
+    return path
 
 
 def write_tokenizer(path: Path, size: int) -> Path:

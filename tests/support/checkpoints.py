@@ -17,10 +17,13 @@ from tests.support.builders import sizes, write_tokenizer
 
 from .layers import sizes_of
 
-__all__ = ["UNTIED", "drawn", "float_model", "named_parameters", "transformers_model"]
+__all__ = ["UNTIED", "WORDED", "drawn", "float_model", "named_parameters", "transformers_model"]
 __all__ += ["transformers_names", "write_state_spaces", "write_transformers"]
 
 UNTIED = sizes(vocab_size=64, chunk_size=8, tie_embeddings=False)
+WORDED = sizes(  # with rows for the characters and words of a tokenizer
+    d_model=64, vocab_size=264, headdim=32, chunk_size=16, tie_embeddings=False
+)
 DRAWN = ("dt_bias", "A_log", "D", "norm", "in_proj.weight", "conv1d.weight", "conv1d.bias",
          "out_proj.weight")  # fmt: skip
 

@@ -8,7 +8,6 @@ import pytest
 from msgspec.structs import replace as replaced
 
 from lightmamba.cli import main
-from lightmamba.common.errors import InputError
 from lightmamba.common.files import code_hash
 from lightmamba.study.sweep import Entry, compared, is_done, markdown, read_results, sweep, table_of
 from lightmamba.study.sweep.job import Order
@@ -137,15 +136,6 @@ def test_a_mistake_of_ours_keeps_its_trace(world, tmp_path, monkeypatch):
     )
 
 
-def test_tables(world, swept):
-    found = table_of(read_results(swept))
-    assert found.columns[:2] == ("text, perplexity", "choices, acc")
-    assert list(found.rows) == [("tiny", r) for r in ("float", "w8a8", "rtn-w4a8")]
-    lines = markdown(found).splitlines()
-    assert lines[0].startswith("| model | recipe | text, perplexity | choices, acc")
-    assert len({line.count("|") for line in lines}) == 1
-
-
 def test_two_sweeps_compare_cell_by_cell(swept):
     records = [record for record in read_results(swept) if record.what["measure"] == "text"]
     keys = ("another", records[2].key)
@@ -159,10 +149,3 @@ def test_two_sweeps_compare_cell_by_cell(swept):
     for d, record in zip(found, records[1:], strict=True):
         assert (d.before, d.after) == (record.values["perplexity"], 7.0)
         assert d.error == pytest.approx(2**0.5 * record.values["standard_error"])
-
-
-def test_an_unknown_recipe_leaves_nothing_behind(world, tmp_path):
-    plan = replace(world.plan, recipes=(Entry("none"),))
-    with pytest.raises(InputError, match="shipped recipes"):
-        sweep(plan, tmp_path / "s", workers=0)
-    assert not (tmp_path / "s").exists()

@@ -1,6 +1,7 @@
 """The command line run in this process, and what it said."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,11 @@ import pytest
 from lightmamba.cli import main
 from lightmamba.cli.arguments import VERBS
 
-__all__ = ["Said", "say"]
+__all__ = ["Said", "needs_verilator", "say"]
+
+needs_verilator = pytest.mark.skipif(
+    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
+)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """``lightmamba bench``, and the measurement behind it."""
 
-import itertools
-
 import pytest
 
 import lightmamba
@@ -65,33 +63,6 @@ def test_figures_for_programs_and_people(run):
         assert row in said.out
 
 
-def test_long_work_says_how_much_is_left(run, monkeypatch):
-    ticks = itertools.count(step=20)
-    monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
-    assert "timing bundled: 12 %, about 140 s left" in run("bench", "bundled", *FEW).err
-    assert run("bench", "bundled", *FEW, "--quiet").err == ""
-
-
-def test_the_facade_measures_the_same():
-    found = lightmamba.load(threads=1).speed(prompt=4, tokens=2, repeats=1)
-    assert found.prompt.median == found.prompt.low == found.prompt.high > 0
-    assert found.generation.median > 0
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (("{root}/worded",), "is a folder, not a quantized file; make one with"),
-        (("bundled", "--prompt", "0"), "--prompt must be at least 1, not 0"),
-        (("bundled", "--tokens", "-2"), "--tokens must be at least 1, not -2"),
-        (("bundled", "--repeats", "0"), "--repeats must be at least 1, not 0"),
-        (("bundled", "--device", "sim"), "is not a build"),
-    ],
-)
-def test_refusals(run, world, words, sentence):
-    assert sentence in run("bench", *(word.format(root=world.root) for word in words)).refusal
-
-
 def test_a_device_without_room(monkeypatch):
     engine = lightmamba.load().engine
     monkeypatch.setattr(type(engine), "context_length", 10)
@@ -99,3 +70,9 @@ def test_a_device_without_room(monkeypatch):
     for prompt, tokens in ((11, 1), (1, 10)):
         with pytest.raises(InputError, match=r"memory for 10 tokens of a text, not 11; ask for at"):
             speed_of(engine, prompt=prompt, tokens=tokens)
+
+
+def test_the_facade_measures_the_same():
+    found = lightmamba.load(threads=1).speed(prompt=4, tokens=2, repeats=1)
+    assert found.prompt.median == found.prompt.low == found.prompt.high > 0
+    assert found.generation.median > 0

@@ -103,8 +103,3 @@ def test_ctrl_c_ends_an_answer_and_not_the_chat(run, talking, monkeypatch):
     said = say(run, monkeypatch, talking, ["It was", "The rain"], "--json").json
     assert [m["role"] for m in said["messages"]] == ["user", "assistant"] * 2
     assert said["messages"][1]["content"] == calls[0].text + calls[1].text
-
-
-def test_a_model_that_is_none(run, world, monkeypatch):
-    refused = say(run, monkeypatch, world.worded_file, ["It was"]).refusal
-    assert "has no chat template, so it is not a chat model; try: lightmamba generate" in refused

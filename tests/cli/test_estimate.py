@@ -1,25 +1,21 @@
 """``lightmamba estimate``."""
 
 import re
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
 from lightmamba.cli.estimate import grouped
-from lightmamba.hardware.compiler import build, plan
 from lightmamba.hardware.estimate import estimate
-from lightmamba.hardware.estimate.resources import resources, unmeasured
 from lightmamba.model.config import SHAPES
-from lightmamba.model.qmodel import load, save
+from lightmamba.model.qmodel import save
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.study.explore.files import to_toml
 from lightmamba.study.sweep.job import Job, Learning, Machine, Model
 from lightmamba.study.sweep.verbs import run_estimate
-from tests.support.builders import made_up, random_model, sizes
+from tests.support.builders import random_model, sizes
 
 
 def test_a_shape(run):
@@ -74,21 +70,6 @@ def test_area_is_compared_with_the_device(run, tmp_path):
     assert "% of its" not in run("estimate", "demo", "--target", "tiny").out
 
 
-def test_a_file(run, world):
-    found = run("estimate", world.worded_file, "--target", "tiny", "--json").json
-    model = load(world.worded_file)
-    assert found["cycles_per_token"] == estimate(
-        model.config, model.formats, Target.load("tiny")
-    ).cycles  # fmt: skip
-
-
-def test_tables_for_people(run):
-    said = run("estimate", "demo", "--target", "ecpix5")
-    assert said.out.endswith("tokens per second\n")
-    assert "wait memory" in said.out
-    assert "ddr3" in said.out
-
-
 def test_widths_that_were_not_synthesized(run, tmp_path):
     """Speed without an area, and why: by the verbs that estimate, and in a sweep."""
     model = random_model(sizes(), Formats(weight_bits=8, act_bits=4, head_weight_bits=8))
@@ -111,46 +92,3 @@ def test_widths_that_were_not_synthesized(run, tmp_path):
     row = run_estimate(Job(*cell, Machine("tiny", Target.load("tiny"))))
     assert row["tokens_per_second"] == found["tokens_per_second"]
     assert row["tokens_per_joule"] is None
-    wider = replace(Target.load("tiny").machine, multiplier_bits=8)
-    assert unmeasured(plan(model.config, model.formats, Target.load("tiny"))).startswith(why)
-    eight = replace(Target.load("tiny"), machine=wider)
-    assert not estimate(model.config, model.formats, eight).area_unknown
-
-
-def test_cells_are_those_of_the_device(run):
-    """LUTs of an ECP5 have four inputs, so there are more of them than the area model counts."""
-    found = run("estimate", "demo", "--target", "ulx3s", "--json").json["resources"]
-    arch = plan(SHAPES["demo"], Formats(), Target.load("ulx3s"))
-    own = sum(resources(arch).values(), Amount())
-    assert found["total"]["lut"] == pytest.approx(1.9 * own.lut)
-    assert found["total"]["ff"] == pytest.approx(own.ff)
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (("{plain_file}",), "activations of 8 bits do not fit multiplier_bits 4; set"),
-        (("{worded_file}", "--format", "w8a8"), "--format is for shapes"),
-        (("demo", "--tokens", "3"), "--tokens 3 on target tiny: tokens must be one of 1, 2, 4, 8"),
-    ],
-)
-def test_refusals(run, world, words, sentence):
-    places = {"root": world.root, "plain_file": world.plain_file, "worded_file": world.worded_file}
-    said = run("estimate", *(w.format(**places) for w in words), "--target", "tiny")
-    assert sentence in said.refusal
-
-
-@pytest.mark.parametrize("name", ["u280-t4", "u280-batch4"])
-def test_one_token_on_a_machine_for_several(run, name):
-    """Its lanes are packed for pairs of tokens; the target of one token is named."""
-    said = run("estimate", "demo", "--target", name, "--tokens", "1")
-    assert f"--tokens 1 on target {name}: " in said.refusal
-    assert said.refusal.rstrip().endswith("; try --target u280")
-
-
-def test_a_build_names_its_file(run, world, tmp_path):
-    made = build(load(world.worded_file), made_up(), tmp_path / "b", source=world.worded_file)
-    file = made.path / "model.safetensors"
-    said = run("estimate", made.path, "--target", "tiny").refusal
-    assert f"is a build, not a quantized file; the one that it runs is {file}" in said
-    assert run("estimate", file, "--target", "tiny").status == 0

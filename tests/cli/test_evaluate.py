@@ -1,15 +1,14 @@
 """``lightmamba evaluate``."""
 
-import json
 import math
 from dataclasses import replace
 
 import pytest
 
 from lightmamba.model.qmodel import load, save
-from tests.cli.conftest import WORDED, write_ids
-from tests.support.builders import TINY, random_model
-from tests.support.checkpoints import write_state_spaces
+from tests.cli.conftest import write_ids
+from tests.support.builders import TINY, random_model, write_choices
+from tests.support.checkpoints import WORDED, write_state_spaces
 
 KEYS = {"perplexity", "bits_per_byte", "standard_error", "tokens"}
 AGAINST = KEYS | {"overflows", "ratio", "kl", "top1_agreement", "layers"}
@@ -58,13 +57,6 @@ def test_what_is_traced_counts_no_saturation(run, world):
     assert both["perplexity"] == alone["perplexity"]
 
 
-def test_a_float_model_against_itself(run, world):
-    against = ("--ids", world.ids, "--against", world.plain, "--json")
-    found = run("evaluate", world.plain, *against).json
-    assert (found["ratio"], found["top1_agreement"], found["first_divergence"]) == (1, 1, None)
-    assert found["layers"][0] == {"name": "layer.0.residual", "relative_error": 0, "snr_db": None}
-
-
 def test_the_reference_may_lack_the_tokenizer_that_the_file_has(run, world, tmp_path):
     """Then the file knows which ids are padding."""
     write_state_spaces(tmp_path / "bare", WORDED)
@@ -88,16 +80,15 @@ def test_calibration_text_is_refused_or_marked(run, world):
     assert run("evaluate", world.plain_file, *allowed).json["calibration_overlap"] > 0.4
 
 
-def test_tasks_from_local_files(run, world, tmp_path):
-    choices = tmp_path / "choices.jsonl"
-    rows = [
-        {"query": "The sky is", "choices": ["blue", "made of tin"], "gold": gold}
-        for gold in (0, 1, 0)
-    ]
-    choices.write_text("\n".join(map(json.dumps, rows)))
-    words = tmp_path / "words.jsonl"
-    words.write_text('{"text": "The cat sat."}\n{"text": "It was night."}\n')
-    tasks = ("--task", choices, "--task", words)
+@pytest.fixture
+def tasks(tmp_path):
+    """Two task files."""
+    choices = write_choices(tmp_path / "choices.jsonl")
+    (tmp_path / "words.jsonl").write_text('{"text": "The cat sat."}\n{"text": "It was night."}\n')
+    return ("--task", choices, "--task", tmp_path / "words.jsonl")
+
+
+def test_tasks_from_local_files(run, world, tasks):
     found = run("evaluate", world.worded_file, *tasks, "--json").json
     one, two = found["tasks"]
     assert (one["name"], one["rows"]) == ("choices", 3)
@@ -124,18 +115,6 @@ def test_the_shipped_text_has_a_name(run, world, tmp_path, monkeypatch):
     assert run(*words, "shipped").json["tokens"] < 20  # a file of this name comes first
 
 
-@pytest.fixture
-def tasks(tmp_path):
-    """Two task files."""
-    rows = [
-        {"query": f"The {word} is", "choices": ["blue", "made of tin"], "gold": 0}
-        for word in ("sky", "sea", "rain", "violent gust")
-    ]
-    (tmp_path / "choices.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (tmp_path / "words.jsonl").write_text('{"text": "The cat sat."}\n{"text": "It was night."}\n')
-    return ("--task", tmp_path / "choices.jsonl", "--task", tmp_path / "words.jsonl")
-
-
 def test_a_journal_holds_what_was_found_under_all_that_it_depends_on(run, world, tasks, tmp_path):
     """Another model, text or option finds nothing there, and adds its own."""
     path, given = tmp_path / "j.jsonl", ("evaluate", world.worded_file, "--text", world.text)
@@ -155,14 +134,13 @@ def test_a_journal_holds_what_was_found_under_all_that_it_depends_on(run, world,
     assert "text.txt holds no records of this version" in said.refusal
 
 
-def test_people_get_tables(run, world, tmp_path):
-    words = tmp_path / "words.jsonl"
-    words.write_text('{"text": "The cat sat."}\n')
-    said = run("evaluate", world.worded_file, "--text", world.text, "--against", world.worded,
-               "--task", words)  # fmt: skip
+def test_people_get_tables(run, world, tasks):
+    said = run(
+        "evaluate", world.worded_file, "--text", world.text, "--against", world.worded, *tasks
+    )
     assert said.status == 0
     assert said.err == ""
-    for word in ("perplexity", "ratio", "SNR", "layer.1.residual", "words (1 rows)", "acc"):
+    for word in ("perplexity", "ratio", "SNR", "layer.1.residual", "words (2 rows)", "acc"):
         assert word in said.out
 
 
@@ -180,8 +158,3 @@ def test_what_saturated_is_in_one_order_and_kept_by_a_journal(run, tmp_path):
     journal = ("--journal", tmp_path / "j.jsonl")
     assert run(*given, *journal).out == whole.out
     assert run(*given, *journal).out == whole.out
-
-
-def test_a_quantized_file_has_its_own_tokenizer(run, world):
-    said = run("evaluate", world.worded_file, "--text", world.text, "--tokenizer", world.text)
-    assert "carries its own; quantize again with --tokenizer to change it" in said.refusal

@@ -82,16 +82,6 @@ def test_a_study_goes_on(run, base, measured, tmp_path):
     assert measured[3:] == []
 
 
-def test_a_file_has_its_own_scheme(run, base, world, tmp_path):
-    words = ("--target", base, "--out", tmp_path / "front", *FAST, "--json")
-    found = run("explore", world.plain_file, *words).json
-    content = read_store(tmp_path / "front" / "front.jsonl")[0].values
-    assert {point["scheme"] for point in content["points"]} == {"w8a8"}
-    toml = tmp_path / "front" / found["best"]["device_share"]["target"]
-    images = ("--target", toml, "--no-verilog", "-o", tmp_path / "build", "--json")
-    assert run("compile", world.plain_file, *images).json["lanes"] >= 1
-
-
 def test_accuracy_is_measured_where_it_separates(run, base, measured, world, tmp_path):
     words = ("--target", base, *FEW)
     said = run("explore", world.plain_file, *words, "--out", tmp_path / "a")
@@ -143,21 +133,3 @@ def test_what_does_not_fit_is_left_out(run, base, tmp_path):
     assert set(content["left_out"]) == {"w4a8"}
     assert {point["machine"]["lanes"] for point in content["points"]} <= {1, 2}
     assert {point["clock_mhz"] for point in content["points"]} <= {80, 100}
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        ("none --target {base}", "there is no file none; give a quantized file, or a shape: "),
-        ("demo --target {base} --accuracy-tokens 9", "--accuracy-tokens must be at least 256"),
-        ("demo --target {base} --objectives speed", "a front needs at least two objectives"),
-        ("demo --target {base} --schemes w4a4-block16", "add one that it has, for example"),
-        ("demo --target {base} --only lanes", "--only takes a choice and numbers, such as lanes=8"),
-        ("demo --target {base} --study {root}", "Is a directory; give --study a file in"),
-    ],
-)
-def test_refusals(run, base, tmp_path, words, sentence):
-    filled = [word.format(base=base, root=tmp_path) for word in words.split()]
-    said = run("explore", *filled, "--out", tmp_path / "front")
-    assert sentence in said.refusal
-    assert list(tmp_path.iterdir()) == [base]

@@ -41,12 +41,6 @@ def test_a_hub_id_is_quantized_once(run, world, monkeypatch, someone):
     assert load(file).config.d_model == load(world.worded_file).config.d_model
 
 
-def test_a_device_needs_a_build(run, someone):
-    refused = run("generate", "someone/a-model", "--prompt", "x", "--device", "sim").refusal
-    assert "someone/a-model is not a build, and a device runs builds" in refused
-    assert someone == []
-
-
 def test_what_is_no_hub_id_stays_as_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()

@@ -66,23 +66,6 @@ def test_every_kind_of_recipe(run, checkpoint, file, tmp_path):
         assert kl(path) < (0.03 if "w8a8" in recipe else 0.5), recipe
 
 
-def test_generate(run, file):
-    words = ("--prompt", "It was", "--max-tokens", 40, "--json")
-    found = run("generate", file, *words).json
-    assert len(found["token_ids"]) == 40
-    assert run("generate", file, *words, "--threads", 1).json["token_ids"] == found["token_ids"]
-
-
-@pytest.mark.slow
-def test_the_accelerator_runs_it(run, checkpoint, tmp_path):
-    """From the checkpoint to simulated hardware, which takes a minute to build."""
-    file, build = tmp_path / "w4a4.safetensors", tmp_path / "build"
-    run("quantize", checkpoint, "-o", file, "--recipe", "w4a4", *SHORT)
-    run("compile", file, "--target", "tiny", "-o", build)
-    found = run("simulate", build, "--prompt", "It was", "--max-tokens", 8, "--json").json
-    assert found["matches_engine"]
-
-
 def test_serve(file):
     """Answers of many clients at a time are those of `generate`, with the prefix cache too."""
     model = load(file)

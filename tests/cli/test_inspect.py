@@ -148,19 +148,3 @@ def test_a_tokenizer_is_not_saved_over_another(run, world, tmp_path):
     assert (folder / "tokenizer.json").read_bytes() == before
     assert run("inspect", "bundled", "--save-tokenizer", folder, "--force").status == 0
     assert (folder / "tokenizer.json").read_bytes() == load(demo_file()).tokenizer
-
-
-@pytest.mark.parametrize(
-    ("model", "folder", "sentence"),
-    [
-        ("plain_file", "t", "has no tokenizer, so text cannot be read; quantize its checkpoint"),
-        ("worded", "t", "is for a quantized file or a build; transformers reads the tokenizer"),
-        ("worded_file", "none/t", "there is no folder"),
-        ("worded_file", "text.txt", "is a file; give the name of a folder"),
-    ],
-)
-def test_a_tokenizer_that_cannot_be_saved(run, world, tmp_path, model, folder, sentence):
-    (tmp_path / "text.txt").write_text("mine")
-    said = run("inspect", getattr(world, model), "--save-tokenizer", tmp_path / folder)
-    assert sentence in said.refusal
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]

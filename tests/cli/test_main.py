@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from importlib import metadata
@@ -139,3 +140,21 @@ def test_without_a_verb_the_help_is_printed(run):
     said = run()
     assert (said.status, said.err) == (0, "")
     assert said.out == run("--help").out
+
+
+def test_a_verb_that_is_terminated_says_so():
+    command = [sys.executable, "-m", "lightmamba", "generate", "bundled", "--prompt", "-", "-v"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    child.stderr.readline()  # of the log: it runs
+    child.send_signal(signal.SIGTERM)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 143
+    assert said.endswith("lightmamba generate: stopped\n")
+
+
+def test_streams_that_are_closed_are_no_error():
+    words = "generate bundled --prompt x --max-tokens 2 <&- >&-"
+    line = f"{sys.executable} -m lightmamba {words}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)

@@ -20,7 +20,6 @@ from lightmamba import native
 from lightmamba.cli import main, show
 from lightmamba.engine import engine
 from lightmamba.model.data import demo_file
-from tests.support.builders import made_up
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x9b]")
@@ -31,17 +30,13 @@ EDGES = "┏┃┡│└┌├"  # a line of a table begins with one
 @pytest.fixture(scope="module")
 def commands(world, tmp_path_factory):
     """Verbs that need neither a simulator nor a minute, each with its arguments."""
-    from lightmamba.hardware.compiler import build
-    from lightmamba.model.qmodel import load
-
     root = tmp_path_factory.mktemp("outputs")
-    build(load(world.worded_file), made_up(), root / "build", source=world.worded_file)
     words = root / "words.jsonl"
     words.write_text('{"text": "The cat sat."}\n')
     file = world.worded_file
     return {
         "inspect": (file,),
-        "inspect ": (root / "build",),
+        "inspect ": (world.build,),
         "inspect  ": (world.worded,),
         "estimate": ("mamba2-130m", "--target", "u280"),
         "evaluate": (file, "--text", world.text, "--against", world.worded, "--task", words),
@@ -97,10 +92,6 @@ def test_verbose_tells_what_from_where_by_which_and_how_long(run, commands, worl
     assert said.json["target"] == "tiny"
     assert re.search(r"\d s  target tiny from .*tiny\.toml\n", said.err)
     assert "\n" not in run("generate", *commands["generate"], "--json").err  # it is over
-
-
-def test_quiet_and_verbose_exclude_each_other(run, commands):
-    assert "not allowed with" in run("generate", *commands["generate"], "-q", "-v").refusal
 
 
 def test_an_error_of_the_program_is_one_sentence_and_a_traceback_on_demand(run, monkeypatch):

@@ -40,19 +40,6 @@ def test_a_check_that_fails_is_an_exit_status(run, build, tmp_path, monkeypatch)
     assert json.loads(said.out)["checks"] == {"ports": False}
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (("--board", "kv260"), "with: lightmamba compile MODEL --target kv260 -o BUILD"),
-        (("--board", "zcu102"), "must be one of kv260, u280, u55c, ulx3s, vck190, not zcu102"),
-    ],
-)  # fmt: skip
-def test_refusals(run, build, tmp_path, words, sentence):
-    said = run("package", build, *words, "-o", tmp_path / "p")
-    assert sentence in said.refusal
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_bitstream_is_loaded(run, tmp_path, monkeypatch):
     """By a stand-in of openFPGALoader."""
     loader = tmp_path / "openFPGALoader"
@@ -71,12 +58,6 @@ def test_a_bitstream_is_loaded(run, tmp_path, monkeypatch):
     said = run("program", tmp_path / "p")
     assert (said.status, said.out) == (1, "")
     assert "openFPGALoader failed with status 1: no message" in said.err
-    assert "is no package" in run("program", tmp_path).refusal
-
-
-def test_what_is_no_build(run, tmp_path):
-    said = run("package", tmp_path, "--board", "u280", "-o", tmp_path / "p")
-    assert "is not a build directory" in said.refusal
 
 
 def test_every_board_is_a_target():

@@ -1,18 +1,13 @@
 """``lightmamba report``."""
 
-import shutil
-
 import pytest
 
 from lightmamba.common.store import read_store
+from tests.cli.cases import needs_verilator
 from tests.report.cases import least, subject_of
 from tests.report.reading import read
-from tests.sim.machines import CONFIG, TARGET, compiled
+from tests.sim.machines import CONFIG
 from tests.support.builders import random_model
-
-needs_verilator = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -22,11 +17,6 @@ def made_up(monkeypatch):
         "lightmamba.cli.report.estimate",
         lambda *machine, context=None: least(subject_of("x", *machine)).estimate,
     )
-
-
-@pytest.fixture(scope="module")
-def build(tmp_path_factory):
-    return compiled(tmp_path_factory.mktemp("builds"), CONFIG, TARGET)
 
 
 def test_a_shape(run, tmp_path):
@@ -100,27 +90,3 @@ def test_hardware_that_differs_fails(run, build, tmp_path, monkeypatch):
     assert said.status == 1
     assert "hardware and engine differ: token 0, embedding[0, 0, 0]: " in said.err
     assert page.is_file()
-
-
-def test_a_page_is_not_overwritten(run, tmp_path):
-    page = tmp_path / "page.html"
-    page.write_text("dear")
-    refused = run("report", "mamba2-2.7b", "--target", "u280", "-o", page).refusal
-    assert f"{page} exists; give another name, or --force to replace it" in refused
-    assert page.read_text() == "dear"
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (("demo",), "demo is not a build, so a target is needed: --target u280"),
-        (("demo", "--target", "tiny", "--simulate", "0"), "must be at least 1, not 0; try 4"),
-        (("demo", "--target", "tiny", "--results", "x"), "cannot read x: No such file"),
-        (("{build}", "--target", "tiny"), "is a build, which has its own; leave --target out"),
-    ],
-)
-def test_refusals(run, build, tmp_path, monkeypatch, words, sentence):
-    monkeypatch.chdir(tmp_path)
-    words = [word.format(build=build) for word in words]
-    assert sentence in run("report", *words, "-o", "page.html").refusal
-    assert not (tmp_path / "page.html").exists()

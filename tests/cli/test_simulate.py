@@ -1,8 +1,6 @@
 """``lightmamba simulate``, ``generate --device sim`` and ``inspect BUILD``, on a small machine."""
 
 import json
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,18 +9,9 @@ from msgspec import convert
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.store import read_store
 from lightmamba.device.sim import SimDevice, Simulation
-from lightmamba.hardware.machine.artifact import MANIFEST
-from tests.sim.machines import CONFIG, TARGET, compiled
-from tests.support.builders import random_model, write_tokenizer
-
-needs_verilator = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
-
-
-@pytest.fixture(scope="module")
-def build(tmp_path_factory):
-    return compiled(tmp_path_factory.mktemp("builds"), CONFIG, TARGET)
+from tests.cli.cases import needs_verilator
+from tests.sim.machines import CONFIG, TARGET
+from tests.support.builders import random_model
 
 
 @needs_verilator
@@ -80,43 +69,6 @@ def test_a_difference_is_named_and_fails(run, build, monkeypatch):
     assert "(cycle " in found["difference"]
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (
-            ("--prompt", "It"),
-            "the model has no tokenizer, so text cannot be read; try --prompt-ids",
-        ),
-        (("--prompt-ids", "1 x"), "--prompt-ids takes numbers, such as \"1 2 3\", not '1 x'"),
-        (("--prompt-ids", "1 53"), "token id 53 is out of range; ids are 0 to 49"),
-        (("--prompt-ids", " "), "the prompt has no tokens"),
-        (("--prompt-ids", "1", "--prompt", "It"), "give either --prompt or --prompt-ids, not both"),
-        (("--max-tokens", "0"), "--max-tokens must be at least 1, not 0"),
-        (("--results", "no/such/x.jsonl"), "No such file or directory; give --results a file in"),
-        (("--waves", "no/such/x.fst"), "there is no folder no/such for x.fst"),
-        (("--results", "."), "Is a directory; give --results a file in"),
-        (("--chain", "-1"), "--chain must be 0 to 2147483647, not -1; try 4"),
-        (("--chain", str(1 << 31)), "--chain must be 0 to 2147483647, not 2147483648"),
-        (("--stalls", "1"), "stalls must be a probability in 0..0.9, not 1.0"),
-    ],
-)
-@needs_verilator
-def test_refusals(run, build, words, sentence):
-    assert sentence in run("simulate", build, *words).refusal
-
-
-def test_files_are_not_overwritten(run, build, tmp_path, monkeypatch):
-    """Said before anything is built."""
-    monkeypatch.setattr(
-        "lightmamba.cli.simulate.open_golden", lambda *_, **__: pytest.fail("was opened")
-    )
-    kept = tmp_path / "kept"
-    kept.write_text("dear")
-    refused = run("simulate", build, "--waves", kept).refusal
-    assert f"{kept} exists; give another name, or --force to replace it" in refused
-    assert kept.read_text() == "dear"
-
-
 @needs_verilator
 def test_requests_to_memory_are_written_for_dram_simulators(run, build, tmp_path):
     """Every byte that a channel moves, a line per 64 bytes; cycles never go back."""
@@ -152,15 +104,6 @@ def test_files_are_overwritten_by_force(run, build, tmp_path):
     assert (tmp_path / "t.aux.txt").read_text() != "dear"
 
 
-@pytest.fixture(scope="module")
-def spoken(tmp_path_factory):
-    """The same hardware with a model that has a tokenizer."""
-    folder = tmp_path_factory.mktemp("spoken")
-    data = write_tokenizer(folder / "tokenizer.json", 50).read_bytes()
-    model = replace(random_model(CONFIG), tokenizer=data)
-    return compiled(folder, CONFIG, TARGET, model=model)
-
-
 WORDS = {
     "generate": ("--device", "sim", "--prompt", "!"),
     "simulate": ("--max-tokens", "1", "--chain", "2"),
@@ -191,35 +134,16 @@ def test_a_device_that_fails_is_one_sentence(run, spoken, tmp_path, monkeypatch,
 
 @needs_verilator
 @pytest.mark.parametrize("verb", WORDS)
-@pytest.mark.parametrize("tool", ["find_verilator", "find_compiler"])
-def test_without_a_tool(run, spoken, tmp_path, monkeypatch, verb, tool):
+def test_without_a_tool(run, spoken, tmp_path, monkeypatch, verb):
     def missing():
         raise InputError("simulation needs it, and it is not here; install it")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(f"lightmamba.device.sim.library.{tool}", missing)
+    monkeypatch.setattr("lightmamba.device.sim.library.find_verilator", missing)
     said = run(verb, spoken, *WORDS[verb])
     assert (said.status, said.out) == (2, "")
     assert said.err.endswith(f"lightmamba {verb}: simulation needs it, and it is not here; "
                              "install it\n")  # fmt: skip
-
-
-def test_something_else_than_a_build(run, tmp_path):
-    assert "is not a build directory; make one with" in run("simulate", tmp_path).refusal
-    assert (
-        "is not a build directory"
-        in run("generate", tmp_path, "--device", "sim", "--prompt", "I").refusal
-    )
-
-
-def test_a_damaged_build(run, build, tmp_path):
-    copy = tmp_path / "build"
-    shutil.copytree(build, copy)
-    image = copy / "images/lane0.bin"
-    image.write_bytes(bytes([image.read_bytes()[0] ^ 1]) + image.read_bytes()[1:])
-    assert "has changed since it was compiled" in run("simulate", copy).refusal
-    (copy / MANIFEST).write_text("{")
-    assert "is damaged" in run("simulate", copy).refusal
 
 
 def test_inspect_shows_a_build(run, build):
@@ -230,6 +154,17 @@ def test_inspect_shows_a_build(run, build):
     assert "lane1" in run("inspect", build).out
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--prompt", "It"), "the model has no tokenizer, so text cannot be read; try --prompt-id"),
+        (("--prompt-ids", "1 x"), "--prompt-ids takes numbers, such as \"1 2 3\", not '1 x'"),
+        (("--prompt-ids", "1 53"), "token id 53 is out of range; ids are 0 to 49"),
+        (("--prompt-ids", " "), "the prompt has no tokens"),
+        (("--prompt-ids", "1", "--prompt", "It"), "give either --prompt or --prompt-ids, not both"),
+        (("--chain", str(1 << 31)), "--chain must be 0 to 2147483647, not 2147483648"),
+    ],
+)
 @needs_verilator
-def test_without_a_tokenizer_the_hardware_writes_no_text(run, build):
-    assert "has no tokenizer" in run("generate", build, "--device", "sim", "--prompt", "I").refusal
+def test_refusals(run, build, words, sentence):
+    assert sentence in run("simulate", build, *words).refusal

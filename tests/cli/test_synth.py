@@ -38,25 +38,6 @@ def test_xcup(run, built, tmp_path):
     assert "\nlongest path:\n  " in said.out
 
 
-def test_a_build_without_verilog(run, world, tmp_path):
-    build_path = tmp_path / "build"
-    run("compile", world.worded_file, "--target", "tiny", "--no-verilog", "-o", build_path)
-    assert "compile it again without --no-verilog" in run("synth", build_path).refusal
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--flow", "vivado"], "--flow must be one of xcup, ecp5, not vivado"),
-        (["--seed", "2"], "--goal and --seed are for --flow ecp5;"),
-        (["--flow", "ecp5", "--flat"], "--flat and --cache are for --flow xcup"),
-        (["--flow", "ecp5", "--goal", "0"], "--goal must be above 0"),
-    ],
-)
-def test_options_that_do_not_fit(run, tmp_path, options, said):
-    assert said in run("synth", tmp_path, *options).refusal
-
-
 def test_missing_tools_of_ecp5(run, built, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", "")

@@ -16,7 +16,8 @@ from lightmamba.model.checkpoint import load_checkpoint
 from ..support.checkpoints import UNTIED, write_state_spaces, write_transformers
 
 IN_PROJ, HEAD = "backbone.layers.1.mixer.in_proj.weight", "lm_head.weight"
-MIXER = "backbone.layers.0.mixer"
+MIXER, INDEX = "backbone.layers.0.mixer", "model.safetensors.index.json"
+INT8 = torch.zeros(164, 32, dtype=torch.int8)
 
 
 def refusal(folder):
@@ -27,58 +28,40 @@ def refusal(folder):
     return sentence
 
 
-def missing(name, shape, said=""):
-    words = f"tensor {said or name} of shape {shape} is missing"
-    return name, lambda tensors: tensors.pop(name), words
+def without(name):
+    return lambda tensors: tensors.pop(name)
 
 
-def instead(name, value, words):
-    return name, lambda tensors: tensors.update({name: value}), f"{name} {words}"
+def instead(name, value):
+    return lambda tensors: tensors.update({name: value})
 
 
 def ending(name, value):
     def change(tensors):
         tensors[name].view(-1)[-1] = value
 
-    return name, change, f"{name} holds NaN or infinity"
+    return change
 
 
 TENSORS = [
-    missing(IN_PROJ, (164, 32)),
-    missing("backbone.layers.0.norm.weight", (32,)),
-    missing("backbone.layers.1.mixer.norm.weight", (64,)),
-    missing(f"{MIXER}.conv1d.bias", (96,)),
-    missing("backbone.norm_f.weight", (32,)),
-    missing(HEAD, (64, 32)),
-    missing("backbone.embedding.weight", (64, 32), "backbone.embeddings.weight"),
-    instead(f"{MIXER}.in_proj.bias", torch.zeros(5), "of shape (5,) belongs to no parameter"),
-    instead(
-        IN_PROJ,
-        torch.zeros(164, 32, dtype=torch.int8),
-        "is of type I8; weights must be one of BF16, F16, F32",
-    ),
-    *(
-        instead(name, torch.zeros(shape), f"has shape {shape}, but config.json asks for {wanted}")
-        for name, shape, wanted in (
-            (IN_PROJ, (32, 164), (164, 32)),
-            (f"{MIXER}.D", (64,), (4,)),
-            (f"{MIXER}.conv1d.weight", (96, 4), (96, 1, 4)),
-            ("backbone.embedding.weight", (63, 32), (64, 32)),
-        )
-    ),
-    *(
-        ending(name, value)
-        for name in (IN_PROJ, HEAD, f"{MIXER}.A_log")
-        for value in (float("nan"), float("inf"), -float("inf"))
-    ),
+    (without(IN_PROJ), f"tensor {IN_PROJ} of shape (164, 32) is missing"),
+    (without("backbone.norm_f.weight"), "backbone.norm_f.weight of shape (32,) is missing"),
+    (without(HEAD), "tensor lm_head.weight of shape (64, 32) is missing"),
+    (without("backbone.embedding.weight"), "backbone.embeddings.weight of shape (64, 32) is miss"),
+    (instead(f"{MIXER}.in_proj.bias", torch.zeros(5)), "of shape (5,) belongs to no parameter"),
+    (instead(IN_PROJ, INT8), f"{IN_PROJ} is of type I8; weights must be one of BF16, F16, F32"),
+    (instead(IN_PROJ, torch.zeros(32, 164)), "shape (32, 164), but config.json asks for (164, 32)"),
+    (instead(f"{MIXER}.D", torch.zeros(64)), f"{MIXER}.D has shape (64,), but config.json asks"),
+    (ending(IN_PROJ, float("nan")), f"{IN_PROJ} holds NaN or infinity"),
+    (ending(f"{MIXER}.A_log", -float("inf")), f"{MIXER}.A_log holds NaN or infinity"),
 ]
 
 
-@pytest.mark.parametrize(("name", "edit", "words"), TENSORS)
-def test_a_tensor_that_does_not_fit(tmp_path, name, edit, words):
+@pytest.mark.parametrize(("change", "words"), TENSORS)
+def test_a_tensor_that_does_not_fit(tmp_path, change, words):
     write_state_spaces(tmp_path, pickled=False)
     tensors = load_file(tmp_path / "model.safetensors")
-    edit(tensors)
+    change(tensors)
     save_file(tensors, tmp_path / "model.safetensors")
     assert words in refusal(tmp_path)
 
@@ -93,53 +76,39 @@ def test_tied_head_that_differs(tmp_path, rows):
     assert "lm_head.weight differs from the embedding" in refusal(tmp_path)
 
 
-def test_fewer_layers_than_the_config_says(tmp_path):
-    """Even thousands: the first missing layer is named before anything is allocated."""
+def test_other_layers_than_the_config_says(tmp_path):
+    """Of thousands the first missing one is named before anything is allocated."""
     write_state_spaces(tmp_path, n_layer=2**12)
     assert "tensor backbone.layers.2.norm.weight of shape (32,) is missing" in refusal(tmp_path)
-
-
-def test_more_layers_than_the_config_says(tmp_path):
     write_state_spaces(tmp_path, n_layer=1)
     sentence = refusal(tmp_path)
     assert all(x in sentence for x in ("backbone.layers.1.", "belongs to no parameter", "1 layers"))
 
 
-def lie(change):
+def lie(**entries):
     """Rewrite the header of a safetensors file, leaving its data alone."""
 
     def damage(data):
         (length,) = struct.unpack("<Q", data[:8])
         header = json.loads(data[8 : 8 + length])
-        change(header)
+        header[IN_PROJ].update(entries)
         text = json.dumps(header).encode()
         return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
     return damage
 
 
-def sized(*shape):
-    return lie(lambda header: header[IN_PROJ].update(shape=shape))
+SAFETENSORS = [
+    lambda data: b"",
+    lambda data: data[:-10],
+    lambda data: struct.pack("<Q", 2**40) + data[8:],  # a header longer than the file
+    lie(data_offsets=[0, 10**9]),  # beyond the end
+    lie(shape=[2**62, 2**62]),
+    lie(shape=[-1, 32]),
+]
 
 
-SAFETENSORS = {
-    **{f"{keep} bytes": lambda data, keep=keep: data[:keep] for keep in (0, 4, 100, -10)},
-    "a header longer than the file": lambda data: struct.pack("<Q", 2**40) + data[8:],
-    "data beyond the end": lie(
-        lambda header: header[IN_PROJ]["data_offsets"].append(
-            header[IN_PROJ]["data_offsets"].pop() + 10**9
-        )
-    ),
-    "a shape larger than its data": sized(10**6, 10**6),
-    "a shape that overflows": sized(2**62, 2**62),
-    "a negative size": sized(-1, 32),
-    "two tensors that share data": lie(
-        lambda header: header[IN_PROJ].update(data_offsets=header[HEAD]["data_offsets"])
-    ),
-}
-
-
-@pytest.mark.parametrize("damage", SAFETENSORS.values(), ids=SAFETENSORS)
+@pytest.mark.parametrize("damage", SAFETENSORS)
 def test_damaged_safetensors(tmp_path, damage):
     write_state_spaces(tmp_path, pickled=False)
     path = tmp_path / "model.safetensors"
@@ -168,18 +137,14 @@ def test_pickle_with_code_is_not_run(tmp_path, zipped):
     assert marker.exists()
 
 
-DAMAGED = "pytorch_model.bin is truncated or damaged ("
-PICKLES: list[tuple[Any, tuple[str, ...]]] = [
-    *(
-        (keep, ("pytorch_model.bin is truncated (its end is missing)",))
-        for keep in (100, 5000, -1, -100)
-    ),
-    (b"", (DAMAGED, "EOFError")),
-    (b"text", (DAMAGED, "pop from")),
-    (b"\x80\x02", (DAMAGED, "truncated")),
-    ([torch.zeros(1)], ("not a list",)),
-    ({"model": {}}, ("'model'",)),
-    ({3: torch.zeros(1)}, ("3",)),
+PICKLES: list[tuple[Any, str]] = [
+    (100, "pytorch_model.bin is truncated (its end is missing)"),
+    (-1, "pytorch_model.bin is truncated (its end is missing)"),
+    (b"", "pytorch_model.bin is truncated or damaged (EOFError"),
+    (b"text", "pytorch_model.bin is truncated or damaged ("),
+    ([torch.zeros(1)], "not a list"),
+    ({"model": {}}, "'model'"),
+    ({3: torch.zeros(1)}, "3"),
 ]
 
 
@@ -191,8 +156,7 @@ def test_a_bin_that_is_cut_or_something_else(tmp_path, content, words):
         torch.save(content, path)
     else:
         path.write_bytes(content if isinstance(content, bytes) else path.read_bytes()[:content])
-    sentence = refusal(tmp_path)
-    assert all(word in sentence for word in words)
+    assert words in refusal(tmp_path)
 
 
 def test_old_pickle_format(tmp_path):
@@ -212,28 +176,24 @@ def test_a_folder_without_weights_or_config(tmp_path):
     assert "holds no weights: it needs model.safetensors" in refusal(tmp_path)
 
 
-def test_missing_shard(tmp_path):
+def test_shards_that_do_not_fit_their_index(tmp_path):
+    """Another shard, none, one that is not in the folder, and one that is gone."""
     write_transformers(tmp_path, sharded=True)
-    shard = sorted(tmp_path.glob("model-*"))[1]
-    shard.unlink()
-    assert f"{shard} is missing, though model.safetensors.index.json lists it" in refusal(tmp_path)
-
-
-@pytest.mark.parametrize("file", [None, "../secret.safetensors", 3, ""])
-def test_an_index_that_names_a_wrong_file(tmp_path, file):
-    """Another shard, or one that is not in the folder."""
-    write_transformers(tmp_path, sharded=True)
-    path = tmp_path / "model.safetensors.index.json"
-    index = json.loads(path.read_text())
-    other = next(f for f in index["weight_map"].values() if f != index["weight_map"][IN_PROJ])
-    index["weight_map"][IN_PROJ] = other if file is None else file
-    path.write_text(json.dumps(index))
-    words = f"puts {IN_PROJ} in {file!r}, which is no file name"
-    assert (f"{other} lacks {IN_PROJ}" if file is None else words) in refusal(tmp_path)
-
-
-@pytest.mark.parametrize("content", ["{}", '{"weight_map": []}', "[", "[]"])
-def test_broken_index(tmp_path, content):
-    write_transformers(tmp_path, sharded=True)
-    (tmp_path / "model.safetensors.index.json").write_text(content)
-    assert "model.safetensors.index.json" in refusal(tmp_path)
+    index = json.loads((tmp_path / INDEX).read_text())
+    own = index["weight_map"][IN_PROJ]
+    other = next(f for f in index["weight_map"].values() if f != own)
+    for file, words in (
+        (other, f"{other} lacks {IN_PROJ}"),
+        (3, f"puts {IN_PROJ} in 3, which is no file name"),
+        ("../x.safetensors", f"puts {IN_PROJ} in '../x.safetensors', which is no file name"),
+    ):
+        index["weight_map"][IN_PROJ] = file
+        (tmp_path / INDEX).write_text(json.dumps(index))
+        assert words in refusal(tmp_path)
+    index["weight_map"][IN_PROJ] = own
+    (tmp_path / INDEX).write_text(json.dumps(index))
+    (tmp_path / own).unlink()
+    assert f"{tmp_path / own} is missing, though {INDEX} lists it" in refusal(tmp_path)
+    for text in ("{}", '{"weight_map": []}', "["):
+        (tmp_path / INDEX).write_text(text)
+        assert INDEX in refusal(tmp_path)

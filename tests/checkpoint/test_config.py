@@ -148,66 +148,46 @@ def test_dt_limit_forms(read, limit, expected):
         assert sizes_of(found).dt_limit == expected
 
 
+UNSUPPORTED: dict[str, Any] = {
+    "use_bias": True,
+    "hidden_act": "gelu",
+    "attn_layer_idx": [1, 2],
+    "d_intermediate": 64,
+    "rms_norm": False,
+    "norm_before_gate": True,
+    "quantization_config": {"bits": 4},
+}
+OF_SSM: dict[str, Any] = {
+    "bias": True,
+    "rmsnorm": False,
+    "D_has_hdim": True,
+    "d_ssm": 32,
+    "layer": "Mamba3",
+}
 REFUSED = [
+    *((HF | {key: x}, f"{key} is {json.dumps(x)}; it must be") for key, x in UNSUPPORTED.items()),
+    (SSM | {"use_bias": True}, "use_bias is true; it must be"),
     *(
-        (layout | change, named)
-        for layout in (HF, SSM)
-        for change, named in (
-            ({"use_bias": True}, "use_bias is true; it must be"),
-            ({"hidden_act": "gelu"}, 'hidden_act is "gelu"; it must be'),
-            ({"attn_layer_idx": [1, 2]}, "attn_layer_idx is [1, 2]; it must be"),
-            ({"d_intermediate": 64}, "d_intermediate is 64; it must be"),
-            ({"rms_norm": False}, "rms_norm is false; it must be"),
-            ({"norm_before_gate": True}, "norm_before_gate is true; it must be"),
-            (
-                {"quantization_config": {"bits": 4}},
-                'quantization_config is {"bits": 4}; it must be',
-            ),
-        )
+        (SSM | {"ssm_cfg": SSM["ssm_cfg"] | {key: value}}, f"ssm_cfg.{key} is {json.dumps(value)}")
+        for key, value in OF_SSM.items()
     ),
-    *(
-        (SSM | {"ssm_cfg": SSM["ssm_cfg"] | change}, named)
-        for change, named in (
-            ({"bias": True}, "ssm_cfg.bias is true"),
-            ({"rmsnorm": False}, "ssm_cfg.rmsnorm is false"),
-            ({"norm_before_gate": True}, "ssm_cfg.norm_before_gate is true"),
-            ({"D_has_hdim": True}, "ssm_cfg.D_has_hdim is true"),
-            ({"d_ssm": 32}, "ssm_cfg.d_ssm is 32; it must be 64"),
-            ({"layer": "Mamba1"}, "Mamba-1"),
-            ({"layer": None}, "Mamba-1"),
-            ({"layer": "Mamba3"}, 'ssm_cfg.layer is "Mamba3"'),
-            ({"state_size": 16}, "ssm_cfg.state_size"),
-        )
-    ),
-    *(
-        (with_limit(HF, limit), "limit")
-        for limit in (
-            "[0.1]",
-            "[0.2, 0.1]",
-            '["a", 1]',
-            "3",
-            "[NaN, 1]",
-            "[-1, 1]",
-        )
-    ),
+    (SSM | {"ssm_cfg": SSM["ssm_cfg"] | {"state_size": 16}}, "ssm_cfg.state_size"),
+    (SSM | {"ssm_cfg": ["Mamba2"]}, "ssm_cfg"),
+    *((with_limit(HF, limit), "limit") for limit in ("[0.1]", "[0.2, 0.1]", "[NaN, 1]")),
     ({"model_type": "mamba", "d_model": 768, "ssm_cfg": {}}, "Mamba-1"),
     ({"d_model": 768, "n_layer": 24, "ssm_cfg": {}}, "Mamba-1"),
     ({"model_type": "llama", "hidden_size": 64}, "llama"),
     ({"architectures": ["GPT2LMHeadModel"]}, "no model_type"),
     (HF | {"num_heads": 5}, "num_heads 5 × head_dim 16 = 80 must equal expand 2"),
     (HF | {"n_groups": 3}, "ngroups 3 does not divide"),
-    (HF | {"hidden_size": "wide"}, "hidden_size"),
-    (HF | {"num_hidden_layers": 0}, "num_hidden_layers is 0"),
     (HF | {"vocab_size": 10**12}, "vocab_size"),
     (HF | {"vocab_size": True}, "vocab_size"),
     (HF | {"expand": 1.5}, "expand is 1.5"),
     (HF | {"tie_word_embeddings": 1}, "tie_word_embeddings"),
     (HF | {"layer_norm_epsilon": "small"}, "layer_norm_epsilon"),
     (HF | {"layer_norm_epsilon": 2.0}, "eps"),
-    (SSM | {"ssm_cfg": ["Mamba2"]}, "ssm_cfg"),
     ("[]", "JSON object"),
     ('{"model_type": "mam', "not valid JSON"),
-    ('{"model_type": {"__float__": []}}', "not valid JSON"),
 ]
 
 

@@ -74,38 +74,6 @@ def test_pickles_where_there_is_nothing_else(hub):
     assert hub.files_asked() == {"config.json", "pytorch_model.bin"}
 
 
-def test_cache_is_used(hub):
-    first = local_copy(REPO)
-    weights = [path for path in hub.asked if path.endswith("model.safetensors")]
-    assert local_copy(REPO) == first
-    assert [path for path in hub.asked if path.endswith("model.safetensors")] == weights
-
-
-def test_offline_uses_the_cache(hub, monkeypatch):
-    first = local_copy(REPO)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    hub.asked.clear()
-    assert local_copy(REPO) == first
-    assert hub.asked == []
-
-
-def test_offline_without_a_copy(hub, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert "HF_HUB_OFFLINE forbids the network; unset it" in refusal()
-    assert hub.asked == []
-
-
-def test_no_network(hub, monkeypatch):
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
-    assert "the hub cannot be reached; connect to the network" in refusal()
-
-
-def test_no_network_but_a_copy(hub, monkeypatch):
-    first = local_copy(REPO)
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert local_copy(REPO) == first
-
-
 @pytest.mark.parametrize("where", ["error", "file_error"])
 def test_gated(hub, where):
     """Some gated models show their list of files and refuse the files."""
@@ -122,11 +90,6 @@ def test_not_found(hub, error):
     assert "hf auth login" in refusal()
 
 
-def test_unknown_revision(hub):
-    sentence = refusal(revision="v9")
-    assert "has no revision 'v9' on the hub; give a branch, a tag or a commit" in sentence
-
-
 @pytest.mark.parametrize("where", ["error", "file_error"])
 @pytest.mark.parametrize("status", [403, 500])
 def test_hub_answers_with_an_error(hub, where, status):
@@ -139,17 +102,6 @@ def test_download_breaks_off(hub):
     assert "could not be downloaded (" in refusal()
 
 
-def test_folder(hub):
-    copy = local_copy(str(hub.folder))
-    assert (copy.folder, copy.revision) == (hub.folder, None)
-    assert local_copy("served").folder == Path("served")
-    assert hub.asked == []
-
-
-def test_a_folder_has_no_revision(hub):
-    assert "is a folder and has no revision 'main'" in refusal(hub.folder, "main")
-
-
 @pytest.mark.parametrize(
     "name", ["nowhere", "./no/where", "/no/where", "a/b/c", "~/nowhere", "owner/", Path("no/where")]
 )
@@ -157,10 +109,6 @@ def test_no_such_folder(hub, name):
     with pytest.raises(InputError, match=r"there is no folder .*or a hub id"):
         local_copy(name)
     assert hub.asked == []
-
-
-def test_file_instead_of_a_folder(hub):
-    assert "is a file; give the folder" in refusal(hub.folder / "config.json")
 
 
 def test_environment(hub, tmp_path, monkeypatch):
@@ -173,3 +121,37 @@ def test_environment(hub, tmp_path, monkeypatch):
     run = [sys.executable, "-c", program]
     done = subprocess.run(run, env=environment, capture_output=True, text=True, check=False)
     assert COMMIT in done.stdout, done.stderr
+
+
+def test_a_copy_is_used(hub, monkeypatch):
+    """Offline and without a network too."""
+    first = local_copy(REPO)
+    hub.asked.clear()
+    assert local_copy(REPO) == first
+    assert not any(path.endswith("model.safetensors") for path in hub.asked)
+    with monkeypatch.context() as patch:
+        patch.setattr(constants, "HF_HUB_OFFLINE", True)
+        hub.asked.clear()
+        assert local_copy(REPO) == first
+        assert hub.asked == []
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    assert local_copy(REPO) == first
+
+
+def test_without_a_copy(hub, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(constants, "HF_HUB_OFFLINE", True)
+        assert "HF_HUB_OFFLINE forbids the network; unset it" in refusal()
+        assert hub.asked == []
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert "the hub cannot be reached; connect to the network" in refusal()
+
+
+def test_a_folder(hub):
+    copy = local_copy(str(hub.folder))
+    assert (copy.folder, copy.revision) == (hub.folder, None)
+    assert local_copy("served").folder == Path("served")
+    assert "is a folder and has no revision 'main'" in refusal(hub.folder, "main")
+    assert "is a file; give the folder" in refusal(hub.folder / "config.json")
+    assert hub.asked == []
+    assert "has no revision 'v9' on the hub; give a branch, a tag or a" in refusal(revision="v9")

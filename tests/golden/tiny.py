@@ -14,10 +14,9 @@ from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedMo
 from lightmamba.numerics.formats import pack
 from lightmamba.numerics.model_formats import Formats
 
-__all__ = ["FILE", "HEADER", "OLD", "header_text", "tiny_model"]
+__all__ = ["FILE", "HEADER", "header_text", "tiny_model"]
 
 FILE = Path(__file__).with_name("tiny.safetensors")
-OLD = Path(__file__).with_name("version1.safetensors")  # the same model, by an older release
 HEADER = Path(__file__).with_name("tiny.json")  # its header, for people to read
 
 SIZES = Sizes(nheads=2, headdim=4, d_state=4, chunk_size=8, dt_limit=(0.0, 0.5))

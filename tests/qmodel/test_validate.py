@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmamba.blocks.layer import out_channels
 from lightmamba.common.errors import InputError
 from lightmamba.model.config import SHAPES, mamba2_config
 from lightmamba.model.qmodel import QuantizedModel, load, to_bytes, validate
@@ -36,13 +35,9 @@ M = tiny_model()
 WRONG: list[tuple[QuantizedModel, str]] = [
     (replace(M, layers=()), "the model has 0 layers, expected 1"),
     (replace(M, valid_vocab=4), "valid_vocab is 4, expected 1 to 3"),
-    (replace(M, valid_vocab=0), "valid_vocab is 0, expected 1 to 3"),
     (replace(M, residual_exp=-65), "residual_exp is -65, expected -64 to 64"),
     (replace(M, logit_exp=1), "logit_exp is 1, expected -40 to 0"),
-    (replace(M, logit_exp=-41), "logit_exp is -41, expected -40 to 0"),
     (replace(M, eps=0), "eps is 0, expected 1 to"),
-    (replace(M, eps=1 << 61), "eps is 2305843009213693952, expected 1 to"),
-    (replace(M, eps=10**30), "eps is 1000000000000000000000000000000, expected 1 to"),
     (mixer(M, dt_low=-32769), "layers.0.dt_low is -32769, expected -32768 to 32767"),
     (mixer(M, dt_low=5, dt_high=4), "layers.0: dt_low is 5, expected -32768 to 4"),
     (
@@ -51,11 +46,9 @@ WRONG: list[tuple[QuantizedModel, str]] = [
     ),
     (replace(M, head=replace(M.head, base=-70)), "head.base is -70, expected -64 to 64"),
     (replace(M, head=replace(M.head, act_base=32)), "head.act_base is 32, expected 0 to 31"),
-    (replace(M, head=replace(M.head, act_base=-1)), "head.act_base is -1, expected 0 to 31"),
     (replace(M, head=replace(M.head, acc_shift=63)), "head.acc_shift is 63, expected 0 to 62"),
     (replace(M, logit_exp=-37), "the static shift of the head is 5, expected 7 to 62"),
     (linear(M, "in_proj", base=14), "static shift of layers.0.in_proj is 3, expected 7 to 62"),
-    (linear(M, "in_proj", base=-50), "static shift of layers.0.in_proj is 67, expected 7 to"),
     (linear(M, "out_proj", base=-5), "static shift of layers.0.out_proj is 6, expected 7 to 62"),
     (linear(M, "in_proj", input_scale_exp=9), "in_proj.input_scale_exp is 9, expected -62 to 8"),
     (linear(M, "in_proj", input_shift_exp=1), "in_proj.input_shift_exp is 1, expected -62 to 0"),
@@ -149,15 +142,6 @@ def test_blocks_and_words_divide_the_channels():
     formats = replace(formats, head_weight_bits=8)
     with pytest.raises(InputError, match="in_proj has 33 channels of 4 bits, expected whole bytes"):
         validate(replace(M, config=odd, formats=formats))
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("weight_bits", "act_bits"), [(4, 4), (4, 8), (8, 8)])
-def test_sums_of_every_shape_fit(shape, weight_bits, act_bits):
-    formats = Formats(weight_bits=weight_bits, act_bits=act_bits)
-    c = SHAPES[shape]
-    assert formats.projection.accumulator_bits(formats.in_channels(c.d_model)) <= 63
-    assert formats.projection.accumulator_bits(out_channels(c.layers[0], formats)) <= 63
 
 
 def test_bytes_per_token_are_those_of_the_file(tmp_path):

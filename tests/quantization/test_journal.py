@@ -4,8 +4,6 @@ import errno
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,18 +12,18 @@ import pytest
 
 from lightmamba.common import locks
 from lightmamba.common.errors import InputError
-from lightmamba.common.store import read_store
+from lightmamba.common.store import Store, read_store
 from lightmamba.model.checkpoint import open_checkpoint
-from lightmamba.model.config import mamba2_config
 from lightmamba.model.qmodel import load, to_bytes
 from lightmamba.model.qmodel.model import RMS_SHIFT
 from lightmamba.numerics.formats import square_exponent
 from lightmamba.quantization import Calibration, FileRun, Recipe, driver, quantize_checkpoint
 from lightmamba.quantization.journal import Journal
 from lightmamba.quantization.streams import Rows
+from tests.support.builders import sizes
 from tests.support.checkpoints import write_transformers
 
-CONFIG = mamba2_config(d_model=64, n_layer=3, vocab_size=150, d_state=16, headdim=16)
+CONFIG = sizes(d_model=64, n_layer=3, vocab_size=150)
 
 
 def given(root):
@@ -79,39 +77,14 @@ def test_on_disk_and_in_memory_are_the_same_bytes(world, tmp_path):
     assert list(tmp_path.iterdir()) == [run.output]  # the journal is gone
 
 
-@pytest.mark.slow
-def test_killed_five_times(world, tmp_path):
-    """SIGKILL in the embedding, in a stream, before facts, in a part, before facts again."""
-    root, wanted = world
-    output = tmp_path / "m.safetensors"
-    words = [
-        sys.executable,
-        "-m",
-        "tests.quantization.killed",
-        root / "ck",
-        root / "ids.txt",
-        output,
-    ]
-    reached = []
-    for when, count in (("write", 2), ("write", 14), ("add", 2), ("part", 1), ("add", 1)):
-        done = subprocess.run([*words, when, str(count)], capture_output=True, check=False)
-        assert done.returncode == -9, done.stderr.decode()[-500:]
-        assert not output.exists()
-        found = records(tmp_path / "m.safetensors.journal")
-        reached.append(found.get("facts", {"done": -1})["done"])
-    assert reached == sorted(reached)
-    assert len(set(reached)) >= 3
-    done = subprocess.run([*words, "write", "0"], capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()[-500:]
-    assert output.read_bytes() == wanted
-    assert list(tmp_path.iterdir()) == [output]
-
-
-@pytest.mark.parametrize("count", [1, 7, 20, 33])
-def test_stopped_in_any_write_and_gone_on_with(world, tmp_path, monkeypatch, count):
+@pytest.mark.parametrize(
+    ("owner", "name", "count"),
+    [*((Rows, "write", count) for count in (1, 7, 20, 33)), (Store, "add", 2)],
+)
+def test_stopped_in_any_write_and_gone_on_with(world, tmp_path, monkeypatch, owner, name, count):
     root, wanted = world
     run = job(root, tmp_path / "m.safetensors")
-    stop_at(monkeypatch, Rows, "write", count)
+    stop_at(monkeypatch, owner, name, count)
     with pytest.raises(Stopped):
         run.run()
     monkeypatch.undo()
@@ -234,15 +207,6 @@ def test_a_file_that_somebody_put_into_a_journal_stays(world, begun):
     begun.run()
     assert begun.output.read_bytes() == world[1]
     assert [*begun.folder.iterdir()] == [mine]
-
-
-def test_a_journal_in_use_is_refused(world, tmp_path):
-    root, _ = world
-    run = job(root, tmp_path / "m.safetensors")
-    held = Journal(run.folder, {})
-    with pytest.raises(InputError, match="is in use by another process"):
-        run.run()
-    held.close(remove=True)
 
 
 @pytest.mark.parametrize("call", ["os.open", "fcntl.flock"])

@@ -69,19 +69,6 @@ def test_a_convolution_is_exact_arithmetic(seed, seqlen, taps):
     assert lost == tuple(counts)
 
 
-def test_pieces_join_to_the_whole():
-    x, state, *rest = random_conv(1, 2, 9, 5)
-    whole, after, lost = CONV(x, state, *rest)
-    pieces, counts = [], np.zeros(2, int)
-    for piece in np.split(x, [1, 3, 7], axis=1):
-        out, state, some = CONV(piece, state, *rest)
-        pieces.append(out)
-        counts += some
-    assert_array_equal(np.concatenate(pieces, axis=1), whole)
-    assert_array_equal(state, after)
-    assert tuple(counts) == lost
-
-
 def test_the_state_that_comes_in_is_left_as_it_is():
     x, state, *rest = random_conv(2, 1, 2, 3)
     before = state.copy()

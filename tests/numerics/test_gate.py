@@ -55,13 +55,10 @@ def test_worked_transform():
 @pytest.mark.parametrize(
     ("order", "pad", "group_dim", "size", "padded"),
     [
-        (128, 128, 256, 128, 256),
         (128, 128, 192, 128, 256),
         (0, 128, 1536, 1536, 1536),
         (0, 128, 5120, 5120, 5120),
-        (0, 128, 640, 640, 640),
         (0, 128, 100, 128, 128),
-        (64, 128, 384, 64, 384),
         (1, 128, 300, 1, 384),
     ],
 )
@@ -91,8 +88,3 @@ def test_a_transform_saturates_to_32_bits_and_counts():
     assert out[0, 0] == -(1 << 31)
     assert lost == 1
     assert not out[0, 1:].any()
-
-
-def test_a_transform_that_is_none_still_pads_and_shifts():
-    out, _ = OnlineHadamard(1, 4)(np.array([[3, -3, 5]]), 1, 1)
-    assert out.tolist() == [[2, -1, 3, 0]]

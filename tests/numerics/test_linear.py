@@ -136,25 +136,3 @@ def test_an_epilogue_is_exact_arithmetic(acc, acc_shift, mantissa, shift, out):
     scaled = half_up(wide * mantissa, clamp(shift, 0, 62))
     assert got.tolist() == [clamp(scaled, out.min, out.max)]
     assert lost == int(wide != rounded) + int(got[0] != scaled)
-
-
-def test_a_projection_in_real_numbers():
-    """Scales, exponents and 1/rms come out as in floats, to the precision of 1/rms."""
-    rng = np.random.default_rng(3)
-    op = Projection(BlockQuant(8), 8)
-    x = rng.integers(-(1 << 22), 1 << 22, (4, 256))  # in units of 2^-20
-    weight = rng.integers(-128, 128, (8, 256)).astype(np.int8)  # in units of 2^-5
-    q, code, _, clamped = op.act(x, 10)
-    assert clamped == 0
-    acc = op(q, code, weight, np.zeros((8, 2), np.uint8))
-    mantissa, j = NORM(x, 0, 1, 1)
-    # acc is the product in units of 2^-(20 - 10 + 2) for x and 2^-(5 + 5) for the weights; the rms
-    # is in units of 2^-20 and its reciprocal in those of 2^-(23 + j); the rows are wanted in 2^-22.
-    shift = j[..., None] + (12 + 10 - 4 + 23 - 20 - 22)
-    rows, lost = Epilogue()(acc, 4, mantissa[..., None], shift, INT32)
-    assert lost == 0
-    scale = (4 + (code & 3)) / 4 * 2.0 ** (10 + (code >> 2))
-    seen = q * np.repeat(scale, 32, axis=1) * 2.0**-20
-    root = np.sqrt((x * 2.0**-20) ** 2 @ np.ones((256, 1)))
-    assert_allclose(rows[:, 0] * 2.0**-22, seen @ (weight / 32).T / root, rtol=6e-5, atol=1e-5)
-    assert_allclose(seen, x * 2.0**-20, atol=0.5)

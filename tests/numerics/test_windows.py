@@ -36,10 +36,6 @@ def test_a_text_keeps_every_window_and_its_end():
     assert got.dtype == np.uint64
 
 
-def test_a_text_of_one_window_has_one_hash():
-    assert_array_equal(window_hashes(IDS[:32]), np.array([by_hand(IDS[:32])], np.uint64))
-
-
 def test_rows_are_hashed_apart_and_each_hash_is_kept_once():
     rows = np.stack([IDS[:48], IDS[48:96], IDS[:48]])
     want = np.union1d(window_hashes(IDS[:48]), window_hashes(IDS[48:96]))

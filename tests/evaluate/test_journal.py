@@ -119,17 +119,6 @@ def test_of_another_evaluation_nothing_is_found(tmp_path, name, settings):
         assert journal.part("text", SETTINGS).find(0, None) is None
 
 
-def test_other_rows_are_read(tmp_path):
-    with Journal(tmp_path / "j.jsonl") as journal:
-        for requests, batch, more in (
-            (REQUESTS, None, True), (REQUESTS, None, False), (REQUESTS[:-1], None, True),
-            (REQUESTS, 2, True),
-        ):  # fmt: skip
-            model = counting()
-            Reader(model, BlankTokenizer(), batch=batch, journal=journal).score("task", requests)
-            assert bool(model.shapes) == more
-
-
 def test_without_a_journal_nothing_is_kept():
     part = Part()
     assert part.find(0, None) is None

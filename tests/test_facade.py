@@ -9,7 +9,6 @@ import pytest
 import lightmamba
 from lightmamba.cli import main
 from lightmamba.common.errors import InputError
-from lightmamba.facade import Model
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import load, save
@@ -94,12 +93,6 @@ def test_a_build_is_simulated(tmp_path):
         assert found.tokens == 3
     with pytest.raises(InputError, match="exists"):
         lightmamba.compile(model, str(tmp_path / "t.toml"), path, verilog=False)
-
-
-def test_a_model_without_a_tokenizer_says_so():
-    model = Model(random_model(CONFIG), 1)
-    with pytest.raises(InputError, match="no tokenizer, so text cannot be read; quantize its"):
-        lightmamba.generate(model, "x")
 
 
 def test_a_name_loads_what_it_needs():

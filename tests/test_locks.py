@@ -9,7 +9,7 @@ from subprocess import PIPE
 
 import pytest
 
-from lightmamba.common.locks import append, held, take
+from lightmamba.common.locks import held, take
 
 HOLDS = """
 import os, sys
@@ -74,15 +74,3 @@ def test_held_waits_and_leaves_nothing(tmp_path):
             take(tmp_path / "f")
     assert time.monotonic() - start < 10
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_line_is_added_whole_or_not_at_all(tmp_path, monkeypatch):
-    file, write = take(tmp_path / "f"), os.write
-    append(file, b"first\n")
-    monkeypatch.setattr(os, "write", lambda file, line: write(file, line[:3]))
-    with pytest.raises(OSError, match="the disk is full"):
-        append(file, b"second\n")
-    monkeypatch.undo()
-    append(file, b"third\n")
-    os.close(file)
-    assert (tmp_path / "f").read_bytes() == b"first\nthird\n"

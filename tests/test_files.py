@@ -51,14 +51,6 @@ def test_a_change_with_the_old_size_and_time_is_found(kept):
     assert not intact(path, right)
 
 
-def test_another_file_under_the_name_is_hashed(kept, tmp_path):
-    path, right = kept
-    assert intact(path, right)
-    (tmp_path / "other").write_bytes(b"abd")
-    (tmp_path / "other").replace(path)
-    assert not intact(path, right)
-
-
 def test_a_file_that_was_just_written_is_hashed_again(kept, monkeypatch):
     """Within a tick of the clock it may change once more without another time."""
     path, right = kept

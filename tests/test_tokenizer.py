@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 import tokenizers
@@ -120,21 +118,6 @@ def test_stream_never_gives_half_a_character(text):
         assert "\ufffd" not in "".join(pieces)
         assert rest == ""
     assert "".join(pieces) + rest == text
-
-
-def test_stream_worked_values():
-    """The euro sign has three bytes; nothing comes before the last."""
-    euro = [byte_id_by_table(byte) for byte in "€".encode()]
-    a = byte_id(ord("A"))
-    assert stream(BYTE_LEVEL, [a, *euro, a]) == (["A", "", "", "€", "A"], "")
-    assert stream(BYTE_LEVEL, [a, *euro[:2]]) == (["A", "", ""], "\ufffd")
-    assert stream(BYTE_LEVEL, [euro[0], a]) == (["", "\ufffdA"], "")
-
-
-def byte_id_by_table(byte):
-    """Bytes from 0xA1 on stand for themselves in the byte-level alphabet, 0x80 to 0xA0 follow."""
-    character = chr(byte) if byte >= 0xAE or 0xA1 <= byte <= 0xAC else chr(byte - 0x7F + 0x121)
-    return json.loads(byte_level().to_str())["model"]["vocab"][character]
 
 
 def test_stream_is_given_as_it_comes():

@@ -23,9 +23,7 @@ INT8 = torch.zeros(164, 32, dtype=torch.int8)
 def refusal(folder):
     with pytest.raises(InputError) as caught:
         load_checkpoint(folder)
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    return sentence
+    return str(caught.value)
 
 
 def without(name):

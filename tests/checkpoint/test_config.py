@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from typing import Any
 
 import pytest
@@ -193,12 +194,9 @@ REFUSED = [
 
 @pytest.mark.parametrize(("raw", "named"), REFUSED)
 def test_what_is_no_mamba2_that_runs_is_refused_by_name(read, raw, named):
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=re.escape(named)) as caught:
         read(raw)
-    sentence = str(caught.value)
-    assert "config.json" in sentence
-    assert "\n" not in sentence
-    assert named in sentence
+    assert "config.json" in str(caught.value)
 
 
 def test_missing_file(tmp_path):

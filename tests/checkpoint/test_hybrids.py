@@ -85,9 +85,8 @@ def test_what_cannot_be_run_is_refused_by_name(case, tmp_path):
     folder = saved(FAMILIES[family](), tmp_path / "model")
     config = json.loads((folder / "config.json").read_text()) | changes
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match=sentence) as error:
+    with pytest.raises(InputError, match=sentence):
         load_checkpoint(folder)
-    assert "\n" not in str(error.value)
 
 
 def test_a_pattern_of_letters_is_read_too(tmp_path):

@@ -46,13 +46,6 @@ def load_token(file):
     return Tokenizer.from_bytes(data).token(7)
 
 
-def test_drafts_change_nothing(run, talking, monkeypatch):
-    lines = ["It was a dark", "It was a dark", "It was a dark"]
-    plain = say(run, monkeypatch, talking, lines, "--json").json
-    drafted = say(run, monkeypatch, talking, lines, "--speculate", "ngram", "--json").json
-    assert drafted["messages"] == plain["messages"]
-
-
 def test_it_begins_anew_and_has_a_system_message(run, talking, monkeypatch):
     first = say(run, monkeypatch, talking, ["The rain"], "--system", "Sulk.", "--json").json
     assert first["messages"][0] == {"role": "system", "content": "Sulk."}

@@ -1,6 +1,5 @@
 """Verbs on a device of several tokens, which the engine stands in for: the engine's results."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -49,18 +48,6 @@ def test_drafts_on_a_device_change_no_text(run, world, made, opened, options):
         prompt = -(-found["prompt_tokens"] // 4)
         assert len(opened[-1].passes) == prompt + found["speculation"]["passes"]
         assert max(map(sum, opened[-1].passes)) <= 4
-
-
-def test_evaluation_takes_four_tokens_in_a_pass(run, made, opened, tmp_path):
-    ids = tmp_path / "ids.txt"
-    ids.write_text(" ".join(str(n * 7 % 200) for n in range(50)))
-    words = ("evaluate", made, "--ids", ids, "--window", "18", "--json")
-    engine, device = (
-        json.loads(run(*words, "--device", name).out) for name in ("engine", "pretended")
-    )
-    assert engine == device
-    window = [4, 4, 4, 4, 1]  # nobody asks what follows its last token
-    assert [sum(each) for each in opened[-1].passes] == [*window, *window, 4, 4, 4, 1]
 
 
 def test_slots_of_a_device(made, opened):

@@ -118,16 +118,6 @@ def test_a_text_longer_than_the_memory(run, world, monkeypatch):
     assert "memory" not in enough.err
 
 
-def test_any_of_several_end_tokens_ends_the_text(run, world, tmp_path):
-    ids = generate(run, world, *SAMPLED)["token_ids"]
-    path = tmp_path / "m.safetensors"
-    save(replace(load(world.worded_file), special_ids={"eos": [ids[3], 260]}), path)
-    words = ("--prompt", "It was", "--max-tokens", "24", *SAMPLED, "--json")
-    found = run("generate", path, *words).json
-    assert found["finish_reason"] == "eos"
-    assert found["token_ids"] == ids[: ids.index(ids[3]) + 1]
-
-
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{{ eos_token }}"
 
 

@@ -38,11 +38,6 @@ def test_what_is_stored_says_which_unit_worked_when(run, build, tmp_path):
     assert stored.cycles_per_token == found["cycles_per_token"]
     assert sum(stored.stalls_per_token.values()) == pytest.approx(found["cycles_per_token"])
     assert stored.machine["target"] == TARGET.name
-    rows = stored.machine["arch"]["lanes"] * 16  # bytes of a beat of all lanes
-    lanes = sum(stored.bytes_per_token[f"lane{n}"] for n in range(2))
-    multiplied = stored.stalls_per_token["multiplying"] + stored.stalls_per_token["scale"]
-    assert lanes <= rows * multiplied * 1.02  # the head's beats are used twice
-    assert lanes >= 0.7 * rows * multiplied
     seen = stored.activity
     assert seen is not None
     assert seen.layer == 1

@@ -32,6 +32,5 @@ def test_worked():
     ],
 )
 def test_refusals(name, sentence):
-    with pytest.raises(InputError, match=sentence) as caught:
+    with pytest.raises(InputError, match=sentence):
         Scheme.parse(name)
-    assert "\n" not in str(caught.value)

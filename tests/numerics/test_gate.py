@@ -25,7 +25,7 @@ def test_worked_gate():
 @given(
     st.lists(st.integers(LOW, HIGH), min_size=3, max_size=3),
     st.lists(st.integers(-(1 << 15), (1 << 15) - 1), min_size=6, max_size=6),
-    st.integers(-6, 6), st.integers(-4, 30), st.integers(-4, 30),
+    st.integers(-6, 6), st.integers(-20, 62), st.integers(-20, 62),
 )  # fmt: skip
 def test_a_gate_is_exact_arithmetic(y, numbers, silu_shift, shift, weight_shift):
     z, weight = numbers[:3], numbers[3:]

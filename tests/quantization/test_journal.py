@@ -311,14 +311,28 @@ def test_a_missing_shard_is_named_and_put_back(world, begun, tmp_path):
     assert begun.output.read_bytes() == wanted
 
 
-@pytest.mark.parametrize("call", ["pwrite", "fsync", "posix_fallocate"])
-def test_a_full_disk_is_one_sentence_and_nothing_is_lost(world, tmp_path, monkeypatch, call):
+FULL = "the disk is full; make room, then start again"
+
+
+@pytest.mark.parametrize(
+    ("owner", "call", "count", "sentence"),
+    [
+        (os, "pwrite", 9, FULL),
+        (os, "fsync", 9, FULL),
+        (os, "posix_fallocate", 9, FULL),
+        (Path, "replace", 1, "No space left on device"),  # the file itself, when all is done
+    ],
+)
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(
+    world, tmp_path, monkeypatch, owner, call, count, sentence
+):
     root, wanted = world
     run = job(root, tmp_path / "m.safetensors")
-    stop_at(monkeypatch, os, call, 9, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    with pytest.raises(InputError, match="the disk is full; make room, then start again"):
+    stop_at(monkeypatch, owner, call, count, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    with pytest.raises(InputError, match=sentence):
         run.run()
     monkeypatch.undo()
+    assert run.resumed
     run.run()
     assert run.output.read_bytes() == wanted
 

@@ -181,6 +181,8 @@ REFUSED = [
     ({"architectures": ["GPT2LMHeadModel"]}, "no model_type"),
     (HF | {"num_heads": 5}, "num_heads 5 × head_dim 16 = 80 must equal expand 2"),
     (HF | {"n_groups": 3}, "ngroups 3 does not divide"),
+    (HF | {"hidden_size": "wide"}, "hidden_size"),
+    (HF | {"num_hidden_layers": 0}, "num_hidden_layers is 0"),
     (HF | {"vocab_size": 10**12}, "vocab_size"),
     (HF | {"vocab_size": True}, "vocab_size"),
     (HF | {"expand": 1.5}, "expand is 1.5"),

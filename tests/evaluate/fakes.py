@@ -1,6 +1,7 @@
 """Models whose every probability can be looked up, and a tokenizer that joins blanks to words."""
 
 import re
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -109,3 +110,13 @@ class BlankTokenizer:
 
 def random_ids(seed, count, vocab=VOCAB):
     return np.random.default_rng(seed).integers(0, vocab, count)
+
+
+def peak(work):
+    """Most bytes that Python held while something was done."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

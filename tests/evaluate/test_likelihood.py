@@ -1,7 +1,6 @@
 """Perplexity against look-up tables, and the refusals."""
 
 import math
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from lightmamba.common.errors import InputError
 from lightmamba.evaluate import compare, perplexity
 from lightmamba.evaluate import model as model_module
 
-from .fakes import TableModel, WideModel, random_ids
+from .fakes import TableModel, WideModel, peak, random_ids
 
 
 @pytest.mark.parametrize("batch", [1, 3, 100])
@@ -77,20 +76,14 @@ def test_memory_does_not_grow_with_the_text(both):
     """Of eight times the text: its ids, some numbers per block, never two pieces of logits."""
     model = WideModel(1 << 14)
 
-    def peak(tokens):
+    def held(tokens):
         ids = np.random.default_rng(0).integers(0, model.valid_vocab, tokens).astype(np.int32)
-        tracemalloc.start()
-        try:
-            if both:
-                compare(model, WideModel(1 << 14), ids, window=256)
-            else:
-                perplexity(model, ids, window=256)
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
+        if both:
+            return peak(lambda: compare(model, WideModel(1 << 14), ids, window=256))
+        return peak(lambda: perplexity(model, ids, window=256))
 
     piece = 256 * model.vocab_size * 4
-    first, last = peak(2048), peak(2048 * 8)
+    first, last = held(2048), held(2048 * 8)
     assert last - first < 8 * 2048 * 8
     assert last < (2 if both else 1) * piece + 4e6
 
@@ -103,9 +96,11 @@ def test_memory_does_not_grow_with_the_text(both):
             4,
             "token id 7 at position 2 is out of range; the model knows .* 0 to 6",
         ),
+        ([0, 1, -1], 4, "token id -1 at position 2 is out of range"),
         ([1, 2], 4, "the text has 2 tokens, of which 1 can be scored"),
         ([1, 2, 3], 1, "a window must have at least 2 tokens, for example 1024, not 1"),
         ([0.5, 1.0, 2.0], 4, "token ids must be one sequence of whole numbers"),
+        ([[0, 1], [2, 3]], 4, "token ids must be one sequence of whole numbers"),
     ],
 )
 def test_bad_texts_are_refused(ids, window, sentence):

@@ -110,6 +110,17 @@ def test_blocks_of_zeros_are_zero_and_count_nothing(op):
     assert (clipped, clamped) == (0, 0)
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.int64])
+@pytest.mark.parametrize("op", FORMATS)
+def test_the_lowest_int32_does_not_wrap(op, kind):
+    x = np.full((1, 32), -TOP, kind)
+    q, code, _, clamped = op(x, 14)
+    index = nearest(TOP, op.qmax) - 56
+    assert code.tolist() == [[index]]
+    assert clamped == 0
+    assert abs(int(q[0, 0]) * scale(index + 56) + TOP) <= scale(index + 56) / 2
+
+
 def test_a_block_beyond_the_16_exponents_is_clamped_and_counted():
     op = BlockQuant(4, block=2)
     x = np.array([[7, 0, 7 << 16, 0, 7 << 15, 0, 0, 0, 3, 1]])

@@ -107,7 +107,7 @@ def test_sums_of_squares(model):
 def test_activation_blocks(op, base):
     """x·R is at most 2^47 and the shift at most 15 + 31 + 16."""
     for x in (LOW32, -LOW32 - 1, -1, 1):
-        q, code, *_ = op(np.full((1, 32), x, np.int32), base)
+        q, code, *_ = op(np.full((1, 32), x), base)
         reciprocal = round((1 << 18) / (4 + int(code[0, 0]) % 4))
         assert abs(x) * reciprocal <= 1 << 47
         shift = int(code[0, 0]) // 4 + base + 16

@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def job(root, output, recipe="w4a4", **options):
     return FileRun(opened, Recipe.load(recipe), ids, kind, output, least=0.0, **options)
 
 
-def records(folder):
+def records(folder: Path) -> dict[str, dict[str, Any]]:
     """Values of a journal: which run it is, and how far that has come."""
     return {record.key: record.values for record in read_store(folder / "run.jsonl")}
 

@@ -4,16 +4,15 @@ import multiprocessing
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lightmamba.cli import main
-from lightmamba.common.store import read_store
 from lightmamba.evaluate.journal import Journal as Evaluation
 from lightmamba.quantization import driver
 from lightmamba.quantization.journal import Journal
 from lightmamba.study.sweep import is_done, read_results, sweep
+from tests.quantization.test_journal import records as records_of
 from tests.support.checkpoints import WORDED
 from tests.sweep.conftest import World
 from tests.sweep.killed import dying
@@ -38,11 +37,6 @@ def killed(world: World, folder: Path, when: str, count: int) -> None:
 def files_of(folder: Path) -> dict[str, bytes]:
     """Content of all files in the folder of the quantized ones."""
     return {file.name: file.read_bytes() for file in (folder / "files").iterdir()}
-
-
-def journaled(journal: Path) -> dict[str, dict[str, Any]]:
-    """Records of the journal of a quantization: its run, and how far it has come."""
-    return {record.key: record.values for record in read_store(journal / "run.jsonl")}
 
 
 def of_another_code(monkeypatch):
@@ -86,7 +80,7 @@ def test_a_file_goes_on_from_its_journal(world, whole, tmp_path, layers):
         killed(world, folder, "part", count)
         (journal,) = (folder / "files").iterdir()  # the file itself is not there
         assert journal.name.endswith(".safetensors.journal")
-        assert journaled(journal)["facts"]["done"] == done
+        assert records_of(journal)["facts"]["done"] == done
     sweep(world.plan, folder, workers=0)
     assert layers == dict.fromkeys(range(LAYERS), 1)  # the second file's alone
     same(folder, whole)
@@ -113,7 +107,7 @@ def test_a_journal_in_use_is_left_alone(world, tmp_path):
     (record,) = sweep(plan, tmp_path / "s", workers=0).records
     other.close(remove=False)
     assert "is in use by another" in record.values["error"]
-    assert journaled(other.folder)["run"] == {"other": 1}
+    assert records_of(other.folder)["run"] == {"other": 1}
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from lightmamba.study.sweep.api import run_jobs
 from lightmamba.study.sweep.job import Order
 from lightmamba.study.sweep.results import is_done, open_results, read_results
 from tests.sweep.cases import attempt_noted, cell_of, die, invented, timed
+from tests.sweep.test_killed import files_of
 from tests.sweep.test_sweep import settled
 
 pytestmark = [
@@ -80,9 +81,7 @@ def test_the_work_of_a_killed_worker_is_done_again(world, tmp_path, kind):
     one = {name: settled(record) for name, record in found.items()}
     other = {record.key: settled(record) for record in alone.records}
     assert {key: one[key] for key in other} == other
-    assert {f.name: f.read_bytes() for f in (folder / "files").iterdir()} == {
-        f.name: f.read_bytes() for f in (tmp_path / "alone" / "files").iterdir()
-    }
+    assert files_of(folder) == files_of(tmp_path / "alone")
 
 
 @pytest.mark.slow

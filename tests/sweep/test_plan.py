@@ -89,12 +89,16 @@ CASES = [
     ('models = ["demo"]\nrecipes = ["w4a4"]', "has no texts, tasks or targets"),
     ('modles = ["demo"]', "there is no key modles; known are"),
     ('models = "demo"', "models must be a list, not 'demo'"),
+    ("models = [3]", "models[0] must be a text or a table, not 3"),
     ('models = [{ name = "x" }]', "has no place; write { place ="),
     ('models = [{ place = "x", token = "y" }]', "[models] has no key token; it has place"),
+    ('models = [{ place = "x", tokenizer = 1 }]', "models.tokenizer must be a text, not 1"),
+    ("tokens = true", "tokens must be a whole number, not True"),
     ('against = "yes"', "against must be true or false"),
     ("[calibration]\nseq = 1", "[calibration] has no key seq; it has text"),
     ("[calibration]\nsequences = 0", "sequences of calibration must be at least 1, not 0"),
     ('models = ["a"]\nrecipes = ["b"]\ntexts = ["c"]\nwindow = 1', "window of the plan must be"),
+    ('models=["a"]\nrecipes=["b"]\ntexts=[{place="c", tokens=0}]', "tokens of texts must be"),
 ]
 
 
@@ -115,6 +119,7 @@ def test_one_sentence(world, text, sentence):
         ({"tasks": (Entry("text.jsonl"),)}, "cannot be read"),
         ({"tasks": (Entry("choices.jsonl", None, {"metric": "f1"}),)}, "has no metric 'f1'"),
         ({"targets": (Entry("u281"),)}, "there is no target u281"),
+        ({"tasks": (Entry("choices.jsonl", "text"),)}, "are called 'text'"),
     ],
 )
 def test_what_is_not_there_is_said_before_anything_is_done(world, change, sentence):

@@ -1,5 +1,7 @@
 """``lightmamba bench``, and the measurement behind it."""
 
+import itertools
+
 import pytest
 
 import lightmamba
@@ -61,6 +63,13 @@ def test_figures_for_programs_and_people(run):
     assert "demo-w4a4.safetensors on the engine, 1 thread: tokens per second" in said.out
     for row in ("prompt, 8 tokens", "generation, 4 tokens"):
         assert row in said.out
+
+
+def test_long_work_says_how_much_is_left(run, monkeypatch):
+    ticks = itertools.count(step=20)
+    monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
+    assert "timing bundled: 12 %, about 140 s left" in run("bench", "bundled", *FEW).err
+    assert run("bench", "bundled", *FEW, "--quiet").err == ""
 
 
 def test_a_device_without_room(monkeypatch):

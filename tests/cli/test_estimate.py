@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Target
 from lightmamba.cli.estimate import grouped
+from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.estimate import estimate
+from lightmamba.hardware.estimate.resources import resources
 from lightmamba.model.config import SHAPES
 from lightmamba.model.qmodel import save
 from lightmamba.numerics.model_formats import Formats
@@ -88,3 +91,12 @@ def test_widths_that_were_not_synthesized(run, tmp_path):
     row = run_estimate(Job(*cell, Machine("tiny", Target.load("tiny"))))
     assert row["tokens_per_second"] == found["tokens_per_second"]
     assert row["tokens_per_joule"] is None
+
+
+def test_cells_are_those_of_the_device(run):
+    """LUTs of an ECP5 have four inputs, so there are more of them than the area model counts."""
+    found = run("estimate", "demo", "--target", "ulx3s", "--json").json["resources"]
+    arch = plan(SHAPES["demo"], Formats(), Target.load("ulx3s"))
+    own = sum(resources(arch).values(), Amount())
+    assert found["total"]["lut"] == pytest.approx(1.9 * own.lut)
+    assert found["total"]["ff"] == pytest.approx(own.ff)

@@ -57,6 +57,13 @@ def test_what_is_traced_counts_no_saturation(run, world):
     assert both["perplexity"] == alone["perplexity"]
 
 
+def test_a_float_model_against_itself(run, world):
+    against = ("--ids", world.ids, "--against", world.plain, "--json")
+    found = run("evaluate", world.plain, *against).json
+    assert (found["ratio"], found["top1_agreement"], found["first_divergence"]) == (1, 1, None)
+    assert found["layers"][0] == {"name": "layer.0.residual", "relative_error": 0, "snr_db": None}
+
+
 def test_the_reference_may_lack_the_tokenizer_that_the_file_has(run, world, tmp_path):
     """Then the file knows which ids are padding."""
     write_state_spaces(tmp_path / "bare", WORDED)

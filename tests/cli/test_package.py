@@ -4,8 +4,6 @@ import json
 
 import pytest
 
-from lightmamba.arch.target import Target
-
 pytest.importorskip("amaranth", reason="the RTL needs the extra 'rtl'")
 
 
@@ -58,10 +56,3 @@ def test_a_bitstream_is_loaded(run, tmp_path, monkeypatch):
     said = run("program", tmp_path / "p")
     assert (said.status, said.out) == (1, "")
     assert "openFPGALoader failed with status 1: no message" in said.err
-
-
-def test_every_board_is_a_target():
-    from lightmamba.device.package import board_names
-
-    for name in board_names():
-        assert Target.load(name).name == name

@@ -72,13 +72,20 @@ async def watch(dut: Any, counts: list[int]) -> None:
         await RisingEdge(dut.clk)
 
 
-async def copies(dut: Any, seed: int, paused: set[str]) -> None:
-    """Copy random ranges, three clients at once; then compare all of memory."""
+@cocotb.test()
+@cocotb.parametrize(
+    (
+        ("seed", "paused"),
+        [(1, ""), (2, "aw w b ar r"), (3, "aw ar"), (4, "w r"), (5, "b")],
+    )
+)
+async def copies(dut: Any, seed: int, paused: str) -> None:
+    """Copy random ranges, three clients at once, and compare all of memory; some channels pause."""
     await begin(dut)
     ram = AxiRam(AxiBus.from_prefix(dut, "axi_"), dut.clk, dut.rst, size=SIZE)
     for side, channels in CHANNELS.items():
         for n, channel in enumerate(channels):
-            if channel in paused:
+            if channel in paused.split():
                 found = getattr(getattr(ram, side), f"{channel}_channel")
                 found.set_pause_generator(pauses(seed + n, 0.4))
     rng = random.Random(seed)
@@ -118,31 +125,6 @@ async def copies(dut: Any, seed: int, paused: set[str]) -> None:
     now = ram.read(0, SIZE)
     differ = [at for at in range(SIZE) if now[at] != content[at]]
     assert not differ, f"{len(differ)} bytes differ, the first at {differ[0]:#x}"
-
-
-@cocotb.test()
-async def copies_without_pauses(dut: Any) -> None:
-    await copies(dut, 1, set())
-
-
-@cocotb.test()
-async def copies_with_pauses_everywhere(dut: Any) -> None:
-    await copies(dut, 2, {"aw", "w", "b", "ar", "r"})
-
-
-@cocotb.test()
-async def copies_with_paused_addresses(dut: Any) -> None:
-    await copies(dut, 3, {"aw", "ar"})
-
-
-@cocotb.test()
-async def copies_with_paused_data(dut: Any) -> None:
-    await copies(dut, 4, {"w", "r"})
-
-
-@cocotb.test()
-async def copies_with_paused_responses(dut: Any) -> None:
-    await copies(dut, 5, {"b"})
 
 
 @cocotb.test()

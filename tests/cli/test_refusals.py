@@ -6,9 +6,11 @@ of modules that only a verb calls.
 
 import shlex
 import sys
+from dataclasses import replace
 
 import pytest
 
+from lightmamba.model.qmodel import load, save
 from tests.support.builders import write_tokenizer
 
 
@@ -24,7 +26,8 @@ def places(world, tmp_path_factory):
         "huge": "1 " + "9" * 5000,
     }.items():  # fmt: skip
         (root / f"{name}.txt").write_text(ids)
-    write_tokenizer(root / "large.json", 500)
+    words = write_tokenizer(root / "large.json", 500).read_bytes()
+    save(replace(load(world.worded_file), tokenizer=words), root / "stranger.st")
     (root / "plan.toml").write_text('models = ["demo"]\nrecipes = ["w4a4"]\ntargets = ["tiny"]\n')
     return {
         "bad": root, "ck": world.worded, "file": world.worded_file, "bare": world.plain,
@@ -71,6 +74,8 @@ CASES = [
     ("evaluate {bare} --ids {bad}/nothing.txt", "holds no token ids"),
     ("evaluate {file} --ids {bad}/few.txt --against {bare}", "the checkpoint that it was made"),
     ("evaluate {bare} --text {text}", "--tokenizer FILE"),
+    ("evaluate {bare_file} --text {text}", "has no tokenizer"),
+    ("generate {bad}/stranger.st --prompt x", "do not belong together"),
     ("evaluate {file} --text {text} --tokenizer {text}", "carries its own; quantize again with"),
     ("quantize {bare} -o {out} --calibration {text}", "no tokenizer"),
     ("quantize {bare} -o {out} --tokenizer {bad}/large.json", "another model"),

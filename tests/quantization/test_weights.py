@@ -283,3 +283,9 @@ def test_target_correction_at_full_strength_is_damped_least_squares():
     wanted = np.vstack([x_f @ weight.T, np.sqrt(damping) * weight.T])
     solution = np.linalg.lstsq(stacked, wanted, rcond=None)[0].T
     np.testing.assert_allclose(corrected(weight, moments, 1.0), solution, atol=1e-9)
+
+
+def test_target_correction_without_inputs_changes_nothing():
+    weight = np.arange(12.0).reshape(3, 4)
+    nothing = Moments(4, 0, torch.zeros((), dtype=torch.float64)).whole()
+    np.testing.assert_array_equal(corrected(weight, nothing, 1.0), weight)

@@ -136,6 +136,15 @@ def test_a_mistake_of_ours_keeps_its_trace(world, tmp_path, monkeypatch):
     )
 
 
+def test_tables(world, swept):
+    found = table_of(read_results(swept))
+    assert found.columns[:2] == ("text, perplexity", "choices, acc")
+    assert list(found.rows) == [("tiny", r) for r in ("float", "w8a8", "rtn-w4a8")]
+    lines = markdown(found).splitlines()
+    assert lines[0].startswith("| model | recipe | text, perplexity | choices, acc")
+    assert len({line.count("|") for line in lines}) == 1
+
+
 def test_two_sweeps_compare_cell_by_cell(swept):
     records = [record for record in read_results(swept) if record.what["measure"] == "text"]
     keys = ("another", records[2].key)

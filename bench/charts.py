@@ -100,7 +100,7 @@ def results(shown: Mapping[str, Sequence[Speed]]) -> Figure:
         side.set_ylim(len(lines) - 0.5, -0.5)
         side.set_yticks(range(len(lines)), [line[part] for line in lines])
         side.spines["left"].set_visible(False)
-    log_axis(axes, "x", lambda value: f"{value:g}")
+    log_axis(axes, "x", "{x:g}")
     for label, (_, said) in zip(axes.get_yticklabels(), lines, strict=True):
         label.set_fontweight("normal" if said else "bold")
     title = "tokens per second of one text, 4 bits; in numbers: here (others)"
@@ -132,7 +132,7 @@ def accuracy(shown: Mapping[str, Mapping[str, tuple[float, float]]]) -> Figure:
     names = [f"{w.upper()}\n{size / 1e6:.1f} MB per token" for w, (size, _) in found.items()]
     axes.set_xticks(range(len(WIDTHS)), names)
     axes.margins(x=0.2)
-    log_axis(axes, "y", lambda value: f"{value:g}")
+    log_axis(axes, "y", "{x:g}")
     axes.set_title("KL(float ‖ quantized), nats; bundled model, measured", loc="left")
     figure.legend(loc="outside upper center", ncols=3)
     return figure

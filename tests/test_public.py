@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import lightmamba
-from lightmamba.cli.main import VERBS, build_parser
+from lightmamba.cli.arguments import VERBS
+from lightmamba.cli.main import build_parser
 from lightmamba.quantization import Recipe
 from tests.docs.pages import PAGES, ROOT, blocks
 

@@ -295,7 +295,7 @@ class Engine:
         lost.update({"clipped": clipped, f"{name}.scale": clamped, name: over})
         if linear.bias is not None:
             rows = rows.astype(np.int64) + linear.bias
-        found = {"rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "rows": rows}
+        found: Values = {"rms": rms[0], "rms_shift": rms[1], "q": q, "code": code, "rows": rows}
         return rows, {f"{name}.{n}": value for n, value in found.items()}
 
     def in_proj(self, i: int, u: Ints, lost: Counter[str]) -> tuple[Ints, Values]:

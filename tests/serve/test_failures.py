@@ -15,12 +15,13 @@ def broken(*_: object, **__: object) -> None:
     raise RuntimeError("a tokenizer that cannot decode this")
 
 
-@pytest.mark.parametrize("when", ["first", "later"])
+@pytest.mark.parametrize(("passes", "choices"), [(0, 1), (2, 1), (1, 3)])
 @driven
-def test_a_draw_that_fails_ends_its_request_only(when):
+def test_a_draw_that_fails_ends_its_request_only(passes, choices):
+    """All choices of it, but nothing else."""
     bench = Bench()
-    first, poor, last = (bench.ask([n], tokens=5) for n in range(3))
-    bench.run(0 if when == "first" else 2)
+    first, poor, last = (bench.ask([n], tokens=5, n=(1, choices, 1)[n]) for n in range(3))
+    bench.run(passes)
     text: Any = poor.sessions[0].text
     text.take = broken
     bench.run()
@@ -29,19 +30,6 @@ def test_a_draw_that_fails_ends_its_request_only(when):
     assert (error.status, errors(bench, first), errors(bench, last)) == (500, [], [])
     assert "this request could not be computed" in error.message
     assert bench.backend.recovered == 0
-    assert sorted(bench.scheduler.admission.free) == [0, 1, 2, 3]
-
-
-@driven
-def test_all_choices_of_a_request_end_with_it():
-    bench = Bench()
-    poor, other = bench.ask([1], tokens=5, n=3), bench.ask([2], tokens=5)
-    bench.run(1)
-    text: Any = poor.sessions[0].text
-    text.take = broken
-    bench.run()
-    assert len(errors(bench, poor)) == 1
-    assert other.sessions[0].tokens == [3, 4, 5, 6, 7]
     assert (bench.scheduler.running, bench.scheduler.waiting) == (0, 0)
     assert sorted(bench.scheduler.admission.free) == [0, 1, 2, 3]
 

@@ -79,6 +79,7 @@ def test_so_many_requests_at_a_time(model):
         assert refused.headers["retry-after"] == "1"
         stack.close()
         wait_for(lambda: http.get("/health").status_code == 200)
+        assert 'status="500"' not in http.get("/metrics").text
         assert http.post("/v1/completions", json=GOOD).status_code == 200
 
 

@@ -139,6 +139,7 @@ def test_a_full_queue_and_a_stopping_server_refuse(slots, before):
         bench.ask([1])
     assert caught.value.status == 429
     assert 1 <= int(caught.value.headers["Retry-After"]) <= 60
+    assert bench.metrics.total("refused_requests") == 1
     bench.run()
     bench.scheduler.drain(0)
     with pytest.raises(ApiError, match="is stopping") as caught:

@@ -28,20 +28,13 @@ FLOATS = ("transformers:float32", "transformers:bfloat16", "reference:float32",
 BUSY = 0.1  # cores that other programs may take; llama.cpp waits in spins and suffers from more
 
 
-def tasks(args: argparse.Namespace) -> list[Task]:
-    """Tasks of every worker."""
-    ids = [(7 * n) % 50_000 for n in range(1, args.prompt + 1)]
-    return [
-        ("decode", {"warm": args.warm, "tokens": args.tokens}),
-        ("prompt", {"ids": ids}),
-    ]
-
-
 def compare(
     commands: dict[str, list[str]], args: argparse.Namespace, probe: Any = None
 ) -> dict[str, Any]:
     """Start the workers, note their memory after a first text, and run the rounds."""
-    work = tasks(args)
+    ids = [(7 * n) % 50_000 for n in range(1, args.prompt + 1)]
+    decode = {"warm": args.warm, "tokens": args.tokens}
+    work: list[Task] = [("decode", decode), ("prompt", {"ids": ids})]
     with ExitStack() as stack:
         workers = {k: stack.enter_context(closing(Worker(words))) for k, words in commands.items()}
         memory = {}

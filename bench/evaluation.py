@@ -1,7 +1,7 @@
 """Exact-integer evaluation compared with the float model, on the same processor.
 
 python -m bench.evaluation               # both models, some minutes on an idle machine
-python -m bench.evaluation --only bundled --tokens 8192
+python -m bench.evaluation bundled
 
 Perplexity by `lightmamba.evaluate`, as `lightmamba evaluate` measures it: windows of 1,024 tokens,
 all columns of the logits. The bundled model reads its unseen text; of the 130m shape, engine and
@@ -10,7 +10,6 @@ model take turns, so that what else the machine does meets both; a ratio is the 
 single turns.
 """
 
-import argparse
 import time
 from statistics import median
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.common import bundled, encode
+from bench.common import asked, bundled, encode
 from bench.stored import keep
 from lightmamba.engine import Engine
 from lightmamba.evaluate import LanguageModel, perplexity
@@ -72,7 +71,7 @@ def pair(name: str, threads: int) -> tuple[Engine, FloatModel, NDArray[np.int64]
     return Engine(model, threads=threads), reference, ids
 
 
-def measure(name: str, tokens: int | None, turns: int, threads: int) -> dict[str, Any]:
+def measure(name: str, turns: int, threads: int) -> dict[str, Any]:
     """Run the engine and the float model on the same text, in alternation.
 
     Rates are tokens per second, medians; ``ratio`` is the median of those of the turns, and
@@ -80,7 +79,7 @@ def measure(name: str, tokens: int | None, turns: int, threads: int) -> dict[str
     """
     torch.set_num_threads(threads)
     engine, reference, text = pair(name, threads)
-    ids = np.resize(text, tokens or TOKENS[name])
+    ids = np.resize(text, TOKENS[name])
 
     def seconds(model: Timed, part: NDArray[np.int64]) -> float:
         start = time.perf_counter()
@@ -104,16 +103,10 @@ def measure(name: str, tokens: int | None, turns: int, threads: int) -> dict[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", nargs="*", default=list(TOKENS), choices=list(TOKENS))
-    parser.add_argument("--tokens", type=int, help="of each turn")
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
-    for name in args.only:
-        keep("evaluation", measure(name, args.tokens, args.turns, args.threads))
+    turns, threads = ({"type": int, "default": default} for default in (5, 2))
+    args = asked(__doc__, TOKENS, turns=turns, threads=threads)
+    for name in args.row:
+        keep("evaluation", measure(name, args.turns, args.threads))
 
 
 if __name__ == "__main__":

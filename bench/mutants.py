@@ -182,10 +182,6 @@ def fails(tests: Sequence[str], copy: Path, limit: float | None, chosen: str = "
     return found.returncode not in (0, NONE)
 
 
-def _is_listed(row: Mapping[str, Any]) -> bool:
-    return row["why"] in faults(row["block"])
-
-
 def main() -> None:
     """Run the blocks named, or what changed; the results file keeps the others."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -200,7 +196,7 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             for row in run(block, Path(folder), done):
-                keep("mutants", row, stay=_is_listed)
+                keep("mutants", row, stay=lambda old: old["why"] in faults(old["block"]))
 
 
 if __name__ == "__main__":

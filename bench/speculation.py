@@ -126,14 +126,13 @@ def pieces(engine: Engine, rounds: int) -> dict[str, Any]:
             "speculated": whole}  # fmt: skip
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Measure and keep the rows."""
+def main() -> None:
     parser = argparse.ArgumentParser(description="Speedup of speculation by kind of text.")
     parser.add_argument("--shape", choices=SHAPES, help="random weights; else the bundled model")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--texts", type=int, default=4, help="of each kind")
     parser.add_argument("--rounds", type=int, default=3)
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     bundled = load(demo_file())
     assert bundled.tokenizer is not None
     tokenizer = Tokenizer.from_bytes(bundled.tokenizer)

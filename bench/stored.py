@@ -96,7 +96,7 @@ BENCHMARKS = {
     "drift": Benchmark(("recipe", "state"), "measured"),
     "engine": Benchmark(("kind", "shape", "threads"), "measured", words=_of_engine),
     "estimates": Benchmark(("case",), "simulated", words=_entry("case")),
-    "evaluation": Benchmark(("model",), "measured"),
+    "evaluation": Benchmark(("model",), "measured", words=_entry("model")),
     "full": Benchmark(("name",), "simulated", words=_entry("name")),
     "hybrids": Benchmark(("shape", "target", "context"), "estimated"),
     "mutants": Benchmark(("block", "why"), "simulated", words=_entry("block")),

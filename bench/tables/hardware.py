@@ -12,7 +12,7 @@ from lightmamba.hardware.estimate import estimate
 from lightmamba.model.config import HYBRIDS, SHAPES
 from lightmamba.numerics.model_formats import Formats
 
-__all__ = ["HARDWARE", "longest"]
+__all__ = ["HARDWARE"]
 
 SIX = (  # cases of bench.estimates
     "mamba2-2.7b on u280 (bench.full)",
@@ -114,15 +114,10 @@ def estimates() -> Table:
     return Table(header, body, found)
 
 
-def longest() -> Row:
-    """The run of the most tokens on simulated RTL."""
-    found = [row for row in load("digests") if row["rtl"] is not None]
-    return max(found, key=lambda row: int(row["tokens"]))
-
-
 def cycles() -> Table:
-    """Where the cycles of the simulated tokens went."""
-    row = longest()
+    """Where the cycles of the simulated tokens went, in the longest run."""
+    simulated = [row for row in load("digests") if row["rtl"] is not None]
+    row = max(simulated, key=lambda row: int(row["tokens"]))
     counted, tokens = row["rtl"]["cycles"], row["tokens"]
     total = sum(counted.values())
     body = [

@@ -17,9 +17,8 @@ from lightmamba.text import DeviceDecoder, Drafter
 from lightmamba.text.defaults import OPTIONS, sampling_options
 from lightmamba.text.model import Model
 
-__all__ = [
-    "check_device_flags", "open_decoder", "open_device", "open_writer", "read_model", "sampling_of",
-]  # fmt: skip
+__all__ = ["check_device_flags", "open_decoder", "open_device", "open_writer", "read_model"]
+__all__ += ["sampling_of"]
 
 SIMULATED = ("sim", "ulx3s-sim")  # what is slow about them is to build the simulator
 

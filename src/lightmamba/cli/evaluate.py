@@ -174,10 +174,8 @@ def _text(args: argparse.Namespace, subject: Subject, journal: Journal | None) -
         part = journal.part("the text", settings)
     on = f"against {args.against}" if args.against else f"on {args.text or args.ids}"
     with progress(f"evaluating {on}") as bar:
-        found = subject.text(
-            ids, reference, window=args.window, text_bytes=size, batch=args.batch,
-            threads=args.threads, part=part, progress=bar,
-        )  # fmt: skip
+        options = {"window": args.window, "batch": args.batch, "threads": args.threads}
+        found = subject.text(ids, reference, **options, text_bytes=size, part=part, progress=bar)
     if layers := found.get("layers"):
         rows = [(layer["name"], layer["snr_db"]) for layer in layers]
         table("against the float model, by layer", ("tensor", "SNR, dB"), rows)
@@ -194,8 +192,6 @@ def _tasks(
     found = []
     for group in groups:
         with progress(", ".join(group)) as bar:
-            found += subject.tasks(
-                group, limit=args.limit, batch=args.batch, threads=args.threads, journal=journal,
-                progress=bar,
-            )  # fmt: skip
+            options = {"limit": args.limit, "batch": args.batch, "threads": args.threads}
+            found += subject.tasks(group, **options, journal=journal, progress=bar)
     return found

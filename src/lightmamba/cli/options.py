@@ -11,10 +11,8 @@ from lightmamba.model.data import bundled_file
 __all__ = ["Options", "at_least"]
 
 # Types of what an option takes, by its metavar; others are text.
-TAKES: dict[str, Any] = {
-    "N": int, "MHZ": float, "PENALTY": float,
-    "FILE": Path, "DIR": Path, "BUILD": Path, "HTML": Path, "PNG": Path,
-}  # fmt: skip
+TAKES: dict[str, Any] = {"N": int, "MHZ": float, "PENALTY": float}
+TAKES |= dict.fromkeys(("FILE", "DIR", "BUILD", "HTML", "PNG"), Path)
 # Said once, for the verbs that have them.
 SHARED = {
     "build BUILD": "folder that compile made",

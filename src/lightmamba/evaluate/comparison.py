@@ -12,10 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from lightmamba.common.errors import InputError
 from lightmamba.evaluate.blocks import BlockSums
 from lightmamba.evaluate.journal import Part
-from lightmamba.evaluate.likelihood import Perplexity, check_bytes, check_finite
+from lightmamba.evaluate.likelihood import Perplexity, Windows, check_bytes, check_finite, read
 from lightmamba.evaluate.logprobs import paired
 from lightmamba.evaluate.model import LanguageModel, Progress, Traced
-from lightmamba.evaluate.sweep import Windows, read
 
 __all__ = ["Comparison", "LayerError", "compare", "layer_errors"]
 
@@ -79,14 +78,12 @@ class Comparison:
 
     def plain(self) -> dict[str, Any]:
         """Figures by name: those of the model's perplexity, the comparison, and the layers."""
-        names = (
-            "ratio", "ratio_standard_error", "kl", "kl_standard_error", "top1_agreement",
-            "first_divergence",
-        )  # fmt: skip
+        names = ("ratio", "ratio_standard_error", "kl", "kl_standard_error", "top1_agreement")
         return {
             **self.model.plain(),
             "reference_perplexity": self.reference.perplexity,
             **{name: getattr(self, name) for name in names},
+            "first_divergence": self.first_divergence,
             "layers": [
                 {"name": e.name, "relative_error": e.relative_error, "snr_db": e.snr_db}
                 for e in self.layers

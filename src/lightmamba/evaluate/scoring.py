@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain, groupby
+from typing import Any
 
 import numpy as np
 
@@ -197,10 +198,8 @@ class Reader:
             asked = [(request.context, request.continuation) for request in requests]
             digest = sha256(json.dumps(asked).encode()).hexdigest()
             part = self.journal.part(name, {"rows": digest, "batch": self.batch})
-        return score(
-            self.model, requests, batch=self.batch, threads=self.threads, progress=self.progress,
-            part=part,
-        )  # fmt: skip
+        how: dict[str, Any] = {"batch": self.batch, "threads": self.threads}
+        return score(self.model, requests, **how, progress=self.progress, part=part)
 
 
 Unit = list[list[int]]  # the requests of each context, of several contexts of one length

@@ -1,8 +1,8 @@
 """``lightmamba evaluate``."""
 
 import argparse
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -125,20 +125,17 @@ def _check(args: argparse.Namespace) -> None:
     at_least(args, window=(2, 1024), batch=(1, 16), limit=(1, 100))
 
 
-@contextmanager
-def _journal(args: argparse.Namespace, subject: Subject) -> Iterator[Journal | None]:
-    """Open the journal, if one is given; its keys hold what the model is."""
+def _journal(args: argparse.Namespace, subject: Subject) -> AbstractContextManager[Journal | None]:
+    """The journal, if one is given; its keys hold what the model is."""
     if args.journal is None:
-        yield None
-        return
+        return nullcontext()
     if subject.model is None:
         hashes = dict(subject.given.source.hashes)
     else:
         path = Path(args.model).expanduser()
         hashes = {"file": sha256_of(path / "manifest.json" if path.is_dir() else path)}
     hashes["tokenizer"] = sha256(subject.given.tokenizer or b"").hexdigest()
-    with Journal(args.journal, {"model": hashes}) as journal:
-        yield journal
+    return Journal(args.journal, {"model": hashes})
 
 
 def _text(args: argparse.Namespace, subject: Subject, journal: Journal | None) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from lightmamba.quantization import Recipe
 
 __all__ = ["FILES", "FLOAT", "Job", "Learning", "Machine", "Model", "Order", "Task", "Text"]
 
-FORM = 1  # of keys and results; a larger one makes every result of before another job's
 FLOAT = "float"  # the recipe of a checkpoint as it is
 # Folders of a sweep: quantized files, and what unfinished evaluations have found.
 FILES, JOURNALS = "files", "journals"
@@ -166,7 +165,7 @@ class Job:
     @cached_property
     def key(self) -> str:
         """Hash of all that the result depends on, 32 hexadecimal digits."""
-        text = json.dumps({"form": FORM, **self.inputs}, sort_keys=True)
+        text = json.dumps(self.inputs, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @property

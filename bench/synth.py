@@ -29,7 +29,7 @@ from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.estimate.resources import CELLS, FILE, GROUPS, group_of, groups
 from lightmamba.hardware.rtl.top import to_verilog
 from lightmamba.hardware.synth import synthesize
-from lightmamba.hardware.synth.tools import find_yosys
+from lightmamba.hardware.synth.tools import find_tool
 from lightmamba.model.config import SHAPES
 from lightmamba.numerics.model_formats import Formats
 
@@ -88,7 +88,7 @@ def machines() -> dict[str, ArchConfig]:
 
 def identity(row: Row) -> str:
     """Hash of what a row measured."""
-    return synthesized(verilog_hash(machines()[row["machine"]]), find_yosys().version)
+    return synthesized(verilog_hash(machines()[row["machine"]]), find_tool("yosys").version)
 
 
 def measure(arch: ArchConfig, jobs: int) -> dict[str, Any]:

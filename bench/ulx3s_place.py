@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import tempfile
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
@@ -28,9 +27,8 @@ from lightmamba.device.sim.device import verilog_of
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.soc.board import TOP
-from lightmamba.hardware.synth.board import prepared, routed
-from lightmamba.hardware.synth.flow import Flow
-from lightmamba.hardware.synth.tools import find_ecppack, find_ecpunpack, find_nextpnr, find_yosys
+from lightmamba.hardware.synth.board import Flow, prepared, routed
+from lightmamba.hardware.synth.tools import find_tool
 from lightmamba.model.data import demo_file
 from lightmamba.model.qmodel import load
 
@@ -60,20 +58,22 @@ def system_hash() -> str:
 
 def tools() -> list[str]:
     """Versions of the programs that make a bitstream."""
-    return [find_yosys().version, find_nextpnr().version, find_ecppack().version]
+    return [find_tool(name).version for name in ("yosys", "nextpnr-ecp5", "ecppack")]
 
 
-def placed(made: Flow, folder: Path, edits: Mapping[str, int]) -> dict[str, Any]:
+def placed(made: Flow, folder: Path) -> dict[str, Any]:
     """Place and route the netlist of a folder, and pack it twice."""
     begin = time.perf_counter()
-    found = routed(made, folder, edits, slow=True, netlist=f"routed-{made.seed}.json")
-    row = found.as_dict()
-    used, available, _ = row.pop("used"), row.pop("available"), row.pop("edits")
-    return row | {
+    found = routed(made, folder, netlist=f"routed-{made.seed}.json")
+    return {
+        "tool": found.tools,
+        "clocks": {c.name: [c.fmax_mhz, c.constraint_mhz] for c in found.clocks},
+        "between_ns": {f"{a} to {b}": ns for (a, b), ns in found.between_ns.items()},
+        "bytes": found.path.stat().st_size,
         "target": TARGET,
         "seed": made.seed,
         "met": all(clock.met for clock in found.clocks),
-        "cells": {name: [used[name], available[name]] for name in used},
+        "cells": {name: [many, found.available[name]] for name, many in found.used.items()},
         "same_when_packed_again": same_again(folder),
         "seconds": {"place and route": time.perf_counter() - begin},
     }
@@ -82,7 +82,8 @@ def placed(made: Flow, folder: Path, edits: Mapping[str, int]) -> dict[str, Any]
 def placed_from(made: Flow, folder: Path) -> str:
     """Hash of all that a placement depends on, but its seed."""
     found = hashlib.sha256((folder / "edited.json").read_bytes())
-    found.update(f"{made.lpf} {made.route} {find_nextpnr().version}".encode())
+    router = find_tool("nextpnr-ecp5").version
+    found.update(f"{made.lpf} {made.route} {router}".encode())
     return found.hexdigest()[:16]
 
 
@@ -97,8 +98,8 @@ def same_again(folder: Path) -> bool:
 
     The clock of configuration is not in the text, so it is given again.
     """
-    find_ecpunpack().run([f"{TOP}.bit", "again.config"], folder)
-    find_ecppack().run(["--compress", "--freq", FREQ, "again.config", "again.bit"], folder)
+    find_tool("ecpunpack").run([f"{TOP}.bit", "again.config"], folder)
+    find_tool("ecppack").run(["--compress", "--freq", FREQ, "again.config", "again.bit"], folder)
     return (folder / "again.bit").read_bytes() == (folder / f"{TOP}.bit").read_bytes()
 
 
@@ -120,7 +121,7 @@ def main() -> None:
             if row := None if args.keep else known(netlist, seed):
                 print(f"seed {seed}: the netlist is that of the row, {netlist}", flush=True)
             else:
-                row = placed(replace(made, seed=seed), folder, edits)
+                row = placed(replace(made, seed=seed), folder)
                 row |= {"netlist": netlist, "seconds": {"synthesis": seconds} | row["seconds"]}
             keep(NAME, row)
 

@@ -22,7 +22,8 @@ from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.soc.board import RESET, TOP
 from lightmamba.hardware.soc.ulx3s import LINES, to_verilog
-from lightmamba.hardware.synth.flow import Flow, edit_files
+from lightmamba.hardware.synth.board import Flow
+from lightmamba.hardware.synth.edit import FILES
 from lightmamba.hardware.synth.tools import NEEDED
 from tests.support.builders import random_model
 
@@ -243,8 +244,9 @@ def test_the_makefile_does_what_the_flow_does(package):
     ):
         assert words in said
     assert "--timing-allow-fail" not in makefile
-    for name, text in edit_files().items():
-        assert (package.path / "edits" / name).read_text() == text
+    for name in FILES:
+        own = resources.files("lightmamba.hardware.synth") / name
+        assert (package.path / "edits" / name).read_text() == own.read_text()
     script = (package.path / "script.ys").read_text()
     assert "read_verilog rtl/soc.v rtl/lightmamba.v\n" in script
     assert f"hierarchy -check -top {TOP}\n" in script

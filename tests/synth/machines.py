@@ -9,24 +9,23 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.rtl.verilog import written
-from lightmamba.hardware.synth.tools import find_nextpnr, find_yosys
+from lightmamba.hardware.synth.tools import find_tool
 
 __all__ = ["Adder", "Machine", "Store", "needs_nextpnr", "needs_yosys", "text"]
 
 
-def _missing(find: Any) -> str:
+def _needs(*names: str) -> pytest.MarkDecorator:
+    reason = ""
     try:
-        find()
+        for name in names:
+            find_tool(name)
     except InputError as error:
-        return str(error)
-    return ""
+        reason = str(error)
+    return pytest.mark.skipif(bool(reason), reason=reason)
 
 
-needs_yosys = pytest.mark.skipif(bool(_missing(find_yosys)), reason=_missing(find_yosys))
-needs_nextpnr = pytest.mark.skipif(
-    bool(_missing(find_yosys) + _missing(find_nextpnr)),
-    reason=_missing(find_yosys) or _missing(find_nextpnr),
-)
+needs_yosys = _needs("yosys")
+needs_nextpnr = _needs("yosys", "nextpnr-ecp5")
 
 
 class Adder(wiring.Component):

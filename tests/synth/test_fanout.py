@@ -1,7 +1,11 @@
 """Copies of registers that many read."""
 
+import json
 from typing import Any
 
+import pytest
+
+from lightmamba.hardware.synth.edit import main
 from lightmamba.hardware.synth.fanout import lift, spread
 from tests.synth.test_absorb import cell, register
 
@@ -84,3 +88,19 @@ def test_a_signal_of_many_bits_is_no_reset():
     found = netlist(cells)
     found["modules"]["top"]["netnames"]["resets"] = {"bits": [SHIFT, 11]}
     assert lift(found, "top", "resets") == 0
+
+
+def test_the_program_names_the_resets_that_there_are(tmp_path):
+    """It is given one that is none; then the right one."""
+    cells = shifters()
+    cells["held"] = register(7, 8)
+    cells["held"]["connections"]["LSR"] = [SHIFT]
+    module = {"ports": {}, "cells": cells}
+    module["netnames"] = {"rst": {"bits": [SHIFT], "hide_name": 0}}
+    (tmp_path / "n.json").write_text(json.dumps({"modules": {"top": module}}))
+    files = [str(tmp_path / name) for name in ("n.json", "e.json")]
+    with pytest.raises(SystemExit, match=r"^edit: hold resets no register of top; .* rst \(1\)"):
+        main([*files, "--top", "top", "--reset", "hold"])
+    main([*files, "--top", "top", "--reset", "rst"])
+    edited = json.loads((tmp_path / "e.json").read_text())["modules"]["top"]["cells"]
+    assert edited["rst_buffer"]["connections"]["CLKI"] == [SHIFT]

@@ -12,7 +12,6 @@ from lightmamba.hardware.synth import absorb
 from lightmamba.hardware.synth.ecp5 import synthesized
 from lightmamba.hardware.synth.edit import edit
 from lightmamba.hardware.synth.netlist import models_verilog, netlist_verilog
-from lightmamba.hardware.synth.tools import find_yosys
 
 from .compare import differences
 from .machines import needs_yosys
@@ -89,7 +88,7 @@ def netlist(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Netlist that yosys makes of the shapes."""
     folder = tmp_path_factory.mktemp("shapes")
     (folder / "shapes.v").write_text(SHAPES)
-    return synthesized(find_yosys(), ["shapes.v"], "shapes", folder)
+    return synthesized(["shapes.v"], "shapes", folder)
 
 
 @needs_yosys

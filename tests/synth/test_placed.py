@@ -8,6 +8,7 @@ import pytest
 
 from lightmamba.arch.amount import Amount
 from lightmamba.common.errors import InputError
+from lightmamba.hardware.synth.board import between_of, clocks_of
 from lightmamba.hardware.synth.ecp5 import KINDS
 from lightmamba.hardware.synth.placed import amount_of, fmax_of, path_of, route
 from lightmamba.hardware.synth.tools import Tool
@@ -65,3 +66,23 @@ def test_goal_and_seed_are_given(tmp_path):
     assert given[:2] == ["works.py", "--85k"]
     assert given[given.index("--freq") + 1] == "62.5"
     assert given[given.index("--seed") + 1] == "4"
+
+
+def test_clocks_have_the_names_of_the_design():
+    ways = [
+        ("posedge $glbnet$pll_out", "posedge $glbnet$pll_out", [9.0]),
+        ("<async>", "posedge $glbnet$pll_out", [9.0]),
+        ("posedge $glbnet$clk$TRELLIS_IO_IN", "negedge $glbnet$pll_out", [1.5, 0.25]),
+    ]
+    report = {
+        "fmax": {
+            "$glbnet$clk$TRELLIS_IO_IN": {"achieved": 71.5, "constraint": 50.0},
+            "$glbnet$pll_out": {"achieved": 99.0, "constraint": 100.0},
+        },
+        "critical_paths": [
+            {"from": begin, "to": end, "path": [{"delay": ns} for ns in delays]}
+            for begin, end, delays in ways
+        ],
+    }
+    assert [(c.name, c.met) for c in clocks_of(report)] == [("clk", True), ("pll_out", False)]
+    assert between_of(report) == {("clk", "pll_out"): 1.75}

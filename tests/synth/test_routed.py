@@ -9,7 +9,7 @@ from lightmamba.hardware.synth.ecp5 import OPTIONS, synthesized
 from lightmamba.hardware.synth.edit import edit
 from lightmamba.hardware.synth.netlist import models_verilog, netlist_verilog, with_constants
 from lightmamba.hardware.synth.placed import route
-from lightmamba.hardware.synth.tools import find_nextpnr, find_yosys
+from lightmamba.hardware.synth.tools import find_tool
 
 from .compare import differences
 from .machines import needs_nextpnr, needs_yosys
@@ -22,12 +22,12 @@ from .test_netlist import INPUTS, RTL, SHAPES, needs_verilator
 def test_shapes_work_as_their_rtl_after_routing(tmp_path):
     """Half a minute: yosys, nextpnr, and two netlists through the C++ compiler."""
     (tmp_path / "shapes.v").write_text(SHAPES)
-    netlist = synthesized(find_yosys(), ["shapes.v"], "shapes", tmp_path)
+    netlist = synthesized(["shapes.v"], "shapes", tmp_path)
     ports = netlist["modules"]["shapes"]["ports"]
     edit(netlist, "shapes", pins=False)
     (tmp_path / "edited.json").write_text(json.dumps(netlist))
     options = [*OPTIONS, "--out-of-context", "--write", "routed.json"]
-    route(find_nextpnr(), options, tmp_path, 600, goal_mhz=50, seed=1)
+    route(find_tool("nextpnr-ecp5"), options, tmp_path, 600, goal_mhz=50, seed=1)
     routed = json.loads((tmp_path / "routed.json").read_text())
     top = routed["modules"]["top"]
     for name, port in top["ports"].items():  # without its pad, a constant output has any net

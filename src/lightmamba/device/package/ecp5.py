@@ -7,13 +7,16 @@ from lightmamba.device.package.design import KERNEL, Design
 from lightmamba.hardware.machine.artifact import build_hash
 from lightmamba.hardware.machine.serial import Identity
 from lightmamba.hardware.soc.board import OSCILLATOR, OSCILLATOR_MHZ, RESET, TOP, Pll
+from lightmamba.hardware.synth.board import Flow
 from lightmamba.hardware.synth.ecp5 import script
-from lightmamba.hardware.synth.flow import Flow, edit_files
+from lightmamba.hardware.synth.edit import FILES
 
 __all__ = ["ACCELERATOR", "SYSTEM", "flow", "identity", "pll", "sources", "system_verilog"]
 
 SYSTEM, ACCELERATOR = "rtl/soc.v", f"rtl/{KERNEL}.v"
 PINS = ".lpf"
+SYNTHESIS = resources.files("lightmamba.hardware.synth")
+EDITS = '"""Edits of the netlist between yosys and nextpnr."""\n'
 
 
 def pll(design: Design) -> Pll:
@@ -72,7 +75,8 @@ def sources(design: Design, verilog: str) -> dict[str, str]:
     verilog
         Of the accelerator.
     """
-    edits = {f"edits/{name}": text for name, text in edit_files().items()}
+    edits = {f"edits/{name}": (SYNTHESIS / name).read_text("utf-8") for name in FILES}
+    edits["edits/__init__.py"] = EDITS
     timed = "attention" not in design.artifact.arch.kinds
     return {
         ACCELERATOR: verilog,

@@ -10,9 +10,9 @@ from lightmamba.arch.amount import Amount
 from lightmamba.hardware.synth.edit import edit
 from lightmamba.hardware.synth.harness import NAME, Harness
 from lightmamba.hardware.synth.placed import Placed, amount_of, fmax_of, path_of, route
-from lightmamba.hardware.synth.tools import Tool, find_nextpnr, find_yosys
+from lightmamba.hardware.synth.tools import find_tool
 
-__all__ = ["DEVICE", "OPTIONS", "netlist_of", "place", "script", "synthesized"]
+__all__ = ["DEVICE", "OPTIONS", "place", "script", "synthesized"]
 
 SCRIPT = Path(__file__).with_name("ecp5.ys")
 TIMED, UNTIMED = "abc9 -W 300 -D 3600", "abc -lut 4:7 -dress"
@@ -36,49 +36,18 @@ def script(files: Sequence[str], top: str, *, timed: bool = True) -> str:
 
 
 def synthesized(
-    yosys: Tool, files: Sequence[str], top: str, work: Path, limit_s: float | None = None
+    files: Sequence[str], top: str, work: Path, limit_s: float | None = None
 ) -> dict[str, Any]:
     """Synthesize Verilog files of a folder; the netlist, before any edit.
 
     Raises
     ------
     InputError
-        If yosys fails or takes too long.
+        If yosys is missing, too old or fails, or takes too long.
     """
     (work / "script.ys").write_text(script(files, top))
-    yosys.run(["-q", "-s", "script.ys"], work, limit_s)
+    find_tool("yosys").run(["-q", "-s", "script.ys"], work, limit_s)
     netlist: dict[str, Any] = json.loads((work / "netlist.json").read_text())
-    return netlist
-
-
-def netlist_of(
-    verilog: str, top: str, *, resets: Sequence[str] = ("rst",), edits: bool = True
-) -> dict[str, Any]:
-    """Netlist of a module as nextpnr gets it, with its ports as they are.
-
-    Its inputs count as coming from registers of its clock. Use it with
-    :func:`lightmamba.hardware.synth.netlist.netlist_verilog`.
-
-    Parameters
-    ----------
-    verilog, top
-        Text of all modules, and the name of the top one.
-    resets
-        Signals that take a global network.
-    edits
-        Whether registers are moved and copied (:func:`lightmamba.hardware.synth.edit.edit`).
-
-    Raises
-    ------
-    InputError
-        If yosys is missing or fails.
-    """
-    yosys = find_yosys()
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "machine.v").write_text(verilog)
-        netlist = synthesized(yosys, ["machine.v"], top, Path(folder))
-    if edits:
-        edit(netlist, top, resets=resets, pins=False)
     return netlist
 
 
@@ -108,13 +77,13 @@ def place(
     InputError
         If a tool is missing or fails or takes too long, or the machine does not fit.
     """
-    yosys, nextpnr = find_yosys(), find_nextpnr()
+    yosys, nextpnr = find_tool("yosys"), find_tool("nextpnr-ecp5")
     frame = Harness.of(verilog, top)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         (work / "machine.v").write_text(verilog)
         (work / "frame.v").write_text(frame.verilog)
-        netlist = synthesized(yosys, ["machine.v", "frame.v"], NAME, work)
+        netlist = synthesized(["machine.v", "frame.v"], NAME, work)
         edit(netlist, NAME, fixed=frame.registers, resets=["reset"], pins=False)
         (work / "edited.json").write_text(json.dumps(netlist))
         report = route(nextpnr, OPTIONS, work, limit_s, goal_mhz=goal_mhz, seed=seed)

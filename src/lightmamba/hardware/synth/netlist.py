@@ -15,7 +15,7 @@ from typing import Any
 
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.synth.primitives import Cell, block_ram, check, flag, multiplier, number
-from lightmamba.hardware.synth.tools import find_yosys
+from lightmamba.hardware.synth.tools import find_tool
 
 __all__ = ["models_verilog", "netlist_verilog", "with_constants"]
 
@@ -101,7 +101,7 @@ def netlist_verilog(
     plain = {"ports": module["ports"], "cells": cells, "netnames": {}}
     script = SCRIPT.replace("@NAME@", name or top)
     script = script.replace("@UNKNOWN@", "one" if unknown else "zero")
-    yosys = find_yosys()
+    yosys = find_tool("yosys")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         for file in (LOGIC, *INSTANCES.values()):

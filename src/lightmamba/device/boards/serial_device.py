@@ -134,8 +134,7 @@ class SerialDevice(Device):
             if answer.status == Status.OK:
                 return
             left -= SLICE
-        working = ", ".join(self.working_units()) or "none"
-        raise DeviceError(f"no interrupt in {self.seconds:g} s; units that have work: {working}")
+        raise self.hangs(f"no interrupt in {self.seconds:g} s")
 
     # Memory.
 

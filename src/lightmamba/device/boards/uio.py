@@ -214,10 +214,7 @@ class UioDevice(Device):
     def wait_interrupt(self) -> None:
         """Sleep until the interrupt."""
         if not self.window.wait(self.seconds):
-            working = ", ".join(self.working_units()) or "none"
-            raise DeviceError(
-                f"no interrupt in {self.seconds:g} s; units that have work: {working}"
-            )
+            raise self.hangs(f"no interrupt in {self.seconds:g} s")
 
 
 def _window(system: Path, devices: Path) -> Window:

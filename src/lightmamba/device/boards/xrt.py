@@ -179,10 +179,7 @@ class XrtDevice(Device):
         end = time.monotonic() + self.seconds
         while Flags.DONE not in self.status:
             if time.monotonic() > end:
-                working = ", ".join(self.working_units()) or "none"
-                raise DeviceError(
-                    f"not done in {self.seconds:g} s; units that have work: {working}"
-                )
+                raise self.hangs(f"not done in {self.seconds:g} s")
             time.sleep(PAUSE)
 
 

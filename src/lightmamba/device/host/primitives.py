@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.common.errors import DeviceError
 from lightmamba.hardware.machine.program import instructions
 from lightmamba.hardware.machine.registers import KINDS, named, offsets
 
@@ -158,10 +159,11 @@ class Primitives(ABC):
         """Status of the device."""
         return Flags(self.read("status"))
 
-    def working_units(self) -> list[str]:
-        """Names of the units that have work, for what is said of a machine that hangs."""
-        mask = self.read("units")
-        return [name for n, name in enumerate(instructions(self.kinds).units) if mask >> n & 1]
+    def hangs(self, why: str) -> DeviceError:
+        """Error of a machine that is not done, with the units that have work."""
+        mask, units = self.read("units"), instructions(self.kinds).units
+        working = [name for n, name in enumerate(units) if mask >> n & 1]
+        return DeviceError(f"{why}; units that have work: {', '.join(working) or 'none'}")
 
     def _offset(self, name: str, index: int) -> tuple[int, int]:
         """Byte offset and 32-bit words of a register."""

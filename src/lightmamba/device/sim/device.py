@@ -142,10 +142,8 @@ class SimDevice(Device):
             Status.FINISHED: "the simulation ended by itself",
         }[status]
         more = f"; {messages[0]}" if messages else ""
-        if status == Status.STUCK:
-            working = self.working_units()
-            more += f"; units that have work: {', '.join(working) or 'none'}"
-        raise DeviceError(f"in cycle {self.simulator.cycle}: {why}{more}")
+        said = f"in cycle {self.simulator.cycle}: {why}{more}"
+        raise self.hangs(said) if status == Status.STUCK else DeviceError(said)
 
     def trace_memory(self, files: Mapping[str, Path]) -> None:
         """Write the requests to each of these channels to a file, from now on.

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from lightmamba.device.package import Board
-from lightmamba.device.package.device import packaged_design
+
+from .simulated import packaged_design
 
 HERE = Path(__file__).parent
 QUIET = ("-W", "no-avoid_unnecessary_addr_size")  # of the root, in an overlay; as the Makefile says

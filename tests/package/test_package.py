@@ -14,7 +14,6 @@ from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
 from lightmamba.device.package import Board, board_names, write_package
 from lightmamba.device.package.check import CHECKS, MANIFEST, check
-from lightmamba.device.package.device import packaged_design
 from lightmamba.device.package.expected import expected
 from lightmamba.device.package.vendor import core_verilog, wrapper
 from lightmamba.device.sim.device import machine_verilog
@@ -27,6 +26,7 @@ from tests.support.machine import REGISTERS
 
 from ..sim.machines import CONFIG
 from .boards import BOARDS, built, packaged, small
+from .simulated import packaged_design
 
 ROOT = Path(__file__).parents[2]
 # Of the MANIFEST of each package, less what depends on the version of numpy or amaranth: a change

@@ -13,7 +13,8 @@ import pytest
 
 from lightmamba.device.package import Board
 from lightmamba.device.package.contents import render, templates
-from lightmamba.device.package.device import packaged_design
+
+from .simulated import packaged_design
 
 SCRIPTS = [
     ("u280", "kernel.tcl"),

@@ -7,15 +7,14 @@ import shutil
 import numpy as np
 import pytest
 
-from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.common.errors import DeviceError
 from lightmamba.device.boards.selftest import STEPS, Expected, self_test
-from lightmamba.device.package import open_package
-from lightmamba.device.package.device import PackagedDevice, packaged_design
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import open_model
 from lightmamba.hardware.machine.registers import MAGIC
 
 from .boards import BOARDS
+from .simulated import open_package
 
 pytestmark = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
@@ -40,7 +39,6 @@ def test_tokens_and_logits_are_the_engines(packages, board):
     said = json.loads((folder / "driver/expected.json").read_text())["steps"]
     for stalls in (0.0, 0.3):
         with open_package(folder, stalls=stalls, seed=4) as device:
-            assert isinstance(device, PackagedDevice)
             artifact = device.made.artifact
             assert device.bases.items() >= BASES[board].items()
             assert device.read("magic") == MAGIC
@@ -72,23 +70,6 @@ def test_the_packages_own_self_test_passes(packages, board):
     assert [(step.name, step.problem) for step in steps] == [(name, "") for name in STEPS]
 
 
-@pytest.mark.slow
-@pytest.mark.board
-def test_a_chain_and_a_saved_state(packages):
-    """More than one token per start; then back to a state that was saved."""
-    with open_package(packages["u280"].path) as device:
-        device.start(3, fresh=True)
-        device.wait()
-        kept = device.save_state()
-        device.start(5, chain=2)
-        device.wait()
-        wanted = device.logits()
-        device.restore_state(kept)
-        device.start(5, chain=2)
-        device.wait()
-        np.testing.assert_array_equal(device.logits(), wanted)
-
-
 @pytest.mark.parametrize(
     ("wrong", "right"),
     [
@@ -117,8 +98,3 @@ def test_a_wrong_wrapper_is_found(packages, tmp_path, wrong, right):
     except DeviceError:
         return
     assert found != [step["logits_sha256"] for step in said]
-
-
-def test_a_folder_that_is_no_package(tmp_path):
-    with pytest.raises(InputError, match="is no package; make one with: lightmamba package"):
-        packaged_design(tmp_path)

@@ -16,7 +16,6 @@ from lightmamba.device.package import Board, Package, write_package
 from lightmamba.device.package.check import CHECKS, MANIFEST, check
 from lightmamba.device.package.check_ecp5 import PLACE
 from lightmamba.device.package.design import design
-from lightmamba.device.package.device import packaged_design
 from lightmamba.device.package.ecp5 import identity
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
@@ -28,6 +27,7 @@ from lightmamba.hardware.synth.tools import NEEDED
 from tests.support.builders import random_model
 
 from ..sim.machines import CONFIG
+from .simulated import packaged_design
 from .ulx3s import packaged
 
 BOARDS = resources.files("lightmamba.device.package") / "boards"

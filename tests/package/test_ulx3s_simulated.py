@@ -14,15 +14,15 @@ import pytest
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.device.boards.selftest import STEPS, Expected, self_test
 from lightmamba.device.host import devices
-from lightmamba.device.package import SimulatedUlx3s, open_package, open_simulated_ulx3s
-from lightmamba.device.package.device import packaged_design
 from lightmamba.device.package.ecp5 import identity
+from lightmamba.device.package.ulx3s_device import open_simulated_ulx3s
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import open_model
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.serial import DEFAULT_BAUD
 from lightmamba.hardware.soc.ulx3s import to_verilog
 
+from .simulated import open_board, packaged_design
 from .ulx3s import packaged
 
 NO_VERILATOR = "Verilator is missing: apt-get install verilator"
@@ -48,8 +48,7 @@ def folder(tmp_path_factory) -> Path:
 def test_the_packages_own_self_test_passes(folder, line):
     """With memory read and written directly, and over the line as on a board: a minute."""
     values = json.loads((folder / "driver/expected.json").read_text())["self_test"]
-    with open_package(folder, line=line) as device:
-        assert isinstance(device, SimulatedUlx3s)
+    with open_board(folder, line=line) as device:
         assert device.link.baud == 15_000_000
         assert line or device.board.monotonic() == pytest.approx(FIRST, rel=0.02)
         steps = list(self_test(device, device.made.artifact, Expected.from_dict(values)))
@@ -89,13 +88,12 @@ def test_what_is_simulated_is_what_the_package_holds(folder, tmp_path):
     said = identity(packaged_design(folder))
     (wrong / "rtl/soc.v").write_text(to_verilog(64, replace(said, build=said.build ^ 1)))
     with pytest.raises(InputError, match=f"has the bitstream of {said.build ^ 1:08x}; load"):
-        open_package(wrong)
+        open_board(wrong)
 
 
 @on_board
 def test_a_rule_that_was_broken_is_an_error(folder, monkeypatch):
-    with open_package(folder) as device:
-        assert isinstance(device, SimulatedUlx3s)
+    with open_board(folder) as device:
         device.start(1, fresh=True)
         monkeypatch.setattr(type(device.board), "violations", "tRP of bank 1\nmore")
         with pytest.raises(DeviceError, match=r"a rule of the SDRAM was broken: tRP of bank 1$"):
@@ -123,8 +121,6 @@ def test_refusals(folder, tmp_path):
     for options, said in cases:
         with pytest.raises(InputError, match=said):
             open_simulated_ulx3s(artifact, **options)
-    with pytest.raises(InputError, match="leave placement and stalls out"):
-        open_package(folder, stalls=0.3)
     from .boards import built
 
     with pytest.raises(InputError, match="compile MODEL --target ulx3s -o BUILD"):

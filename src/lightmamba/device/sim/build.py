@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from lightmamba.device.sim.library import FOLDER, build_library
 from lightmamba.hardware.machine.ports import Port
 
-__all__ = ["Names", "build_simulator"]
+__all__ = ["build_simulator"]
 
 HARNESS = FOLDER / "harness.cpp"
 
@@ -27,36 +26,12 @@ HOST = (
 HOST_OPTIONAL = ("wstrb", "bresp", "rresp")
 
 
-@dataclass(frozen=True)
-class Names:
-    """How a top level names its signals; by default as ``hardware/rtl/top.py`` does.
-
-    Parameters
-    ----------
-    port, host : str
-        Prefix of the signals of a master (with its name) and of the AXI4-Lite slave.
-    clock, reset : str
-    reset_low : bool
-        Whether the reset is active at 0.
-    interrupt : str
-        Empty for a top level without one.
-    """
-
-    port: str = "{port}__"
-    host: str = "host__"
-    clock: str = "clk"
-    reset: str = "rst"
-    reset_low: bool = False
-    interrupt: str = "interrupt"
-
-
 def build_simulator(
     verilog: str,
     ports: Iterable[Port],
     probes: Iterable[tuple[str, int]] = (),
     *,
     top: str = "top",
-    names: Names | None = None,
     trace: bool = False,
     cache: Path | None = None,
     jobs: int = 2,
@@ -75,8 +50,6 @@ def build_simulator(
     top
         Name of the top module. It has ``clk``, ``rst``, ``interrupt`` and an AXI4-Lite slave
         ``host__*``.
-    names
-        Other names of its signals.
     trace, cache, jobs
         As of :func:`lightmamba.device.sim.library.build_library`.
 
@@ -92,17 +65,15 @@ def build_simulator(
     ValueError
         If the top level lacks a signal, or one has another width.
     """
-    ports, probes, names = tuple(ports), tuple(probes), names or Names()
+    ports, probes = tuple(ports), tuple(probes)
     return build_library(
-        verilog, top, HARNESS, lambda header: _design(header, ports, probes, names),
-        (names, ports, probes, Path(__file__).read_bytes()),
+        verilog, top, HARNESS, lambda header: _design(header, ports, probes),
+        (ports, probes, Path(__file__).read_bytes()),
         trace=trace, cache=cache, jobs=jobs,
     )  # fmt: skip
 
 
-def _design(
-    header: str, ports: Sequence[Port], probes: Sequence[tuple[str, int]], names: Names
-) -> str:
+def _design(header: str, ports: Sequence[Port], probes: Sequence[tuple[str, int]]) -> str:
     """C++ that names the signals of a top level, from the header that Verilator made."""
     members = {  # Verilator rewrites double underscores, and words that C++ knows
         member.removeprefix("__SYM__").replace("___05F", "__"): (member, int(high) - int(low) + 1)
@@ -122,14 +93,11 @@ def _design(
         for name in (*signals, *(n for n in optional if f"{prefix}{n}" in members)):
             bind(f"{target}.{name}", f"{prefix}{name}")
 
-    bind("clock.clk", names.clock, 1)
-    bind("clock.rst", names.reset, 1)
-    lines.append(f"  clock.reset_low = {str(names.reset_low).lower()};")
-    if names.interrupt:
-        bind("clock.interrupt", names.interrupt, 1)
-    bind_all("host", names.host, HOST, HOST_OPTIONAL)
+    for name in ("clk", "rst", "interrupt"):
+        bind(f"clock.{name}", name, 1)
+    bind_all("host", "host__", HOST, HOST_OPTIONAL)
     for n, port in enumerate(ports):
-        prefix = names.port.format(port=port.name)
+        prefix = f"{port.name}__"
         lines.append(f'  ports[{n}].name = "{port.name}", ports[{n}].bytes = {port.bits // 8};')
         if port.readers:
             bind_all(f"ports[{n}]", prefix, READ, READ_OPTIONAL)

@@ -12,7 +12,6 @@ import select
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,35 +20,15 @@ from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.device.host.device import Device
 from lightmamba.hardware.machine.artifact import Artifact
 
-__all__ = ["Buffer", "UioDevice", "UioWindow", "Window", "open_uio"]
+__all__ = ["Buffer", "UioDevice", "UioWindow", "open_uio"]
 
 NAME = "lightmamba"
 SYS, DEV = Path("/sys/class"), Path("/dev")
 SECONDS = 30.0  # that a start may take before the device counts as hung
 
 
-class Window(Protocol):
-    """Registers of the accelerator, and its interrupt."""
-
-    def read(self, offset: int) -> int:
-        """Read 32 bits."""
-        ...
-
-    def write(self, offset: int, value: int) -> None:
-        """Write 32 bits."""
-        ...
-
-    def wait(self, seconds: float) -> bool:
-        """Wait for the interrupt; whether it came."""
-        ...
-
-    def close(self) -> None:
-        """Give it back."""
-        ...
-
-
 class UioWindow:
-    """The registers of a UIO device, mapped.
+    """The registers of the accelerator, mapped from a UIO device, and its interrupt.
 
     Parameters
     ----------
@@ -87,7 +66,7 @@ class UioWindow:
         self._words[offset // 4] = value
 
     def wait(self, seconds: float) -> bool:
-        """Unmask the interrupt and wait for it."""
+        """Unmask the interrupt and wait for it; whether it came."""
         os.write(self._file, b"\x01\0\0\0")
         ready, _, _ = select.select([self._file], [], [], seconds)
         if ready:
@@ -147,7 +126,7 @@ class UioDevice(Device):
 
     Parameters
     ----------
-    window : Window
+    window : UioWindow
         Its registers.
     buffers : {channel: Buffer}
         Memory of each channel of the build.
@@ -156,7 +135,7 @@ class UioDevice(Device):
     """
 
     def __init__(
-        self, window: Window, buffers: Mapping[str, Buffer], *, seconds: float = SECONDS
+        self, window: UioWindow, buffers: Mapping[str, Buffer], *, seconds: float = SECONDS
     ) -> None:
         super().__init__()
         self.window, self.buffers, self.seconds = window, buffers, seconds
@@ -217,7 +196,7 @@ class UioDevice(Device):
             raise self.hangs(f"no interrupt in {self.seconds:g} s")
 
 
-def _window(system: Path, devices: Path) -> Window:
+def _window(system: Path, devices: Path) -> UioWindow:
     """The UIO device named :data:`NAME`."""
     for folder in sorted((system / "uio").glob("uio*")):
         try:

@@ -114,24 +114,20 @@ def hashes(design: Design, folder: Path) -> bool:
     )
 
 
-VENDOR: Mapping[str, Check] = {
-    "ports": ports,
-    "connectivity": connectivity,
+ALL: Mapping[str, Check] = {
     "regions": regions,
     "windows": windows,
     "registers": registers,
     "hashes": hashes,
 }
+VENDOR: Mapping[str, Check] = {"ports": ports, "connectivity": connectivity, **ALL}
 OPEN: Mapping[str, Check] = {
     "ports": ports,
     "system": check_ecp5.system,
     "pins": check_ecp5.pins,
     "clocks": check_ecp5.clocks,
     "identity": check_ecp5.identified,
-    "regions": regions,
-    "windows": windows,
-    "registers": registers,
-    "hashes": hashes,
+    **ALL,
 }
 CHECKS: Mapping[str, Mapping[str, Check]] = {  # by flow of the board
     "kernel": VENDOR, "zynqmp": VENDOR, "versal": VENDOR, "ecp5": OPEN,

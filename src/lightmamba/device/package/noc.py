@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lightmamba.device.package.board import Controller
 from lightmamba.device.package.design import Design, Interface
 
-__all__ = ["PROCESSORS", "Link", "Network", "network"]
+__all__ = ["PROCESSORS", "Link", "network"]
 
 # Masters of the processing system in the network: interface of CIPS, its clock, its category.
 PROCESSORS = (
@@ -30,8 +30,8 @@ class Link:
     ----------
     source : Interface or None
         None for the processors, which share one.
-    out, into, port : int
-        Number at the source's instance, at the controller's, and of the controller's own port.
+    out, into : int
+        Number at the source's instance, and at the controller's and of the controller's own port.
     read_mb, write_mb : int
         MB/s that are asked for.
     """
@@ -40,65 +40,34 @@ class Link:
     source: Interface | None
     out: int
     into: int
-    port: int
     read_mb: int
     write_mb: int
 
 
-@dataclass(frozen=True)
-class Network:
-    """All links, those of the processors first."""
-
-    links: tuple[Link, ...]
-
-    def of(self, controller: Controller) -> tuple[Link, ...]:
-        """Links into a controller, by their number there."""
-        return tuple(link for link in self.links if link.controller == controller)
-
-    @property
-    def controllers(self) -> tuple[Controller, ...]:
-        """Controllers that something is linked to."""
-        return tuple({link.controller.name: link.controller for link in self.links}.values())
-
-    @property
-    def processors(self) -> tuple[Link, ...]:
-        """Links of the processors."""
-        return tuple(link for link in self.links if link.source is None)
-
-    @property
-    def interfaces(self) -> tuple[Link, ...]:
-        """Links of the accelerator, in the order of its interfaces."""
-        return tuple(link for link in self.links if link.source is not None)
-
-
-def network(design: Design) -> Network:
-    """Links of a design: one per interface, and one to each controller for the processors.
+def network(design: Design) -> list[Link]:
+    """Links of a design: one to each controller for the processors, then one per interface.
 
     Raises
     ------
     ValueError
         If a controller has fewer ports than masters.
     """
-    asked = _rates(design)
-    links, taken = list[Link](), dict[str, int]()
+    named = {one.name: one for one in design.board.controllers}
     needed = {block.memory.controller for block in design.blocks}
-    everyone: list[Interface | None] = [None, *design.interfaces]
-    for source in everyone:
-        if source is None:
-            wanted = [one for one in design.board.controllers if one.name in needed]
-        else:
-            (channel,) = source.channels
-            name = design.block(channel).memory.controller
-            wanted = [one for one in design.board.controllers if one.name == name]
-        for controller in wanted:
-            into = taken.get(controller.name, 0)
-            taken[controller.name] = into + 1
-            if into == CONTROLLER_PORTS:
-                raise ValueError(f"{controller.name} has {CONTROLLER_PORTS} ports only")
-            out = sum(1 for link in links if (link.source is None) == (source is None))
-            read, write = (PROCESSOR_MB, PROCESSOR_MB) if source is None else asked[source.name]
-            links.append(Link(controller, source, out, into, into, read, write))
-    return Network(tuple(links))
+    asked = _rates(design)
+    wanted: list[tuple[str, Interface | None]] = [(n, None) for n in named if n in needed]
+    for one in design.interfaces:
+        (channel,) = one.channels
+        wanted.append((design.block(channel).memory.controller, one))
+    links = list[Link]()
+    for name, source in wanted:
+        into = sum(link.controller.name == name for link in links)
+        if into == CONTROLLER_PORTS:
+            raise ValueError(f"{name} has {CONTROLLER_PORTS} ports only")
+        out = sum((link.source is None) == (source is None) for link in links)
+        rates = (PROCESSOR_MB, PROCESSOR_MB) if source is None else asked[source.name]
+        links.append(Link(named[name], source, out, into, *rates))
+    return links
 
 
 def _rates(design: Design) -> Mapping[str, tuple[int, int]]:

@@ -4,7 +4,7 @@ The wrapper holds no logic but two registers of the reset. Every interface has a
 those that the accelerator does not use are tied off, as tools recognize AXI4 by its channels.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lightmamba.arch.ports import ADDRESS_BITS, ID_BITS
@@ -22,7 +22,7 @@ TIED = {"cache": "4'b0011", "prot": "3'b000", "lock": "1'b0", "qos": "4'b0000"}
 FORWARD = ("aw", "w", "ar")  # channels that a master drives, but for their ready
 WRITE = ("aw", "w", "b")  # and the others read
 ENDS = {"valid": 1, "ready": 1}  # of each channel
-Channels = Mapping[str, Mapping[str, int]]  # bits of each signal of each channel
+LITE = ("addr", "prot", "data", "strb", "resp", *ENDS)  # parts of AXI4-Lite
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,17 @@ class _Signal:
         return self.channel + self.part
 
 
-def _signals(channels: Channels) -> list[_Signal]:
+def _axi(bits: int, address_bits: int) -> list[_Signal]:
+    """AXI4 as the wrapper has it."""
+    address = {
+        "id": ID_BITS, "addr": address_bits, "len": 8, "size": 3, "burst": 2, "cache": 4,
+        "prot": 3, "lock": 1, "qos": 4, **ENDS,
+    }  # fmt: skip
+    channels = {
+        "aw": address, "w": {"data": bits, "strb": bits // 8, "last": 1, **ENDS},
+        "b": {"id": ID_BITS, "resp": 2, **ENDS},
+        "ar": address, "r": {"id": ID_BITS, "data": bits, "resp": 2, "last": 1, **ENDS},
+    }  # fmt: skip
     return [
         _Signal(channel, part, bits, (channel in FORWARD) != (part == "ready"))
         for channel, parts in channels.items()
@@ -45,31 +55,10 @@ def _signals(channels: Channels) -> list[_Signal]:
     ]
 
 
-def _axi(bits: int, address_bits: int) -> list[_Signal]:
-    """AXI4 as the wrapper has it."""
-    address = {
-        "id": ID_BITS, "addr": address_bits, "len": 8, "size": 3, "burst": 2, "cache": 4,
-        "prot": 3, "lock": 1, "qos": 4, **ENDS,
-    }  # fmt: skip
-    return _signals({
-        "aw": address, "w": {"data": bits, "strb": bits // 8, "last": 1, **ENDS},
-        "b": {"id": ID_BITS, "resp": 2, **ENDS},
-        "ar": address, "r": {"id": ID_BITS, "data": bits, "resp": 2, "last": 1, **ENDS},
-    })  # fmt: skip
-
-
 def _axi_lite() -> list[_Signal]:
     """AXI4-Lite of the registers."""
-    address = {"addr": (CONTROL_BYTES - 1).bit_length(), "prot": 3, **ENDS}
-    return _signals(
-        {
-            "aw": address,
-            "w": {"data": 32, "strb": 4, **ENDS},
-            "b": {"resp": 2, **ENDS},
-            "ar": address,
-            "r": {"data": 32, "resp": 2, **ENDS},
-        }
-    )
+    address_bits = (CONTROL_BYTES - 1).bit_length()
+    return [signal for signal in _axi(32, address_bits) if signal.part in LITE]
 
 
 def sources(design: Design, verilog: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-// The SDRAM controller between random AXI traffic and the chip's model, for ctypes.
+// The SDRAM controller between random AXI traffic and the chip's model, and that alone, for ctypes.
 //
 // Each byte of memory has a history: what it held at first, and what each write, in the order of
 // their addresses, put there. A read may give what the last write that was answered before it was
@@ -227,7 +227,8 @@ private:
 
     // What is offered until the next edge.
     void drive(int64_t now) {
-        if (top_.rst || !(top_.ready || s_.early)) return;
+        // The reset may have a register of its own (sim/library.py).
+        if (cycle_ < 21 || !(top_.ready || s_.early)) return;
         if (!ar_ && offered_ar_ < reads_.size() &&
             reads_[offered_ar_].t.after <= taken_aw_ && !stalls_[0]()) {
             Job& job = reads_[offered_ar_++];
@@ -330,3 +331,19 @@ EXPORT void bench_run(Bench* bench, const Transaction* list, uint64_t count, Out
 }
 EXPORT const char* bench_text(const Bench* bench) { return bench->text(); }
 EXPORT void bench_delete(Bench* bench) { delete bench; }
+
+// The chip's model alone.
+EXPORT SdramChip* chip_new(const SdramLimits* limits) { return new SdramChip(*limits); }
+EXPORT void chip_delete(SdramChip* chip) { delete chip; }
+EXPORT uint8_t* chip_bytes(SdramChip* chip) { return chip->bytes(); }
+EXPORT const char* chip_text(const SdramChip* chip) { return chip->violations().c_str(); }
+EXPORT int chip_dq(const SdramChip* chip, int64_t now) { return chip->dq(now); }
+EXPORT int chip_drives(const SdramChip* chip) { return chip->drives(); }
+EXPORT void chip_tick(SdramChip* chip, int64_t now, int command, int bank,
+                      int address, int dqm, int dq, int oe) {
+    SdramPins p;
+    p.cke = (command & 16) == 0, p.cs_n = (command & 8) != 0;
+    p.ras_n = command >> 2 & 1, p.cas_n = command >> 1 & 1, p.we_n = command & 1;
+    p.ba = bank, p.a = address, p.dqm = dqm, p.dq = dq, p.dq_oe = oe;
+    chip->tick(p, now);
+}

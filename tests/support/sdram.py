@@ -1,9 +1,6 @@
 """The SDRAM controller in Verilator, between AXI traffic and the chip's model; the model alone."""
 
 import ctypes
-import hashlib
-import shutil
-import tempfile
 import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,23 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lightmamba.common.locks import held
-from lightmamba.common.tools import cache_folder, run
-from lightmamba.device.sim.library import VERILATOR_FLAGS
+from lightmamba.device.sim.library import build_library
 from lightmamba.device.sim.sdram_chips import limits
-from lightmamba.device.sim.tools import find_compiler, find_verilator, processor
 from lightmamba.hardware.rtl.verilog import written
 from lightmamba.hardware.soc.sdram import SdramController
 
 __all__ = ["Chip", "Outcome", "Transaction", "built", "chip", "simulate"]
 
-HERE = Path(__file__).parents[1] / "soc"
-HEADERS = Path(__file__).parents[2] / "src/lightmamba/device/sim"
-FLAGS = (
-    "-std=c++20", "-fPIC", "-fvisibility=hidden", "-march=native", "-w", "-DVL_TIME_CONTEXT",
-    "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE=0", "-DVM_TRACE_FST=0",
-    "-DVM_TRACE_VCD=0",
-)  # fmt: skip
+HARNESS = Path(__file__).parents[1] / "soc/sdram_harness.cpp"
 LIMIT_PS = 20_000_000_000
 
 
@@ -151,7 +139,7 @@ class Chip:
 
 def chip(period_ps: int = 10_000, **others: int) -> Chip:
     """A chip before its first tick."""
-    library = _library(_alone())
+    library = _library(_controller(64, 100.0))
     handle = ctypes.c_void_p(library.chip_new(ctypes.byref(_limits(others))))
     found = Chip(library, handle, period_ps)
     weakref.finalize(found, library.chip_delete, handle)
@@ -170,13 +158,9 @@ def _limits(others: Mapping[str, int]) -> Any:
 def _library(path: Path) -> Any:
     library = ctypes.CDLL(str(path))
     for name in ("bench_new", "chip_new", "chip_bytes"):
-        if function := getattr(library, name, None):
-            function.restype = ctypes.c_void_p
+        getattr(library, name).restype = ctypes.c_void_p
     for name in ("bench_text", "chip_text"):
-        if function := getattr(library, name, None):
-            function.restype = ctypes.c_char_p
-    if function := getattr(library, "chip_count", None):
-        function.restype = ctypes.c_uint64
+        getattr(library, name).restype = ctypes.c_char_p
     return library
 
 
@@ -188,61 +172,4 @@ def _controller(bits: int, mhz: float) -> Path:
 def built(component: Any) -> Path:
     """Simulator of a component with the controller's ports, or of Verilog with a module ``top``."""
     verilog = component if isinstance(component, str) else written(component, "top")
-    return _built(HERE / "sdram_harness.cpp", verilog)
-
-
-@cache
-def _alone() -> Path:
-    return _built(HERE / "sdram_chip.cpp", None)
-
-
-def _built(harness: Path, verilog: str | None) -> Path:
-    """Shared object of a harness, with a simulator of the Verilog, if there is any."""
-    compiler = find_compiler()
-    sources = (harness, HEADERS / "sdram_chip.hpp", HEADERS / "memory.hpp")
-    key = repr((verilog, [f.read_text() for f in sources], FLAGS, compiler, processor()))
-    folder = cache_folder("sdram")
-    target = folder / f"{harness.stem}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.so"
-    with held(target.with_suffix(".lock")):
-        if not target.is_file():
-            with tempfile.TemporaryDirectory() as name:
-                made = _make(harness, verilog, Path(name), folder)
-                shutil.move(made, target)
-    return target
-
-
-def _make(harness: Path, verilog: str | None, work: Path, folder: Path) -> Path:
-    compiler = find_compiler()
-    base = [compiler.program, *FLAGS, "-I", str(HEADERS), "-I", str(work)]
-    units, objects = [harness], []
-    if verilog is not None:
-        verilator = find_verilator()
-        (work / "top.v").write_text(verilog)
-        run(
-            [verilator.program, *VERILATOR_FLAGS, "--top-module", "top", "--Mdir", str(work),
-             str(work / "top.v")],
-            {"VERILATOR_ROOT": str(verilator.root)},
-        )  # fmt: skip
-        base += ["-isystem", str(verilator.include), "-isystem", str(verilator.include / "vltstd")]
-        whole = work / "whole.cpp"
-        parts = sorted(p.name for p in work.glob("Vtop*.cpp"))
-        whole.write_text("".join(f'#include "{name}"\n' for name in parts))
-        units.append(whole)
-        same = hashlib.sha256(repr((verilator, compiler, FLAGS, processor())).encode()).hexdigest()[
-            :20
-        ]
-        for name in ("verilated", "verilated_threads"):
-            made = folder / f"{name}-{same}.o"
-            if not made.is_file():
-                source = verilator.include / f"{name}.cpp"
-                run([*base, "-O1", "-c", str(source), "-o", str(work / "new.o")])
-                shutil.move(work / "new.o", made)
-            objects.append(str(made))
-    for unit in units:
-        objects.append(str(work / f"{unit.stem}.o"))
-        run([*base, "-O1", "-c", str(unit), "-o", objects[-1]])
-    target = work / "made.so"
-    run(
-        [compiler.program, "-shared", "-o", str(target), *objects, *compiler.libraries, "-lpthread"]
-    )
-    return target
+    return build_library(verilog, "top", HARNESS, lambda _: "")

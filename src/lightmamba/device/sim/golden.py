@@ -13,8 +13,7 @@ from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot, split
 from lightmamba.device.host.device_state import DeviceState
 from lightmamba.device.sim.device import SimDevice
-from lightmamba.device.sim.observe import Record, observables
-from lightmamba.device.sim.vectors import same, vector_of
+from lightmamba.device.sim.observe import Record, observables, same, vector_of
 from lightmamba.engine import Difference, Digests, Engine, State, first_difference
 from lightmamba.hardware.compiler.states import state_bytes
 from lightmamba.hardware.machine.counters import CYCLES, losses, of_vector

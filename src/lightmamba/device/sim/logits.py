@@ -30,23 +30,15 @@ class LogitStep:
         Rows whose logits differ; none in a right device.
     logits : int
         How many were compared.
-    next_token : int
-        Arg-max of the engine's logits.
-    chosen : int
-        What the device chose.
+    equal : bool
+        Whether all logits and the chosen token are the same.
     """
 
     token: int
     cycles: int
     different: tuple[int, ...]
     logits: int
-    next_token: int
-    chosen: int
-
-    @property
-    def equal(self) -> bool:
-        """Whether all logits and the chosen token are the same."""
-        return not self.different and self.chosen == self.next_token
+    equal: bool
 
 
 def compare_logits(
@@ -73,11 +65,9 @@ def compare_logits(
         found, state = engine.forward(np.array([[token]]), state)
         ours, theirs = found[0, -1], np.asarray(device.wanted_logits()[0])
         best = int(ours[: engine.valid_vocab].argmax())
-        step = LogitStep(
-            token, cycles, tuple(np.flatnonzero(ours != theirs).tolist()), ours.size, best,
-            int(device.next_tokens()[0]),
-        )  # fmt: skip
-        yield step
-        if not step.equal:
+        different = tuple(np.flatnonzero(ours != theirs).tolist())
+        equal = not different and device.next_tokens()[0] == best
+        yield LogitStep(token, cycles, different, ours.size, equal)
+        if not equal:
             return
         token = best

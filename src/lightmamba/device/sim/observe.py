@@ -1,19 +1,23 @@
 """From the records that the probes of one token left to the observables that the engine names."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.records import Found, Record, Taken, carried, coded, named
 from lightmamba.blocks import kind
 from lightmamba.blocks.in_hardware import Seen
 from lightmamba.blocks.layer import out_channels
 from lightmamba.hardware.machine.kinds import machine
+from lightmamba.hardware.machine.probes import probes
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 
-__all__ = ["Record", "observables", "rows_of"]
+__all__ = ["Record", "observables", "rows_of", "same", "vector_of"]
 
 
 ROWS = ("rows_first", "rows_second")  # probes of what the epilogue finishes
@@ -86,3 +90,23 @@ def observables(
         yield from coded("head", take("quant_in", f.in_channels(c.d_model)), f.head_block)
         yield from named("head.logits", take("logits", c.vocab_size), "value", 2)
     take.end()
+
+
+def vector_of(arch: ArchConfig, seen: Mapping[str, Record], vector: int) -> dict[str, Record]:
+    """Records of one vector; those that all vectors share are not among them."""
+    found = {}
+    for probe in probes(arch):
+        if not probe.tokens:
+            continue
+        record = seen[probe.name]
+        mine = np.empty(len(record.cycles), replace(probe, tokens=0).dtype)
+        for field in mine.dtype.names or ():
+            mine[field] = record.records[field][:, vector]
+        found[probe.name] = replace(record, records=mine)
+    return found
+
+
+def same(a: Record, b: Record) -> bool:
+    """Whether two records hold the same numbers."""
+    names: Any = a.records.dtype.names
+    return all(np.array_equal(a.records[name], b.records[name]) for name in names)

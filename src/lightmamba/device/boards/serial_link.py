@@ -213,6 +213,12 @@ class SerialLink:
             self._received += received
             self._bytes += len(received)
 
+    def _once(self, request: Request) -> Answer | None:
+        """Send a request while no other is under way; its answer, if one comes."""
+        self.port.write(request.encode())
+        answer = self._answer(GRACE + 0.1)
+        return answer if answer is not None and _answers(answer, request) else None
+
     # What goes wrong.
 
     def _again(self, waiting: Iterable[Request], tries: int) -> None:
@@ -273,9 +279,9 @@ class SerialLink:
         for attempt in range(3):
             if attempt or not self._simulated:
                 self._default_rate()
-            self.port.write(Request(Operation.IDENTIFY, self._number_of_identify()).encode())
-            answer = self._answer(GRACE + 0.1)
-            if answer is not None and answer.operation == Operation.IDENTIFY:
+            number = self._number(Request(Operation.IDENTIFY, 0))
+            answer = self._once(Request(Operation.IDENTIFY, number))
+            if answer is not None:
                 identity = Identity.decode(answer.payload)
                 break
         else:
@@ -294,16 +300,10 @@ class SerialLink:
         self._silence_log2 = identity.silence_log2
         return identity
 
-    def _number_of_identify(self) -> int:
-        return self._number(Request(Operation.IDENTIFY, 0))
-
     def _probe(self) -> None:
         """Check that the board answers, without IDENTIFY: it knows its last WRITE_REGISTERS."""
         for _ in range(3):
-            probe = Request(Operation.READ_MEMORY, self._sequence)
-            self.port.write(probe.encode())
-            answer = self._answer(GRACE + 0.1)
-            if answer is not None and _answers(answer, probe):
+            if self._once(Request(Operation.READ_MEMORY, self._sequence)) is not None:
                 self._heard = self.clock.monotonic()
                 return
             self._default_rate()
@@ -319,10 +319,8 @@ class SerialLink:
             except ValueError as error:
                 log.warning("%s: %s", self.name, error)
                 continue
-            request = Request(Operation.SET_RATE, self._sequence, field)
-            self.port.write(request.encode())
-            answer = self._answer(GRACE + 0.1)
-            if answer is not None and _answers(answer, request) and answer.status == Status.OK:
+            answer = self._once(Request(Operation.SET_RATE, self._sequence, field))
+            if answer is not None and answer.status == Status.OK:
                 self.port.flush()
                 self.port.baudrate = self.baud = baud
                 self.clock.sleep(self._settle)

@@ -5,20 +5,16 @@ import re
 import shutil
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from lightmamba.common.errors import InputError
 from lightmamba.device.boards.selftest import PASSES, PROBE, STEPS, Expected, expected, self_test
 from lightmamba.device.host.recording import RecordingDevice, ReplayDevice
 from lightmamba.device.sim import SimDevice, open_device
-from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import open_model
-from lightmamba.hardware.compiler.states import state_bytes
 from lightmamba.hardware.machine.artifact import Artifact
-from tests.sim.machines import CONFIG, FOUR, HARDWARE, TARGET, compiled
+from tests.sim.machines import CONFIG, FOUR, HARDWARE, compiled
 from tests.sim.test_copies import TWO, anywhere
-from tests.support.builders import random_model
 
 pytestmark = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
@@ -117,19 +113,6 @@ def test_what_is_wrong_with_passes_is_found_by_its_step(
     assert problem in found[-1][2]
 
 
-def test_the_engines_state_is_what_lies_in_memory(tmp_path, build):
-    for target in (TWO, TARGET):
-        artifact = Artifact.read(compiled(tmp_path, CONFIG, target))
-        device, engine = open_device(artifact, observed=False), Engine(random_model(CONFIG))
-        device.start(3, fresh=True)
-        device.wait()
-        _, state = engine.forward(np.array([[3]]), engine.empty_state(1))
-        found = state_bytes(artifact, state)
-        for name, memory in device.save_state().memory.items():
-            np.testing.assert_array_equal(found[name], memory, err_msg=name)
-        device.simulator.close()
-
-
 @pytest.mark.parametrize(
     ("broken", "step", "problem"),
     [
@@ -205,15 +188,11 @@ def test_expected_results_that_leave_something_out(
     ("change", "sentence"),
     [
         ({"ids": None}, "self_test.ids is missing"),
-        ({"chunk": None}, "self_test.chunk is missing"),
-        ({"images": None}, "self_test.images is missing"),
         ({"tokens": {}}, "self_test has no key tokens; it has build, program, layer, token, ids"),
         ({"ids": [1]}, "self_test: ids has 1 entries, expected 8"),
-        ({"ids": "12345678"}, "self_test.ids must be a list, not '12345678'"),
         ({"layer": {}}, "self_test: layer names nothing to compare"),
         ({"token": {}}, "self_test: token names nothing to compare"),
         ({"images": {}}, "self_test: images names nothing to compare"),
-        ({"token": {"logits": 5}}, "self_test.token[...] must be a text, not {'logits': 5}"),
         ({"token": {"logits": "5"}}, "self_test: token.logits must be 64 hexadecimal digits"),
         ({"program": []}, "self_test: program must be words of 32 bits, at least one"),
         ({"program": [1 << 32]}, "self_test: program must be words of 32 bits, at least one"),

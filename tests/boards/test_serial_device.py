@@ -13,10 +13,7 @@ from lightmamba.device.boards.serial_device import SerialDevice
 from lightmamba.device.boards.serial_link import SerialLink
 from lightmamba.device.boards.serial_port import _others, open_port
 from lightmamba.device.boards.serial_ulx3s import check_board, open_ulx3s
-from lightmamba.device.host.device import Device
-from lightmamba.device.host.recording import RecordingDevice
 from lightmamba.device.sim.simulator import Status
-from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import open_model
 from lightmamba.hardware.machine.artifact import build_hash
 from lightmamba.hardware.machine.registers import offsets
@@ -61,23 +58,6 @@ def test_wide_registers_and_counters_are_one_request(port, device):
     assert port.requests == [
         Operation.WRITE_REGISTERS, Operation.REGISTERS, Operation.REGISTERS,
     ]  # fmt: skip
-
-
-def test_a_recording_changes_no_request(clock, tmp_path):
-    found = []
-    for record in (False, True):
-        port = FakePort(clock, Memory())
-        device: Device = SerialDevice(SerialLink(port))
-        if record:
-            device = RecordingDevice(device, tmp_path / "r")
-        port.requests.clear()
-        device._counter_values(range(9))
-        device.write("lane_base", [1, 2, 3])
-        device.write_memory("x", 8, np.arange(100, dtype=np.uint8))
-        assert device.read_memory("x", 9, 2).tolist() == [1, 2]
-        device.close()
-        found.append(port.requests)
-    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("at", [0, 1, 7, 8, 1021])
@@ -184,22 +164,6 @@ def test_the_self_test_passes_on_a_noisy_line(board, build):
         assert [(step.name, step.problem) for step in steps] == [(name, "") for name in STEPS]
         assert device.link.broken > 5
     assert board.closed
-
-
-def text(decoder):
-    """Ids of a sampled text."""
-    sampling = SamplingOptions(seed=3)
-    steps = generate(decoder, [1, 2, 3], max_tokens=6, sampling=sampling)
-    return [step.token_id for step in steps]
-
-
-@needs_verilator
-def test_texts_are_those_of_the_engine(board, build):
-    model = open_model(build)
-    with open_ulx3s(build, port="/dev/ttyUSB0") as device:
-        device.load(build)
-        found = text(DeviceDecoder(device, model))
-    assert found == text(Engine(model))
 
 
 @needs_verilator

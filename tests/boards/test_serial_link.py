@@ -114,24 +114,6 @@ def test_a_write_whose_answers_are_lost_is_done_once(port):
     assert port.behind.written == [(8, 1)]
 
 
-def test_random_noise_in_both_directions(port, clock):
-    rng = np.random.default_rng(5)
-
-    def noise(frame: bytes) -> bytes:
-        data = bytearray(frame)
-        for at in np.flatnonzero(rng.random(len(data)) < 2e-5):
-            data[at] ^= 1 << int(rng.integers(8))
-        return bytes(data)
-
-    link = SerialLink(port)
-    port.to_board = port.to_host = noise
-    for n in range(200):
-        link.ask(*writes(DATA[: 4 * BLOCK]))
-        link.ask(Request(OP.WRITE_REGISTERS, 0, payload=entry(8, n)))
-    assert [value for _, value in port.behind.written] == [*range(200)]
-    assert link.broken > 5
-
-
 def test_requests_are_sent_ahead(port, clock):
     """Three blocks are under way; a window of one would wait for each answer."""
     link, ahead = SerialLink(port), []

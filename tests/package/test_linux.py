@@ -147,27 +147,6 @@ def test_bootgen_takes_the_bif_of_the_kv260(packages, tmp_path):
     assert len(made) < len(raw)
 
 
-def test_firmware_of_the_kv260(packages):
-    package = packages["kv260"].path
-    assert json.loads((package / "shell.json").read_text()) == {
-        "shell_type": "XRT_FLAT", "num_slots": "1",
-    }  # fmt: skip
-    dtsi, install = (package / "lightmamba.dtsi").read_text(), (package / "install.sh").read_text()
-    assert 'firmware-name = "lightmamba.bit.bin"' in dtsi
-    for name in ("build/lightmamba.bit.bin", "build/lightmamba.dtbo", "shell.json"):
-        assert name in install
-
-
-def test_the_boot_image_of_the_vck190_names_what_make_builds(packages):
-    package = packages["vck190"].path
-    bif, make = (package / "boot.bif").read_text(), (package / "Makefile").read_text()
-    files = re.findall(r"file=build/([\w.-]+)", bif)
-    assert files == ["lightmamba.pdi", "system.dtb", "bl31.elf", "u-boot.elf"]
-    for name in files:
-        assert f"$(BUILD)/{name}:" in make or f'"$(BSP)/{name}"' in make
-    assert bif.count("{") == bif.count("}")
-
-
 @pytest.mark.parametrize("board", ["kv260", "u280", "u55c", "vck190"])
 def test_scripts_are_shell_and_python(packages, board):
     package = packages[board].path

@@ -16,13 +16,10 @@ from lightmamba.device.package import Board, board_names, write_package
 from lightmamba.device.package.check import CHECKS, MANIFEST, check
 from lightmamba.device.package.expected import expected
 from lightmamba.device.package.vendor import core_verilog, wrapper
-from lightmamba.device.sim.device import machine_verilog
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
-from lightmamba.hardware.machine.registers import offsets
 from lightmamba.hardware.synth.hierarchy import modules
 from tests.support.builders import random_model
-from tests.support.machine import REGISTERS
 
 from ..sim.machines import CONFIG
 from .boards import BOARDS, built, packaged, small
@@ -117,28 +114,6 @@ def test_the_data_are_a_build(packages):
     assert artifact.registers == original.registers
 
 
-def test_the_map_is_that_of_the_accelerator(packages):
-    said = json.loads((packages["u280"].path / "map.json").read_text())
-    artifact = Artifact.read(packages["u280"].path / "data")
-    at = offsets()
-    for register in REGISTERS:
-        if not register.counted(artifact.arch):
-            names = {register.name, f"{register.name}_0"}
-            assert not any(one["name"] in names for one in said["registers"])
-            continue
-        name = f"{register.name}_0" if register.count > 1 else register.name
-        (entry,) = [one for one in said["registers"] if one["name"] == name]
-        assert entry["offset"] == at[register.name]
-    bases = {name: 0x1000 * (n + 7) << 24 for n, name in enumerate(artifact.extents())}
-    settings = artifact.settings(bases)
-    for one in said["relocation"]:
-        value = settings[one["register"]]
-        value = value[one["index"]] if isinstance(value, list) else value
-        assert bases[one["channel"]] + one["offset"] == value
-    words = {one["register"] for one in said["relocation"]} | set(said["settings"])
-    assert words == set(artifact.registers)
-
-
 BREAKS = {  # file, what is replaced, by what; one for each check that can fail by a file
     "connectivity": ("link.cfg", "m_axi_aux:DDR[0]", "m_axi_aux:DDR[1]"),
     "regions": ("map.json", ' 0,\n   "bytes": 31424', ' 9999,\n   "bytes": 31424'),
@@ -184,13 +159,6 @@ def test_builds_for_other_boards_are_refused(tmp_path, target, board):
     assert f"was compiled for target {target}, not for {board}" in said
     assert f"lightmamba compile MODEL --target {board} -o BUILD" in said
     assert not (tmp_path / "p").exists()
-
-
-@pytest.mark.parametrize("target", ["tiny", "vck190-paper", "ecpix5"])
-def test_targets_without_a_board_are_refused(tmp_path, target):
-    build(random_model(CONFIG), Target.load(target), tmp_path / "b")
-    with pytest.raises(InputError, match=r"was compiled for target .*, not for vck190"):
-        write_package(Artifact.read(tmp_path / "b"), Board.load("vck190"), tmp_path / "p")
 
 
 def test_a_target_explored_from_a_boards_is_taken(tmp_path):
@@ -259,16 +227,6 @@ def test_a_large_random_model_has_no_expected_tokens(tmp_path, monkeypatch):
     found = expected(artifact)
     assert found["steps"] == []
     assert found["self_test"] is None
-
-
-def test_the_verilog_of_the_build_is_taken(tmp_path):
-    """A build that has Verilog gives the same package as one without."""
-    target, model = small("u280"), random_model(CONFIG)
-    build(model, target, tmp_path / "b", verilog=lambda arch: machine_verilog(arch, observed=False))
-    found = write_package(Artifact.read(tmp_path / "b"), Board.load("u280"), tmp_path / "p")
-    assert "data/top.v" not in found.files
-    plain = packaged(tmp_path, "u280")
-    assert (found.path / MANIFEST).read_bytes() == (plain.path / MANIFEST).read_bytes()
 
 
 def test_a_build_with_other_pins_is_refused(packages):

@@ -151,11 +151,6 @@ def _refusal(tmp_path: Path, target: Target, config=CONFIG) -> str:
     return str(refusal.value)
 
 
-def test_a_build_for_another_board(tmp_path):
-    said = _refusal(tmp_path, Target.load("ecpix5"))
-    assert "lightmamba compile MODEL --target ulx3s -o BUILD" in said
-
-
 def test_several_ports_and_one_that_is_too_wide(tmp_path):
     target = Target.load("ulx3s")
     wide = replace(

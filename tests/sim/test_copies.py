@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightmamba.arch.contract import PAGE
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.device.sim import GoldenModel, open_golden
@@ -15,7 +14,7 @@ from lightmamba.engine import Engine
 from lightmamba.hardware.machine.artifact import Artifact
 
 from ..support.builders import made_up
-from .machines import CONFIG, TARGET, compiled, run, same
+from .machines import CONFIG, compiled, run, same
 
 pytestmark = pytest.mark.skipif(
     shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
@@ -54,30 +53,6 @@ def test_both_copies_are_in_the_build(build):
     assert first.bytes == other.bytes
 
 
-@pytest.mark.parametrize("stalls", [0.0, 0.3])
-def test_every_observable_equals_the_engines(build, stalls):
-    opened = open_golden(build, stalls=stalls, seed=5)
-    run(opened, 7, prompt=(3, 5, 7))
-    moved = {name: opened.device.simulator.counters(name) for name in ("state_read", "state_write")}
-    assert moved["state_write"].bytes_written > moved["state_read"].bytes_read > 0
-    opened.device.simulator.close()
-
-
-@pytest.mark.parametrize("target", [TARGET, TWO], ids=["one", "two"])
-def test_bases_of_a_board_change_nothing(tmp_path, target):
-    """Random page-aligned bases, different per channel, above 32 bits too."""
-    path = compiled(tmp_path, CONFIG, target)
-    plain, moved = open_golden(path), open_golden(path, placement=anywhere(3))
-    assert len(set(moved.device.bases.values())) == len(target.channels)
-    assert all(base % PAGE == 0 < base for base in moved.device.bases.values())
-    assert max(moved.device.bases.values()) >> 32
-    wanted, found = run(plain, 5), run(moved, 5)
-    assert [s.next_token for s in found] == [s.next_token for s in wanted]
-    assert [s.cycles for s in found] == [s.cycles for s in wanted]
-    for opened in (plain, moved):
-        opened.device.simulator.close()
-
-
 def test_states_move_between_copies_and_devices(build):
     """Saved where one copy is due, restored where the other is; on this device and another."""
     opened, second = open_golden(build), open_golden(build, placement=anywhere(9))
@@ -109,20 +84,6 @@ def test_states_move_between_copies_and_devices(build):
         np.testing.assert_array_equal(after.memory[name], memory)
     for one in (opened, second):
         one.device.simulator.close()
-
-
-def test_a_chain_writes_both_copies(build):
-    opened = open_golden(build)
-    engine, device = Engine(opened.model), opened.device
-    logits, state = engine.step(np.array([6]), engine.empty_state(1))
-    for _ in range(4):
-        token = int(np.argmax(logits[0, : engine.valid_vocab]))
-        logits, state = engine.step(np.array([token]), state)
-    device.start(6, fresh=True, chain=4)
-    device.wait()
-    np.testing.assert_array_equal(device.logits(), logits[0])
-    assert device.sequences[0].due == 1  # five tokens
-    device.simulator.close()
 
 
 def test_a_change_of_direction_costs_time(tmp_path):

@@ -1,6 +1,5 @@
 """The host's side of a device, on the copying machine, whose registers lie as the real ones do."""
 
-import pickle
 import sys
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
@@ -19,7 +18,6 @@ from lightmamba.device.sim.simulator import MemoryChannel, Simulator
 from lightmamba.hardware.machine.artifact import Artifact, Region, Stored
 from lightmamba.hardware.machine.manifest import PROGRAM
 from lightmamba.hardware.machine.probes import Element, Probe
-from lightmamba.hardware.machine.registers import offsets
 
 from .copier import EARLY_LAST, NEVER_FINISH, PORTS, PROBES, SOURCE, TARGET, WRITE, build
 
@@ -105,68 +103,6 @@ def test_program_and_registers_are_written(ready):
         ready.write("token", 1 << 32)
 
 
-def test_position_counts_tokens(ready):
-    for n, fresh in enumerate((True, False, False)):
-        ready.start(1, fresh=fresh)
-        assert ready.read("position") == n
-        ready.wait()
-    assert ready.sequences[0].position == 3
-    ready.start(1, fresh=True)
-    assert ready.read("position") == 0
-
-
-def test_flags_of_a_start(ready):
-    for fresh, head, bits in ((True, False, 1), (False, True, 2), (True, True, 3)):
-        ready.start(1, fresh=fresh, head=head)
-        assert ready.simulator.host_read(offsets()["start"]) == bits
-        ready.wait()
-    ready.start(1, chain=4)
-    assert ready.read("chain") == 4
-
-
-def test_state_is_saved_and_restored(ready):
-    ready.start(0, fresh=True)
-    ready.wait()
-    ready.write_memory("aux", TARGET - 8192, np.arange(4096).astype(np.uint8))
-    saved = ready.save_state()
-    assert {name: len(values) for name, values in saved.memory.items()} == {
-        "state": 4096,
-        "conv_state": 100,
-    }
-    ready.write_memory("aux", TARGET - 8192, np.zeros(4096, np.uint8))
-    ready.start(0, fresh=True)
-    ready.wait()
-    ready.start(0)
-    ready.wait()
-    ready.restore_state(saved)
-    assert ready.sequences[0].position == 1
-    np.testing.assert_array_equal(
-        ready.read_memory("aux", TARGET - 8192, 4096), np.arange(4096).astype(np.uint8)
-    )
-    cut = replace(saved, memory=dict(saved.memory) | {"state": np.zeros(4095, np.uint8)})
-    with pytest.raises(InputError, match=r"the saved state has 4095 bytes.*of another model"):
-        ready.restore_state(cut)
-    lacks = replace(saved, memory={"conv_state": saved.memory["conv_state"]})
-    with pytest.raises(InputError, match="the saved state lacks state; save it again"):
-        ready.restore_state(lacks)
-
-
-def test_a_saved_state_that_has_changed_is_refused(ready):
-    """Also one that was kept in a file; nothing is written to the device."""
-    ready.start(0, fresh=True)
-    ready.wait()
-    saved = ready.save_state()
-    kept = bytearray(pickle.dumps(saved))
-    ready.restore_state(pickle.loads(kept))
-    kept[kept.index(saved.memory["conv_state"].tobytes()) + 50] ^= 4
-    with pytest.raises(InputError, match="saved state has changed since it was saved; compute it"):
-        ready.restore_state(pickle.loads(kept))
-    saved.memory["state"][9] ^= 1
-    with pytest.raises(InputError, match="saved state has changed since it was saved"):
-        ready.restore_state(saved)
-    assert ready.save_state().memory["state"][9] == saved.memory["state"][9] ^ 1
-
-
 def test_a_state_of_another_build_is_refused(ready, tmp_path):
     """Equal sizes do not make it the same model."""
     ready.start(0, fresh=True)
@@ -202,15 +138,6 @@ def test_every_sequence_has_a_name_of_its_own(ready, tmp_path):
     assert new()
     ready.load(artifact(tmp_path))
     assert new()
-
-
-def test_reset_sets_everything_up_again(ready):
-    ready.start(3, fresh=True)
-    ready.reset()
-    assert ready.sequences[0].position == 0
-    ready.start(4)
-    ready.wait()
-    np.testing.assert_array_equal(ready.logits(), (DATA + np.uint32(4)).view(np.int32)[:VOCAB])
 
 
 def test_loading_again_begins_anew(ready, tmp_path):

@@ -36,9 +36,12 @@ def test_done_waits_for_each_writer(tmp_path, monkeypatch, port):
     slow = open_golden(path).device
     saved = []
     for device in (fast, slow):
-        device.start(4, fresh=True, head=False)
-        device.wait()
-        saved.append(device.save_state().memory)
+        found = {}
+        for head in (False, True):
+            device.start(4, fresh=True, head=head)
+            device.wait()
+            found |= {(name, head): part for name, part in device.save_state().memory.items()}
+        saved.append(found | {"logits": device.logits()})
         device.simulator.close()
     for name, state in saved[0].items():
         np.testing.assert_array_equal(state, saved[1][name])

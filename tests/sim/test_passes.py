@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from bench.estimates import memory
 
-from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.device.sim import Opened, open_device, open_golden, simulate
 from lightmamba.hardware.machine.artifact import Artifact
@@ -133,19 +132,6 @@ def test_a_simulation_feeds_its_prompt_in_chunks(build):
     assert len(found.token_ids) == 3
     assert found.activity is not None
     assert found.activity.token.cycles > 0
-
-
-def test_what_the_hardware_cannot_do_is_refused(build):
-    device = open_golden(build).device
-    with pytest.raises(InputError, match="5 tokens, but the hardware of this build takes 4"):
-        device.submit(Pass((Slot(0, ids(1, 2, 3, 4, 5)),)))
-    with pytest.raises(InputError, match="left 0 undecided"):
-        device.submit(Pass((Slot(0, ids(1), replay=1),)))
-    with pytest.raises(InputError, match="token id 53 is out of range"):
-        device.submit(Pass((Slot(0, ids(1, 53)),)))
-    with pytest.raises(ValueError, match="a chain begins with one token alone"):
-        device.submit(Pass((Slot(0, ids(1, 2)),)), chain=1)
-    device.close()
 
 
 def test_a_chain_reads_no_state_before_it_is_written(tmp_path):

@@ -77,17 +77,8 @@ def test_a_chain_goes_on_from_its_own_state(build):
 
 def test_what_is_not_there_is_refused(build):
     opened = open_golden(build)
-    one = np.array([3])
     with pytest.raises(InputError, match="sequence 1 is not on the device, which holds 1"):
-        opened.device.submit(Pass((Slot(1, one),)))
-    with pytest.raises(InputError, match="2 tokens, but the hardware of this build takes 1 at"):
-        opened.device.submit(Pass((Slot(0, np.array([3, 4])),)))
-    for slot, sentence in (
-        (Slot(0, one, commit=0), "leaves at most 0 tokens of a sequence undecided, not 1"),
-        (Slot(0, one, replay=1), "cannot accept 1 tokens: its last pass left 0 undecided"),
-    ):
-        with pytest.raises(InputError, match=sentence):
-            opened.device.submit(Pass((slot,)))
+        opened.device.submit(Pass((Slot(1, np.array([3])),)))
     with pytest.raises(InputError, match="a device holds 1 to 4096 sequences, not 0"):
         opened.device.load(Artifact.read(build), sequences=0)
     opened.device.close()

@@ -9,7 +9,6 @@ from lightmamba.hardware.machine.serial import (
     BLOCK,
     READ_FLAG,
     Answer,
-    Identity,
     Operation,
     Request,
     Status,
@@ -111,16 +110,6 @@ def test_registers_of_the_board():
     board.run(bench)
     assert board.pulses == [1, 0, 0]
     assert not board.written, "none of them is the accelerator's"
-
-
-def test_identify():
-    board = Board(memory=False)
-
-    async def bench(ctx: Any) -> None:
-        answer = await board.ask(ctx, OP.IDENTIFY, 3)
-        assert (answer.status, Identity.decode(answer.payload)) == (Status.OK, IDENTITY)
-
-    board.run(bench)
 
 
 def test_wait():

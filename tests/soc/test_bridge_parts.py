@@ -14,13 +14,12 @@ from lightmamba.hardware.machine.serial import (
     Operation,
     Request,
     Status,
-    soc_offset,
 )
 from lightmamba.hardware.soc.bridge_answer import AnswerSender
 from lightmamba.hardware.soc.bridge_execute import Executor
 from lightmamba.hardware.soc.bridge_receive import FrameBuffer, FrameReceiver
 from lightmamba.hardware.soc.crc import RESIDUE, Crc32
-from lightmamba.hardware.soc.soc_registers import RESET_CYCLES, SocRegisters
+from lightmamba.hardware.soc.soc_registers import SocRegisters
 
 from ..support.streams import drive
 from .board import IDENTITY
@@ -173,30 +172,6 @@ def test_answers_get_their_crc(stalls: float):
         assert run.cycles["i"][0] == run.cycles["o"][0], "no latency"
         gaps = np.diff(run.cycles["o"])
         assert max(gaps) == AnswerSender.interval
-
-
-def test_registers_of_the_board():
-    dut = SocRegisters(IDENTITY.turn)
-
-    async def bench(ctx: Any) -> None:
-        names = [register.name for register in SOC_REGISTERS]
-        ctx.set(dut.data, 0xFFFFFFFF)
-        ctx.set(dut.write, 1)
-        for n, register in enumerate(SOC_REGISTERS):
-            ctx.set(dut.index, n)
-            await ctx.tick()  # one in every cycle, and it shows in the next
-            if register.access == "rw":
-                assert ctx.get(dut.value) == (1 << register.bits) - 1
-        ctx.set(dut.write, 0)
-        ctx.set(dut.index, names.index("phase_steps"))
-        await ctx.delay(1e-9)
-        assert ctx.get(dut.value) == 1
-        assert ctx.get(dut.reset)
-        await ctx.tick().repeat(RESET_CYCLES)
-        assert not ctx.get(dut.reset)
-        assert soc_offset("phase_steps") == 0x1004
-
-    simulate(dut, bench)
 
 
 def test_the_phase_is_counted_modulo_its_turn():

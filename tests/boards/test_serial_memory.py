@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 
 from lightmamba.common.errors import DeviceError
 from lightmamba.device.boards.serial_memory import Window, memory_works, tune, window_of
-from lightmamba.hardware.machine.serial import CAPTURES
 
 TURN = 48
 SIZE = 1 << 16
@@ -62,13 +61,12 @@ class Board:
 def test_the_middle_of_the_longest_window(
     windows: list[tuple[int, int, int]], best: tuple[int, int]
 ) -> None:
-    board, shares = Board(*windows), list[float]()
-    found = tune(board, shares.append)
+    board = Board(*windows)
+    found = tune(board)
     assert board.at == best == (found.capture, found.middle)
     assert board.reset_at == best
     assert board.registers["loaded"] == 0, "what memory held is lost"
     assert memory_works(board)
-    assert shares == [(n + 1) / (TURN * CAPTURES) for n in range(TURN * CAPTURES)]
 
 
 def test_no_phase_is_one_sentence() -> None:

@@ -41,7 +41,6 @@ def test_the_whole_board(tmp_path, name, state):
 
 def test_the_largest_model_fits(tmp_path):
     """Regions of Mamba2-2.7B on every bank, by the compiler's own sizes."""
-
     config = SHAPES["mamba2-2.7b"]
     for name in ("u280", "u55c"):
         target, board = Target.load(name), Board.load(name)
@@ -54,7 +53,6 @@ def test_the_largest_model_fits(tmp_path):
 
 
 def test_banks_that_are_no_range(packages, tmp_path):
-
     board = Board.load("u280")
     moved = tuple(replace(m, tag="DDR[3]") if m.channel == "ddr4-1" else m for m in board.memories)
     artifact = Artifact.read(packages["u280"].path / "data")

@@ -14,8 +14,8 @@ from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
 from lightmamba.device.package import Board, board_names, write_package
 from lightmamba.device.package.check import CHECKS, MANIFEST, check
-from lightmamba.device.package.expected import expected
 from lightmamba.device.package.vendor import core_verilog, wrapper
+from lightmamba.device.package.write import expected
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.synth.hierarchy import modules
@@ -221,7 +221,7 @@ def test_what_is_there_is_kept_unless_forced(packages, tmp_path):
 
 def test_a_large_random_model_has_no_expected_tokens(tmp_path, monkeypatch):
     """To make its weights again would take longer than all the rest."""
-    monkeypatch.setattr("lightmamba.device.package.expected.LARGEST", 1000)
+    monkeypatch.setattr("lightmamba.device.package.write.LARGEST", 1000)
     build(random_model(CONFIG, lazy=True), small("u280"), tmp_path / "b")
     artifact = Artifact.read(tmp_path / "b")
     found = expected(artifact)

@@ -13,8 +13,7 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
 from lightmamba.device.package import Board, Package, write_package
-from lightmamba.device.package.check import CHECKS, MANIFEST, check
-from lightmamba.device.package.check_ecp5 import PLACE
+from lightmamba.device.package.check import CHECKS, MANIFEST, PLACE, check
 from lightmamba.device.package.design import design
 from lightmamba.device.package.ecp5 import identity
 from lightmamba.hardware.compiler import build

@@ -1,7 +1,7 @@
 """Phase of the SDRAM's clock: a test of the memory, and a search for the settings that pass it."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Protocol
@@ -86,7 +86,7 @@ def memory_works(board: Tunable, seed: int = 0, size: int = TESTED) -> bool:
     return bool(np.array_equal(board.read_memory("", at, size), pattern))
 
 
-def tune(board: Tunable, progress: Callable[[float], None] | None = None) -> Window:
+def tune(board: Tunable) -> Window:
     """Try every phase with every capture, and take the middle of the longest window.
 
     The accelerator and the memory's controller are reset at each phase, so what memory held is
@@ -96,8 +96,6 @@ def tune(board: Tunable, progress: Callable[[float], None] | None = None) -> Win
     ----------
     board
         Its phase is that of the configuration plus ``phase_steps``, which is less than ``turn``.
-    progress
-        Called with the share that is done.
 
     Raises
     ------
@@ -109,8 +107,6 @@ def tune(board: Tunable, progress: Callable[[float], None] | None = None) -> Win
     for n, (step, capture) in enumerate(product(range(board.turn), range(CAPTURES))):
         _go(board, step, capture)
         good[capture, step] = memory_works(board, n, EACH)
-        if progress is not None:
-            progress((n + 1) / good.size)
     windows = [one for n, phases in enumerate(good) for one in window_of(phases, n)]
     if not windows:
         raise DeviceError(

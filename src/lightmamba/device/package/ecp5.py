@@ -87,18 +87,13 @@ def sources(design: Design, verilog: str) -> dict[str, str]:
     }
 
 
-def flow(design: Design, verilog: str, version: str = "3.0") -> Flow:
-    """The system for :mod:`lightmamba.hardware.synth.board`, with the pins of one board revision.
+def flow(design: Design, verilog: str) -> Flow:
+    """The system for :mod:`lightmamba.hardware.synth.board`, on version 3.0 of the board.
 
-    Parameters
-    ----------
-    design, verilog
-        As for :func:`sources`.
-    version
-        Revision of the board: 3.0 or 3.1.
+    The arguments are those of :func:`sources`.
     """
     files = {"soc.v": system_verilog(design), f"{KERNEL}.v": verilog}
-    pins = _pins(design)[f"pins-{version}{PINS}"]
+    pins = _pins(design)[f"pins-3.0{PINS}"]
     return Flow(TOP, files, pins, {OSCILLATOR: OSCILLATOR_MHZ}, resets=(RESET,))
 
 

@@ -1,5 +1,6 @@
 """Write a package: a folder that goes to a machine with a board's tools, and is built there."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,25 +11,32 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import replace_folder, sha256_of
+from lightmamba.device.boards import selftest
 from lightmamba.device.package import ecp5, vendor
 from lightmamba.device.package.board import Board
 from lightmamba.device.package.check import MANIFEST, check
 from lightmamba.device.package.contents import EXECUTABLE, MAP, machine_map, rendered, text_of
 from lightmamba.device.package.design import Design, design
-from lightmamba.device.package.expected import EXPECTED, expected
 from lightmamba.device.sim.device import verilog_of
+from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import open_model, sizes
 from lightmamba.hardware.estimate import estimate
 from lightmamba.hardware.machine.artifact import MANIFEST as BUILD
 from lightmamba.hardware.machine.artifact import VERILOG, Artifact
 from lightmamba.hardware.machine.manifest import seal
+from lightmamba.model.qmodel import QuantizedModel
 
-__all__ = ["Package", "check_output", "write_package"]
+__all__ = ["Package", "check_output", "expected", "write_package"]
 
 LICENCE = "LICENSE"
 DATA = "data"  # a build directory without its Verilog, as the host's runtime opens it
+EXPECTED = "driver/expected.json"
+PROMPT, TOKENS = (1, 2, 3), 6  # ids that every vocabulary has, then greedy decoding; tokens in all
+LARGEST = 256 << 20  # bytes of images of a random model that is made again from its seed for this
 SOURCES: Mapping[str, Callable[[Design, str], dict[str, str]]] = {  # by flow of the board
     "kernel": vendor.sources, "zynqmp": vendor.sources, "versal": vendor.sources,
     "ecp5": ecp5.sources,
@@ -132,6 +140,39 @@ def write_package(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Package(out, board.name, files, checks, board.tools)
+
+
+def expected(artifact: Artifact) -> dict[str, Any]:
+    """Digests of a short run, made by the engine.
+
+    ``steps`` are tokens of one sequence: the id that goes in, the arg-max that comes out, and the
+    SHA-256 of the logits as little-endian 32-bit integers, ``vocab_size`` of them. ``self_test`` is
+    what :mod:`lightmamba.device.boards.selftest` needs. A large random model has no ``steps`` and
+    no ``self_test``: to make its weights again would take minutes.
+    """
+    model = None if _too_long(artifact) else open_model(artifact)
+    return {
+        "fingerprint": artifact.fingerprint,
+        "steps": [] if model is None else _steps(model),
+        "self_test": None if model is None else selftest.expected(artifact, model).to_dict(),
+    }
+
+
+def _too_long(artifact: Artifact) -> bool:
+    return artifact.model["kind"] == "random" and artifact.image_bytes > LARGEST
+
+
+def _steps(model: QuantizedModel) -> list[dict[str, Any]]:
+    engine = Engine(model)
+    state, token, steps = engine.empty_state(1), 0, []
+    for n in range(TOKENS):
+        token = PROMPT[n] % model.valid_vocab if n < len(PROMPT) else token
+        logits, state = engine.step(np.array([token]), state)
+        following = int(np.argmax(logits[0, : model.valid_vocab]))
+        digest = hashlib.sha256(np.ascontiguousarray(logits[0], dtype="<i4").tobytes())
+        steps.append({"token": token, "next": following, "logits_sha256": digest.hexdigest()})
+        token = following
+    return steps
 
 
 def _figures(made: Design) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class Routed:
     path: Path
 
 
-def prepared(flow: Flow, folder: Path, *, limit_s: float = LIMIT_S) -> dict[str, int]:
+def prepared(flow: Flow, folder: Path) -> dict[str, int]:
     """Synthesize a design and edit its netlist (:mod:`lightmamba.hardware.synth.edit`); the counts.
 
     Parameters
@@ -113,8 +113,6 @@ def prepared(flow: Flow, folder: Path, *, limit_s: float = LIMIT_S) -> dict[str,
         The design.
     folder
         Gets all files.
-    limit_s
-        Seconds that yosys may take.
 
     Raises
     ------
@@ -124,7 +122,7 @@ def prepared(flow: Flow, folder: Path, *, limit_s: float = LIMIT_S) -> dict[str,
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (*flow.verilog.items(), ("pins.lpf", flow.lpf)):
         (folder / name).write_text(text, encoding="utf-8")
-    netlist = synthesized(list(flow.verilog), flow.top, folder, limit_s)
+    netlist = synthesized(list(flow.verilog), flow.top, folder, LIMIT_S)
     likely = resets_of(netlist, flow.top)
     edits = edit(netlist, flow.top, resets=flow.resets)
     if unused := [reset for reset in flow.resets if not edits[reset]]:
@@ -133,7 +131,7 @@ def prepared(flow: Flow, folder: Path, *, limit_s: float = LIMIT_S) -> dict[str,
     return edits
 
 
-def routed(flow: Flow, folder: Path, *, limit_s: float = LIMIT_S, netlist: str = "") -> Routed:
+def routed(flow: Flow, folder: Path, *, netlist: str = "") -> Routed:
     """Place and route what :func:`prepared` left in a folder, and write its bitstream.
 
     It is written even where a clock misses its constraint.
@@ -144,8 +142,6 @@ def routed(flow: Flow, folder: Path, *, limit_s: float = LIMIT_S, netlist: str =
         The design; its seed may be another.
     folder
         Of :func:`prepared`.
-    limit_s
-        Seconds that nextpnr may take.
     netlist
         Name of a file in the folder that gets the netlist with the places of its cells, for
         :mod:`lightmamba.hardware.synth.netlist` and for a picture. None by default.
@@ -157,7 +153,7 @@ def routed(flow: Flow, folder: Path, *, limit_s: float = LIMIT_S, netlist: str =
     """
     yosys, nextpnr, ecppack = find_tool("yosys"), find_tool("nextpnr-ecp5"), find_tool("ecppack")
     options = [*flow.route, "--write", netlist] if netlist else flow.route
-    report = route(nextpnr, options, folder, limit_s, goal_mhz=SLOW_MHZ, seed=flow.seed)
+    report = route(nextpnr, options, folder, LIMIT_S, goal_mhz=SLOW_MHZ, seed=flow.seed)
     ecppack.run(flow.pack, folder)
     cells = {name: many for name, many in report["utilization"].items() if many["used"]}
     return Routed(

@@ -17,7 +17,7 @@ __all__ = ["DEVICE", "OPTIONS", "place", "script", "synthesized"]
 SCRIPT = Path(__file__).with_name("ecp5.ys")
 TIMED, UNTIMED = "abc9 -W 300 -D 3600", "abc -lut 4:7 -dress"
 
-LIMIT_S = 5400.0
+LIMIT_S = 5400.0  # of a tool: the router goes on for ever where wires are too many
 DEVICE = ("--85k", "--speed", "6", "--package", "CABGA381")  # as nextpnr-ecp5 names it
 OPTIONS = (*DEVICE, "--json", "edited.json")
 KINDS = {
@@ -51,14 +51,7 @@ def synthesized(
     return netlist
 
 
-def place(
-    verilog: str,
-    top: str,
-    *,
-    goal_mhz: float = 125.0,
-    seed: int = 1,
-    limit_s: float = LIMIT_S,
-) -> Placed:
+def place(verilog: str, top: str, *, goal_mhz: float = 125.0, seed: int = 1) -> Placed:
     """Synthesize, place and route a machine for an LFE5U-85F of speed grade 6.
 
     Parameters
@@ -69,8 +62,6 @@ def place(
         Clock that the router aims at.
     seed
         Of the placement.
-    limit_s
-        Seconds that nextpnr may take: its router goes on for ever where wires are too many.
 
     Raises
     ------
@@ -86,7 +77,7 @@ def place(
         netlist = synthesized(["machine.v", "frame.v"], NAME, work)
         edit(netlist, NAME, fixed=frame.registers, resets=["reset"], pins=False)
         (work / "edited.json").write_text(json.dumps(netlist))
-        report = route(nextpnr, OPTIONS, work, limit_s, goal_mhz=goal_mhz, seed=seed)
+        report = route(nextpnr, OPTIONS, work, LIMIT_S, goal_mhz=goal_mhz, seed=seed)
     own = Amount(lut=frame.lut, ff=frame.ff)
     return Placed(
         tools=f"{yosys.version}; {nextpnr.version}",

@@ -1,11 +1,13 @@
 """The search for the phase of a memory's clock, on a board that works at some phases only."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from lightmamba.common.errors import DeviceError
-from lightmamba.device.boards.serial_memory import Window, memory_works, tune, window_of
+from lightmamba.device.boards.serial_device import Window, memory_works, tune, window_of
 
 TURN = 48
 SIZE = 1 << 16
@@ -61,7 +63,7 @@ class Board:
 def test_the_middle_of_the_longest_window(
     windows: list[tuple[int, int, int]], best: tuple[int, int]
 ) -> None:
-    board = Board(*windows)
+    board: Any = Board(*windows)
     found = tune(board)
     assert board.at == best == (found.capture, found.middle)
     assert board.reset_at == best
@@ -70,12 +72,13 @@ def test_the_middle_of_the_longest_window(
 
 
 def test_no_phase_is_one_sentence() -> None:
+    board: Any = Board()
     with pytest.raises(DeviceError, match=r"^the board's memory works at no phase of its clock"):
-        tune(Board())
+        tune(board)
 
 
 def test_one_search_after_another() -> None:
-    board = Board((1, 10, 20))
+    board: Any = Board((1, 10, 20))
     assert {tune(board).middle for _ in range(4)} == {20}
     assert board.at == (1, 20)
 
@@ -88,5 +91,5 @@ def test_windows_around_the_end() -> None:
 
 
 def test_a_memory_that_fails_does_not_work() -> None:
-    board = Board((1, 10, 1))
+    board: Any = Board((1, 10, 1))
     assert not memory_works(board)

@@ -1,10 +1,12 @@
-"""An accelerator behind a serial line."""
+"""An accelerator behind a serial line, and the search for the phase of its memory's clock."""
 
 import json
 import logging
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +14,11 @@ from numpy.typing import NDArray
 from lightmamba.arch.place import Region
 from lightmamba.common.errors import DeviceError
 from lightmamba.device.boards.serial_link import SerialLink
-from lightmamba.device.boards.serial_memory import memory_works, tune
 from lightmamba.device.host.device import Device
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.serial import (
     BLOCK,
+    CAPTURES,
     ENTRY,
     UNIT,
     Operation,
@@ -26,13 +28,47 @@ from lightmamba.hardware.machine.serial import (
     soc_offset,
 )
 
-__all__ = ["SerialDevice"]
+__all__ = ["SerialDevice", "Window", "memory_works", "tune", "window_of"]
 
 log = logging.getLogger(__name__)
 SLICE = 0.25  # seconds that the board waits for the interrupt before it says so
 POSTED = BLOCK // ENTRY  # writes to registers of one request
 CHUNK = 1 << 14  # bytes of an image between two reports of progress
 SPOT = 64  # bytes at both ends of an image that are compared before it counts as loaded
+TESTED = 4096  # bytes at the end of memory: a part of each bank
+EACH = 256  # bytes of a pattern in the search for a phase
+
+
+@dataclass(frozen=True)
+class Window:
+    """Phases, one after the other, at which memory works.
+
+    Parameters
+    ----------
+    capture : int
+        Setting of when data are taken.
+    first, count : int
+        The first phase, in steps after that of the configuration, and how many there are.
+    turn : int
+        Steps of a whole period.
+    """
+
+    capture: int
+    first: int
+    count: int
+    turn: int
+
+    @property
+    def middle(self) -> int:
+        """Phase in the middle."""
+        return (self.first + self.count // 2) % self.turn
+
+    def __str__(self) -> str:
+        degrees = 360 / self.turn
+        return (
+            f"capture {self.capture}, {self.count * degrees:.0f} degrees around "
+            f"{self.middle * degrees:+.0f} degrees from the phase after configuration"
+        )
 
 
 class SerialDevice(Device):
@@ -249,3 +285,68 @@ class SerialDevice(Device):
             if not np.array_equal(self.read_memory(region.channel, base + at, len(part)), part):
                 return False
         return True
+
+
+def memory_works(board: SerialDevice, seed: int = 0, size: int = TESTED) -> bool:
+    """Whether the end of memory holds a random pattern; what was there is lost."""
+    pattern = np.random.default_rng(seed).integers(0, 256, size).astype(np.uint8)
+    pattern[: size // 4 : 2], pattern[1 : size // 4 : 2] = 0x55, 0xAA  # every line, all at once
+    at = board.memory_bytes - TESTED
+    board.write_memory("", at, pattern)
+    return bool(np.array_equal(board.read_memory("", at, size), pattern))
+
+
+def tune(board: SerialDevice) -> Window:
+    """Try every phase with every capture, and take the middle of the longest window.
+
+    The accelerator and the memory's controller are reset at each phase, so what memory held is
+    lost. The clock is only moved later, which makes no short pulses.
+
+    Parameters
+    ----------
+    board
+        Its phase is that of the configuration plus ``phase_steps``, which is less than ``turn``.
+
+    Raises
+    ------
+    DeviceError
+        If memory works at no phase, or at the best one at times only.
+    """
+    board.board_register("loaded", 0)
+    good = np.zeros((CAPTURES, board.turn), bool)
+    for n, (step, capture) in enumerate(product(range(board.turn), range(CAPTURES))):
+        _go(board, step, capture)
+        good[capture, step] = memory_works(board, n, EACH)
+    windows = [one for n, phases in enumerate(good) for one in window_of(phases, n)]
+    if not windows:
+        raise DeviceError(
+            "the board's memory works at no phase of its clock; is the bitstream for this version "
+            "of the board, and does another bitstream find the memory?"
+        )
+    best = max(windows, key=lambda window: window.count)
+    _go(board, best.middle, best.capture)
+    if not memory_works(board):
+        raise DeviceError(f"the board's memory works at times only: {best}")
+    log.info("memory: %s", best)
+    return best
+
+
+def window_of(good: NDArray[np.bool_], capture: int) -> Iterator[Window]:
+    """Runs of phases that are good, around the end to the beginning, too."""
+    turn = len(good)
+    if good.all():
+        yield Window(capture, 0, turn, turn)
+        return
+    for first in range(turn):
+        if good[first] and not good[first - 1]:
+            count = next(n for n in range(1, turn + 1) if not good[(first + n) % turn])
+            yield Window(capture, first, count, turn)
+
+
+def _go(board: SerialDevice, step: int, capture: int) -> None:
+    """Move the clock to a phase, and start the memory again."""
+    now = board.board_register("phase_steps")
+    for _ in range((step - now) % board.turn):
+        board.board_register("phase", 3)
+    board.board_register("capture", capture)
+    board.board_register("reset", 1)

@@ -8,9 +8,8 @@ import pytest
 
 from lightmamba.arch.amount import Amount
 from lightmamba.common.errors import InputError
-from lightmamba.hardware.synth.board import between_of, clocks_of
 from lightmamba.hardware.synth.ecp5 import KINDS
-from lightmamba.hardware.synth.placed import amount_of, fmax_of, path_of, route
+from lightmamba.hardware.synth.placed import amount_of, between_of, clocks_of, path_of, route
 from lightmamba.hardware.synth.tools import Tool
 
 # `--report` of nextpnr-ecp5 0.7 for a small design, without kinds of cells that it does not use.
@@ -26,8 +25,9 @@ def test_cells():
 
 def test_frequency_and_path_agree():
     path = path_of(REPORT)
-    assert fmax_of(REPORT) == pytest.approx(136.15, abs=0.01)
-    assert path.ns == pytest.approx(1000 / fmax_of(REPORT), rel=1e-3)
+    (clock,) = clocks_of(REPORT)
+    assert clock.fmax_mhz == pytest.approx(136.15, abs=0.01)
+    assert path.ns == pytest.approx(1000 / clock.fmax_mhz, rel=1e-3)
     assert len(path.cells) == 5
     assert path.cells[0] == "clk-to-q 5.83 ns machine.units.store.storage.0.0.DOB16"
     assert path.cells[-1] == "setup 0.00 ns level0[10].DI"
@@ -37,14 +37,6 @@ def test_a_path_from_a_pin_is_none():
     pin = {"from": "<async>", "to": "posedge clk", "path": [REPORT["critical_paths"][0]["path"][0]]}
     assert path_of({"critical_paths": [pin, *REPORT["critical_paths"]]}) == path_of(REPORT)
     assert path_of({"critical_paths": [pin]}).cells == ()
-
-
-@pytest.mark.parametrize(
-    ("clocks", "said"), [({}, "found none$"), ({"a": {}, "b": {}}, "found a, b$")]
-)
-def test_one_clock_is_expected(clocks, said):
-    with pytest.raises(InputError, match=said):
-        fmax_of({"fmax": clocks})
 
 
 def test_a_run_that_fails_says_how_far_it_came(tmp_path):

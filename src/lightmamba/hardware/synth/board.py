@@ -1,19 +1,17 @@
 """A design with pins and clocks through yosys, nextpnr-ecp5 and ecppack: a bitstream."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.synth.ecp5 import DEVICE, LIMIT_S, synthesized
 from lightmamba.hardware.synth.edit import edit, resets_of
-from lightmamba.hardware.synth.placed import route
+from lightmamba.hardware.synth.placed import Clock, between_of, clocks_of, route
 from lightmamba.hardware.synth.tools import find_tool
 
-__all__ = ["Clock", "Flow", "Routed", "between_of", "clocks_of", "prepared", "routed"]
+__all__ = ["Flow", "Routed", "prepared", "routed"]
 
 SLOW_MHZ = 12.0  # of clocks without a constraint: nextpnr's default
 
@@ -64,20 +62,6 @@ class Flow:
     def pack(self) -> list[str]:
         """Arguments of ecppack."""
         return ["--compress", f"{self.top}.config", f"{self.top}.bit"]
-
-
-@dataclass(frozen=True)
-class Clock:
-    """A clock after routing, in MHz."""
-
-    name: str
-    fmax_mhz: float
-    constraint_mhz: float
-
-    @property
-    def met(self) -> bool:
-        """Whether it runs at its constraint."""
-        return self.fmax_mhz >= self.constraint_mhz
 
 
 @dataclass(frozen=True)
@@ -164,26 +148,3 @@ def routed(flow: Flow, folder: Path, *, netlist: str = "") -> Routed:
         available={name: many["available"] for name, many in cells.items()},
         path=folder / f"{flow.top}.bit",
     )
-
-
-def clocks_of(report: Mapping[str, Any]) -> tuple[Clock, ...]:
-    """Clocks of nextpnr's report, by the names that the design has."""
-    return tuple(
-        Clock(_plain(name), about["achieved"], about["constraint"])
-        for name, about in report["fmax"].items()
-    )
-
-
-def between_of(report: Mapping[str, Any]) -> dict[tuple[str, str], float]:
-    """Longest path from each clock to each other one, ns."""
-    found = {}
-    for path in report["critical_paths"]:
-        ends = [re.sub(r"^(pos|neg)edge ", "", path[end]) for end in ("from", "to")]
-        if ends[0] != ends[1] and "<async>" not in ends:
-            found[_plain(ends[0]), _plain(ends[1])] = sum(step["delay"] for step in path["path"])
-    return found
-
-
-def _plain(net: str) -> str:
-    """Name of a clock in the design, without what nextpnr adds for its buffers."""
-    return net.removeprefix("$glbnet$").removesuffix("$TRELLIS_IO_IN")

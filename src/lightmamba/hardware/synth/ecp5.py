@@ -9,7 +9,7 @@ from typing import Any
 from lightmamba.arch.amount import Amount
 from lightmamba.hardware.synth.edit import edit
 from lightmamba.hardware.synth.harness import NAME, Harness
-from lightmamba.hardware.synth.placed import Placed, amount_of, fmax_of, path_of, route
+from lightmamba.hardware.synth.placed import Placed, amount_of, clocks_of, path_of, route
 from lightmamba.hardware.synth.tools import find_tool
 
 __all__ = ["DEVICE", "OPTIONS", "place", "script", "synthesized"]
@@ -78,12 +78,12 @@ def place(verilog: str, top: str, *, goal_mhz: float = 125.0, seed: int = 1) -> 
         edit(netlist, NAME, fixed=frame.registers, resets=["reset"], pins=False)
         (work / "edited.json").write_text(json.dumps(netlist))
         report = route(nextpnr, OPTIONS, work, LIMIT_S, goal_mhz=goal_mhz, seed=seed)
-    own = Amount(lut=frame.lut, ff=frame.ff)
+    own, (clock,) = Amount(lut=frame.lut, ff=frame.ff), clocks_of(report)
     return Placed(
         tools=f"{yosys.version}; {nextpnr.version}",
         amount=amount_of(report, KINDS, "used") + own.times(-1),
         available=amount_of(report, KINDS, "available"),
-        fmax_mhz=fmax_of(report),
+        fmax_mhz=clock.fmax_mhz,
         path=path_of(report),
         frame=own,
     )

@@ -1,6 +1,7 @@
 """The report of nextpnr on a design that it placed and routed."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,21 @@ from lightmamba.common.errors import InputError
 from lightmamba.hardware.synth.result import LongestPath, cells
 from lightmamba.hardware.synth.tools import Tool
 
-__all__ = ["Placed", "amount_of", "fmax_of", "path_of", "route"]
+__all__ = ["Clock", "Placed", "amount_of", "between_of", "clocks_of", "path_of", "route"]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A clock after routing, in MHz."""
+
+    name: str
+    fmax_mhz: float
+    constraint_mhz: float
+
+    @property
+    def met(self) -> bool:
+        """Whether it runs at its constraint."""
+        return self.fmax_mhz >= self.constraint_mhz
 
 
 @dataclass(frozen=True)
@@ -103,21 +118,27 @@ def amount_of(report: Mapping[str, Any], kinds: Mapping[str, str], which: str) -
     return Amount(**{k: report["utilization"][name][which] for k, name in kinds.items()})
 
 
-def fmax_of(report: Mapping[str, Any]) -> float:
-    """Frequency of the only clock, MHz.
+def clocks_of(report: Mapping[str, Any]) -> tuple[Clock, ...]:
+    """Clocks of a report, by the names that the design has."""
+    return tuple(
+        Clock(_plain(name), about["achieved"], about["constraint"])
+        for name, about in report["fmax"].items()
+    )
 
-    Raises
-    ------
-    InputError
-        If there is no clock, or more than one.
-    """
-    clocks = report["fmax"]
-    if len(clocks) != 1:
-        raise InputError(
-            f"an accelerator has one clock, but nextpnr found {', '.join(clocks) or 'none'}"
-        )
-    mhz: float = next(iter(clocks.values()))["achieved"]
-    return mhz
+
+def between_of(report: Mapping[str, Any]) -> dict[tuple[str, str], float]:
+    """Longest path from each clock to each other one, ns."""
+    found = {}
+    for path in report["critical_paths"]:
+        ends = [re.sub(r"^(pos|neg)edge ", "", path[end]) for end in ("from", "to")]
+        if ends[0] != ends[1] and "<async>" not in ends:
+            found[_plain(ends[0]), _plain(ends[1])] = _delay(path["path"])
+    return found
+
+
+def _plain(net: str) -> str:
+    """Name of a clock in the design, without what nextpnr adds for its buffers."""
+    return net.removeprefix("$glbnet$").removesuffix("$TRELLIS_IO_IN")
 
 
 def path_of(report: Mapping[str, Any]) -> LongestPath:

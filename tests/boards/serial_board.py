@@ -3,11 +3,11 @@
 import struct
 from binascii import crc32
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-__all__ = ["Accelerator", "Clock", "FakePort", "Memory"]
+__all__ = ["Clock", "FakePort", "Memory"]
 
 DEFAULT, BUFFER, SILENCE_BITS, IDLE_BITS = 115_200, 4096, 1 << 14, 1 << 24
 CLOCK_HZ = 50_000_000
@@ -25,18 +25,6 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
-
-
-class Accelerator(Protocol):
-    """The accelerator and the memory behind the board's bridge."""
-
-    memory: Any  # (bytes,) uint8
-
-    def read(self, offset: int) -> int: ...
-
-    def write(self, offset: int, value: int) -> None: ...
-
-    def wait(self, seconds: float) -> bool: ...
 
 
 class Memory:
@@ -66,7 +54,7 @@ class FakePort:
     Parameters
     ----------
     clock, behind
-        Time, and the accelerator.
+        Time, and the accelerator with its memory: a `Memory`, or a simulated one.
     build
         Hash that the board has.
     limit
@@ -85,7 +73,7 @@ class FakePort:
     """
 
     def __init__(
-        self, clock: Clock, behind: Accelerator, *, build: int = 0x1234, limit: int = 3_000_000,
+        self, clock: Clock, behind: Any, *, build: int = 0x1234, limit: int = 3_000_000,
         memory_log2: int = 25, version: int = 1,
     ) -> None:  # fmt: skip
         self.clock, self.behind, self.limit = clock, behind, limit

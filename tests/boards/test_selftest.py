@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -15,10 +14,9 @@ from lightmamba.hardware.compiler import open_model
 from lightmamba.hardware.machine.artifact import Artifact
 from tests.sim.machines import CONFIG, FOUR, HARDWARE, compiled
 from tests.sim.test_copies import TWO, anywhere
+from tests.support.tools import needs_verilator
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
+pytestmark = needs_verilator
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The device behind a serial line: loading, texts, and what goes wrong around them."""
 
 import logging
-import shutil
 
 import numpy as np
 import pytest
@@ -20,13 +19,11 @@ from lightmamba.hardware.machine.registers import offsets
 from lightmamba.hardware.machine.serial import Operation
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.text import DeviceDecoder, generate
+from tests.support.tools import needs_verilator
 
 from .serial_board import FakePort, Memory
 from .support import bare, build_on
 
-needs_verilator = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
 NAMES = ("lane0", "lane1", "state", "aux")
 SIZE = 1 << 25
 AT = offsets()

@@ -10,12 +10,10 @@ from lightmamba.device.boards import uio
 from lightmamba.device.boards.selftest import STEPS, expected, self_test
 from lightmamba.device.boards.uio import Buffer, UioWindow, open_uio
 from tests.sim.test_copies import TWO
+from tests.support.tools import needs_verilator
 
 from .support import Registers, bare, build_on
 
-needs_verilator = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
 NAMES = ("lane0", "lane1", "aux", "ddr-a", "ddr-b")
 
 

@@ -2,7 +2,6 @@
 
 import ctypes
 import json
-import shutil
 import subprocess
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_uint8, c_uint32, c_uint64
 from dataclasses import replace
@@ -16,6 +15,7 @@ from lightmamba.device.boards.selftest import STEPS, expected, self_test
 from lightmamba.device.boards.xrt import SOURCE, banks, open_xrt
 from lightmamba.hardware.machine.registers import offsets
 from tests.sim.test_copies import TWO
+from tests.support.tools import needs_verilator
 
 from .support import Registers, bare, build_on
 
@@ -26,9 +26,7 @@ pytestmark = [
         not ((HEADERS / "experimental" / "xrt_ip.h").is_file() and UUID.is_file()),
         reason="XRT's headers are missing: apt-get install libxrt-dev uuid-dev",
     ),
-    pytest.mark.skipif(
-        shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-    ),
+    needs_verilator,
 ]
 BANKS = {"hbm0": "HBM[0]", "hbm1": "HBM[1]", "ddr4-0": "DDR[0]", "ddr4-1": "DDR[1]"}
 NAMES = tuple(BANKS)

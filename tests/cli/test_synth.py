@@ -8,7 +8,8 @@ from lightmamba.arch.target import Target
 from lightmamba.hardware.compiler import build
 from lightmamba.model.config import mamba2_config
 from tests.support.builders import random_model
-from tests.synth.machines import Machine, needs_yosys, text
+from tests.support.tools import needs_yosys
+from tests.synth.machines import Machine, text
 
 
 @pytest.fixture(scope="module")

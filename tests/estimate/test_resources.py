@@ -10,7 +10,7 @@ from lightmamba.arch.target import Target
 from lightmamba.hardware.estimate.resources import CELLS, GROUPS, group_of, resources, unmeasured
 from lightmamba.hardware.rtl.top import to_verilog
 from lightmamba.hardware.synth import synthesize
-from tests.synth.machines import needs_yosys
+from tests.support.tools import needs_yosys
 
 
 def total(arch: ArchConfig) -> Amount:

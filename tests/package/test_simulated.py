@@ -12,13 +12,12 @@ from lightmamba.device.boards.selftest import STEPS, Expected, self_test
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import open_model
 from lightmamba.hardware.machine.registers import MAGIC
+from tests.support.tools import needs_verilator
 
 from .boards import BOARDS
 from .simulated import open_package
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
+pytestmark = needs_verilator
 BASES = {  # of some channels, by the boards' address maps
     "kv260": {"ddr4": 0x8_0000_0000},
     "u280": {"hbm1": 0x1000_0000, "ddr4-0": 0x40_0000_0000, "ddr4-1": 0x44_0000_0000},

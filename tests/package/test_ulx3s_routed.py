@@ -1,7 +1,6 @@
 """The system of a ULX3S after place and route, in Verilator: memory over the serial line."""
 
 import json
-import shutil
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +22,8 @@ from lightmamba.hardware.soc.ulx3s import around_netlist
 from lightmamba.hardware.synth.board import prepared, routed
 from lightmamba.hardware.synth.netlist import models_verilog, netlist_verilog
 from lightmamba.hardware.synth.unpadded import unpadded
+from tests.support.tools import needs_nextpnr, needs_verilator
 
-from ..synth.machines import needs_nextpnr
 from .ulx3s import built
 
 
@@ -59,9 +58,7 @@ class Idle(wiring.Component):
 
 @needs_nextpnr
 @pytest.mark.slow
-@pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
+@needs_verilator
 def test_the_routed_system_answers_and_holds_memory(tmp_path):
     """A minute: yosys, nextpnr, Verilator; pads, PLL and the accelerator are left out."""
     made = design(built(tmp_path), Board.load("ulx3s"))

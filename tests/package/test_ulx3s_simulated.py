@@ -21,17 +21,15 @@ from lightmamba.hardware.compiler import open_model
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.serial import DEFAULT_BAUD
 from lightmamba.hardware.soc.ulx3s import to_verilog
+from tests.support.tools import needs_verilator
 
 from .simulated import open_board, packaged_design
 from .ulx3s import packaged
 
-NO_VERILATOR = "Verilator is missing: apt-get install verilator"
-
 
 def on_board(test):
     """Mark a test that needs a simulator of the board, which takes half a minute to build."""
-    skip = pytest.mark.skipif(shutil.which("verilator") is None, reason=NO_VERILATOR)
-    return pytest.mark.slow(pytest.mark.board(skip(test)))
+    return pytest.mark.slow(pytest.mark.board(needs_verilator(test)))
 
 
 ROOT = Path(__file__).parents[2]

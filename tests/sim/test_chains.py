@@ -1,7 +1,5 @@
 """Chains of tokens on one device: whose they are, and what the probes keep of them."""
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -9,12 +7,11 @@ from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.device.sim import chained, library, open_device, open_golden
 from lightmamba.engine import Engine
 from lightmamba.text import DeviceDecoder
+from tests.support.tools import needs_verilator
 
 from .machines import CONFIG, TARGET, compiled, run
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
+pytestmark = needs_verilator
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """A state with two copies that take turns, on memories that begin anywhere."""
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,13 +11,12 @@ from lightmamba.device.sim import GoldenModel, open_golden
 from lightmamba.device.sim.device import open_device
 from lightmamba.engine import Engine
 from lightmamba.hardware.machine.artifact import Artifact
+from tests.support.tools import needs_verilator
 
 from ..support.builders import made_up
 from .machines import CONFIG, compiled, run, same
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
+pytestmark = needs_verilator
 # The accelerator of TARGET, so that its simulator is used again.
 TWO = replace(
     made_up(

@@ -1,6 +1,5 @@
 """A token is done when all that it writes lies in memory."""
 
-import shutil
 from dataclasses import replace
 from typing import Any
 
@@ -9,12 +8,11 @@ import pytest
 
 from lightmamba.device.sim import open_golden
 from lightmamba.device.sim.simulator import Stalls, from_target
+from tests.support.tools import needs_verilator
 
 from .machines import CONFIG, TARGET, compiled
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
+pytestmark = needs_verilator
 
 
 @pytest.mark.parametrize("port", ["state_write", "aux"])
@@ -36,7 +34,7 @@ def test_done_waits_for_each_writer(tmp_path, monkeypatch, port):
     slow = open_golden(path).device
     saved = []
     for device in (fast, slow):
-        found = {}
+        found: dict[Any, Any] = {}
         for head in (False, True):
             device.start(4, fresh=True, head=head)
             device.wait()

@@ -1,7 +1,5 @@
 """Estimates against RTL simulation, on a machine that other tests build too."""
 
-import shutil
-
 import pytest
 
 from lightmamba.device.sim import chained, open_device
@@ -11,13 +9,12 @@ from lightmamba.hardware.estimate.workload import Workload
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.counters import CYCLES
 from lightmamba.numerics.model_formats import Formats
+from tests.support.tools import needs_verilator
 
 from ..support.layers import resized
 from .machines import CONFIG, TARGET, compiled
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
+pytestmark = needs_verilator
 DEEPER = resized(CONFIG, n_layer=6, vocab_size=401)  # of the same hardware
 
 

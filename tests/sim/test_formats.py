@@ -1,6 +1,5 @@
 """Projections with widths of their own, on the machine of four tokens."""
 
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,14 +10,13 @@ from lightmamba.hardware.compiler import plan
 from lightmamba.hardware.estimate import estimate
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.numerics.model_formats import Formats
+from tests.support.tools import needs_verilator
 
 from ..support.builders import random_model
 from ..support.layers import resized
 from .machines import FOUR, HARDWARE, LARGE, TARGET, WIDE, compiled, same
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
+pytestmark = needs_verilator
 DEEPER = resized(LARGE, n_layer=4, vocab_size=53)
 
 

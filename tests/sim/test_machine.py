@@ -1,6 +1,5 @@
 """The whole machine against the engine: every observable of every token, and the counters."""
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -16,13 +15,12 @@ from lightmamba.hardware.machine.program import Op
 from lightmamba.numerics.model_formats import Formats
 from tests.support.builders import random_model, sizes
 from tests.support.machine import COMMANDS, LOSSES
+from tests.support.tools import needs_verilator
 
 from ..support.layers import mixer_of, with_mixer
 from .machines import CONFIG, TARGET, compiled, run, same
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
+pytestmark = needs_verilator
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """Two thousand tokens of the bundled models in random passes, on three machines."""
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -10,6 +8,7 @@ from lightmamba.device.sim import open_golden
 from lightmamba.hardware.compiler import build
 from lightmamba.model.data import demo_file, hybrid_file
 from lightmamba.model.qmodel import load
+from tests.support.tools import needs_verilator
 
 from .passes import random_passes
 
@@ -17,9 +16,7 @@ TOKENS, SEQUENCES, CONTEXT = 2000, 4, 192
 
 pytestmark = [
     pytest.mark.slow,  # minutes for each machine
-    pytest.mark.skipif(
-        shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-    ),
+    needs_verilator,
 ]
 
 

@@ -1,6 +1,5 @@
 """Several tokens in a pass: every observable of every token is that of single steps."""
 
-import shutil
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
@@ -12,15 +11,14 @@ from bench.estimates import memory
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.device.sim import Opened, open_device, open_golden, simulate
 from lightmamba.hardware.machine.artifact import Artifact
+from tests.support.tools import needs_verilator
 
 from ..support.builders import made_up, sizes, two_ports
 from .machines import CONFIG, FOUR, HARDWARE, LARGE, SMALL, compiled
 from .passes import random_passes
 from .test_copies import anywhere
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
+pytestmark = needs_verilator
 VOCAB = CONFIG.vocab_size
 
 

@@ -1,7 +1,5 @@
 """Several sequences on one simulated device take turns, and each is what it is alone."""
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -9,13 +7,12 @@ from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.device.sim import open_golden
 from lightmamba.hardware.machine.artifact import Artifact
+from tests.support.tools import needs_verilator
 
 from .machines import CONFIG, TARGET, compiled, same
 from .test_copies import TWO, anywhere
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
+pytestmark = needs_verilator
 
 
 @pytest.fixture(scope="module", params=[TARGET, TWO], ids=["one copy", "two copies"])

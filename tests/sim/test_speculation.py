@@ -1,6 +1,5 @@
 """The simulated machine of four tokens writes the engine's text, in fewer passes with drafts."""
 
-import shutil
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,12 @@ from lightmamba.engine import Engine
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.text import DeviceDecoder, ModelDrafter, Speculation, generate
 from tests.support.builders import random_model
+from tests.support.tools import needs_verilator
 from tests.text.test_speculation import OPTIONS, PROMPT, Oracle, drafted
 
 from .machines import CONFIG, FOUR, HARDWARE, compiled
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
+pytestmark = needs_verilator
 TOKENS = 13
 
 

@@ -2,30 +2,13 @@
 
 from typing import Any
 
-import pytest
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from lightmamba.common.errors import InputError
 from lightmamba.hardware.rtl.verilog import written
-from lightmamba.hardware.synth.tools import find_tool
 
-__all__ = ["Adder", "Machine", "Store", "needs_nextpnr", "needs_yosys", "text"]
-
-
-def _needs(*names: str) -> pytest.MarkDecorator:
-    reason = ""
-    try:
-        for name in names:
-            find_tool(name)
-    except InputError as error:
-        reason = str(error)
-    return pytest.mark.skipif(bool(reason), reason=reason)
-
-
-needs_yosys = _needs("yosys")
-needs_nextpnr = _needs("yosys", "nextpnr-ecp5")
+__all__ = ["Adder", "Machine", "Store", "text"]
 
 
 class Adder(wiring.Component):

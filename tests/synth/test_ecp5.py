@@ -4,8 +4,9 @@ import pytest
 
 from lightmamba.hardware.synth import place
 from lightmamba.hardware.synth.harness import Harness
+from tests.support.tools import needs_nextpnr
 
-from .machines import Machine, needs_nextpnr, text
+from .machines import Machine, text
 
 MACHINE_FF = 2 * 36 + 12 + 9 - 12  # both lanes hold b, and it is kept once
 

@@ -1,7 +1,5 @@
 """The netlist of an accelerator in Verilator, against the engine."""
 
-import shutil
-
 import pytest
 
 from lightmamba.device.sim import compare_logits, open_device
@@ -13,15 +11,12 @@ from lightmamba.hardware.synth.ecp5 import synthesized
 from lightmamba.hardware.synth.edit import edit
 from tests.sim.machines import compiled
 from tests.support.builders import TINY, shipped
-
-from .machines import needs_yosys
+from tests.support.tools import needs_verilator, needs_yosys
 
 
 @needs_yosys
 @pytest.mark.slow
-@pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
+@needs_verilator
 def test_the_edited_netlist_of_a_machine_gives_the_logits_of_the_engine(tmp_path):
     """Five minutes of yosys, one of Verilator, four of the C++ compiler; seconds for the tokens."""
     artifact = Artifact.read(compiled(tmp_path, TINY, shipped("ulx3s")))

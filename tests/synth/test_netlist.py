@@ -1,7 +1,6 @@
 """Models of the cells of an ECP5, and the edits of netlists, against the RTL."""
 
 import copy
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,10 @@ from lightmamba.hardware.synth import absorb
 from lightmamba.hardware.synth.ecp5 import synthesized
 from lightmamba.hardware.synth.edit import edit
 from lightmamba.hardware.synth.netlist import models_verilog, netlist_verilog
+from tests.support.tools import needs_verilator, needs_yosys
 
 from .compare import differences
-from .machines import needs_yosys
 
-needs_verilator = pytest.mark.skipif(
-    shutil.which("verilator") is None, reason="Verilator is missing: apt-get install verilator"
-)
 SHAPES = Path(__file__).with_name("shapes.v").read_text()
 RTL = SHAPES.replace("module shapes (", "module rtl (")
 # Most addresses are among few; reads avoid what is written in the same cycle. Extremes are likely.

@@ -10,10 +10,10 @@ from lightmamba.hardware.synth.edit import edit
 from lightmamba.hardware.synth.netlist import models_verilog, netlist_verilog, with_constants
 from lightmamba.hardware.synth.placed import route
 from lightmamba.hardware.synth.tools import find_tool
+from tests.support.tools import needs_nextpnr, needs_verilator, needs_yosys
 
 from .compare import differences
-from .machines import needs_nextpnr, needs_yosys
-from .test_netlist import INPUTS, RTL, SHAPES, needs_verilator
+from .test_netlist import INPUTS, RTL, SHAPES
 
 
 @needs_nextpnr

@@ -12,8 +12,9 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.hardware.rtl.packed import LanePair
 from lightmamba.hardware.synth import Synthesis, synthesize, xcup
 from lightmamba.hardware.synth.tools import Tool
+from tests.support.tools import needs_yosys
 
-from .machines import Adder, Machine, Store, needs_yosys, text
+from .machines import Adder, Machine, Store, text
 
 pytestmark = needs_yosys
 

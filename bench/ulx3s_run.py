@@ -187,9 +187,9 @@ def netlist(what: str, given: Path | None, tokens: int = 3) -> dict[str, Any]:
         folder = given or Path(temporary)
         if given is None:
             made = system()
-            edits = prepared(made, folder)
+            prepared(made, folder)
             if what != "netlist":
-                routed(made, folder, edits, slow=True, netlist=file)
+                routed(made, folder, netlist=file)
         module = unpadded(json.loads((folder / file).read_text())["modules"][top])
     text = netlist_verilog({"modules": {TOP: module}}, TOP, name="placed")
     whole = "\n".join([text, models_verilog(), around_netlist("placed")])

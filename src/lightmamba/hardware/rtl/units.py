@@ -42,7 +42,7 @@ class Units(Elaboratable):
     Raises
     ------
     ValueError
-        If the graph gives a unit, or a stream of its own latency, another latency than the RTL says.
+        If the graph gives a unit, or a stream of its own latency, another one than the RTL says.
     """
 
     # Those that something else than a stream connects to.

@@ -177,11 +177,13 @@ def keep(
 
 
 def shown(value: Any) -> str:
-    """Value for people: numbers with four digits, of several the median and the range."""
+    """Value for people: numbers with four digits, of three or more the median and the range."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {shown(each)}" for name, each in value.items())
-    if isinstance(value, list) and value and all(isinstance(n, int | float) for n in value):
-        return f"{median(value):,.4g} [{min(value):,.4g}, {max(value):,.4g}]"
+    if isinstance(value, list) and all(isinstance(n, int | float) for n in value):
+        if len(value) > 2:
+            return f"{median(value):,.4g} [{min(value):,.4g}, {max(value):,.4g}]"
+        return " / ".join(map(shown, value))
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 

@@ -164,7 +164,8 @@ def test_flags_are_checked_first(run, monkeypatch, command, sentence):
 
 def test_a_missing_package_is_named(run, monkeypatch):
     """One that a plain installation has, and an installation with --no-deps has not."""
-    monkeypatch.delitem(sys.modules, "lightmamba.hardware.estimate", raising=False)
+    for name in ("cli.estimate", "cli.completion", "hardware.estimate"):
+        monkeypatch.delitem(sys.modules, f"lightmamba.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "lightmamba.hardware.estimate", None)
     assert "an error of the program itself" in run("estimate", "demo", "--target", "tiny").err
     monkeypatch.setitem(sys.modules, "shtab", None)

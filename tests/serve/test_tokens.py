@@ -8,6 +8,7 @@ import pytest
 
 from lightmamba.model.tokenizer import Tokenizer
 from tests.serve.running import CHAT, running, served
+from tests.serve.test_refused import error
 
 TEXT = "It is a truth — “I am” £"
 
@@ -98,6 +99,11 @@ def test_the_tokenizer_is_described(server):
 def test_a_device_s_memory_limits_the_context(server, monkeypatch):
     monkeypatch.setattr(server.served.backend, "context", 1000)
     assert answered(server, "/tokenize", content="x")["max_model_len"] == 1000
+
+
+def test_ten_megabytes_are_refused(server):
+    found = server.http().post("/tokenize", json={"content": "x " * 5_000_000})
+    assert "larger than 1048576 bytes; shorten it" in error(found, 413)["message"]
 
 
 def test_a_long_text_does_not_hold_up_the_others(model, monkeypatch):

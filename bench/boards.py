@@ -58,7 +58,7 @@ def bound(target: str, shape: str) -> Bound | None:
 
 
 def claimed(target: str, scheme: str = "W4A4") -> tuple[Platform, Amount]:
-    """What the paper says of Mamba2-2.7B on the board of a target, and its cells there."""
+    """The paper's figures of Mamba2-2.7B on the board of a target, and its cells there."""
     found = paper().of(paper().config, target, scheme)
     assert found is not None
     assert found.amount is not None

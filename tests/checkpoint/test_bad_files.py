@@ -75,7 +75,7 @@ def test_tied_head_that_differs(tmp_path, rows):
 
 
 def test_other_layers_than_the_config_says(tmp_path):
-    """Of thousands the first missing one is named before anything is allocated."""
+    """The first missing tensor of thousands is named before anything is allocated."""
     write_state_spaces(tmp_path, n_layer=2**12)
     assert "tensor backbone.layers.2.norm.weight of shape (32,) is missing" in refusal(tmp_path)
     write_state_spaces(tmp_path, n_layer=1)

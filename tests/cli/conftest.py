@@ -106,7 +106,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same hardware with a model that has a tokenizer."""
+    """A build of the same hardware for a model that has a tokenizer."""
     folder = tmp_path_factory.mktemp("spoken")
     data = write_tokenizer(folder / "tokenizer.json", 50).read_bytes()
     return compiled(folder, CONFIG, TARGET, model=replace(random_model(CONFIG), tokenizer=data))

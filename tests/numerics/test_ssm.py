@@ -28,7 +28,7 @@ def mantissa_of(A):
 
 
 def test_the_worst_decays_are_those_of_the_docstring():
-    """Of every dt, at slow and fast rates, and at some between them."""
+    """Every dt, at slow and fast rates and at some between them."""
     rates = [2.0**k for k in range(-12, 6)] + [1e-6, 60.0]
     worst = worst_real = 0.0
     for A in (*rates, *np.random.default_rng(0).uniform(0.1, 16, 24)):

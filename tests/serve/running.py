@@ -40,13 +40,13 @@ class Said:
 
     @property
     def texts(self) -> list[str]:
-        """Of each choice."""
+        """Text of each choice."""
         parts = [self.choices[index] for index in range(len(self.choices))]
         return ["".join(_text(choice) for choice in mine) for mine in parts]
 
     @property
     def text(self) -> str:
-        """Of the first choice."""
+        """Text of the first choice."""
         return self.texts[0]
 
     @property

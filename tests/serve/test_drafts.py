@@ -70,7 +70,7 @@ def test_one_stream_drafts_much_and_many_little():
 
 @pytest.mark.parametrize(("most", "room", "drafted"), [(MOST, 3, 3), (5, 20, 10)])
 def test_a_pass_has_room_for_so_many(most, room, drafted):
-    """And hardware leaves so many tokens of a sequence undecided."""
+    """Sequences share the room of a pass, and each has at most ``most`` drafts."""
     one, other = session(0.99), session(0.99)
     drafts = Drafts(lambda: one.drafter, most)
     drafts.note(1, 1.0)

@@ -1,4 +1,4 @@
-"""What is wrong with a request: each mistake by one sentence, in OpenAI's form."""
+"""Refused requests: one sentence for each mistake, in OpenAI's form."""
 
 import json
 from typing import Any

@@ -87,7 +87,7 @@ def shipped(name: str = "tiny", **machine: Any) -> Target:
 
 
 def write_text(path: Path, times: int) -> Path:
-    """Write three sentences in random order, each so many times."""
+    """Write three sentences in random order, each ``times`` times."""
     words = np.random.default_rng(3).permutation(np.repeat(SENTENCES, times))
     path.write_text(" ".join(words))
     return path

@@ -91,7 +91,7 @@ def test_a_signal_of_many_bits_is_no_reset():
 
 
 def test_the_program_names_the_resets_that_there_are(tmp_path):
-    """It is given one that is none; then the right one."""
+    """A signal that resets nothing is refused; then the real reset is taken."""
     cells = shifters()
     cells["held"] = register(7, 8)
     cells["held"]["connections"]["LSR"] = [SHIFT]

@@ -29,7 +29,7 @@ class Form:
     Parameters
     ----------
     served
-        The model, whose name and fingerprint are told.
+        The model; answers give its name and its fingerprint.
     asked
         What is answered.
     chat

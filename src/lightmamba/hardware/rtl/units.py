@@ -42,7 +42,7 @@ class Units(Elaboratable):
     Raises
     ------
     ValueError
-        If the graph gives a unit, or a stream of its own latency, another one than the RTL says.
+        If a unit says no latency, or another one than the graph does.
     """
 
     # Those that something else than a stream connects to.
@@ -104,7 +104,9 @@ class Units(Elaboratable):
             part = self.parts[name.split(".")[0]]
             part = getattr(part, "copies", [part])[0]
             found, wanted = getattr(part, attribute, None), cycles(value, self.config)
-            if found not in (None, wanted):
+            if found is None and attribute != "latency":
+                continue  # a stream whose latency only the graph says
+            if found != wanted:
                 raise ValueError(
                     f"{name} has a latency of {found} cycles, but {wanted} in the graph of the "
                     f"machine; set it to {found} there"

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.blocks.attention.hardware import latency
 from lightmamba.hardware.rtl import passes
 from lightmamba.hardware.rtl.attention.mean import Mean
 from lightmamba.hardware.rtl.attention.pages import Loader, Pages
@@ -91,6 +92,7 @@ class Attention(wiring.Component):
 
     def __init__(self, config: ArchConfig, op: Arithmetic | None = None) -> None:
         self.config, self.op, self.shape = config, op or Arithmetic(), Shape.of(config)
+        self.latency = latency(config)
         count = config.tokens
         members: dict[str, Any] = {
             "command": i_stream(command("attention", config)),

@@ -26,6 +26,7 @@ CACHE = "simulators"  # folder of the user's cache
 # What this module and device.py put there, the rest of a build that was killed included.
 OWN = r"\w+-[0-9a-f]{20}(\.so|\.v|\.lock|\.\d+\.tmp)?|building-\w+"
 FOLDER = Path(__file__).parent
+DSP = FOLDER / "dsp48e2.v"  # the model of a primitive, of designs that instantiate it
 HEADERS = tuple(sorted(FOLDER.glob("*.hpp")))  # that harnesses include
 VERILATOR_FLAGS = (
     "--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing",
@@ -93,7 +94,7 @@ def build_library(
         verilog, top, *parts, trace, verilator.version, compiler.version, processor(), level,
     ):  # fmt: skip
         key.update(repr(part).encode())
-    for source in (harness, *HEADERS, Path(__file__)):
+    for source in (harness, *HEADERS, DSP, Path(__file__)):
         key.update(source.read_bytes())
     folder = cache_folder(CACHE, cache)
     library = folder / f"{top}-{key.hexdigest()[:20]}.so"
@@ -110,7 +111,10 @@ def build_library(
         drop_unused(folder, OWN)
         work = Path(tempfile.mkdtemp(prefix="building-", dir=folder))
         try:
-            (work / "top.v").write_text(_with_registered_reset(verilog, top), encoding="utf-8")
+            text = _with_registered_reset(verilog, top)
+            if f" {DSP.stem.upper()} " in verilog:
+                text += DSP.read_text(encoding="utf-8")
+            (work / "top.v").write_text(text, encoding="utf-8")
             _verilate(verilator, work, top, trace)
             header = (work / "Vtop.h").read_text()
             (work / "design.hpp").write_text(design(header))

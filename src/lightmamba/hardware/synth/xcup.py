@@ -24,19 +24,21 @@ SOURCES = (FOLDER / "xcup_cells.v", FOLDER / "xcup_memory.v")
 STEP = "synth_xilinx -family xcup -nowidelut -flatten -noiopad -nobram -top top -run"
 # Two departures from plain synth_xilinx. Large memories are cut out before they are mapped. And a
 # register before a multiplier stays one, where yosys would make it the end of a shift register:
-# a vendor's tool takes it into the DSP.
+# a vendor's tool takes it into the DSP. What rtl/dsp.py instantiates has its registers in it.
 SCRIPT = f"""
 read_verilog block.v
 read_verilog -lib xcup_memory.v
 {STEP} begin:map_memory
 select -set big t:$mem_v2 r:SIZE>{DISTRIBUTED} %i r:RD_CLK_ENABLE>0 %i
 chtype -set big_memory @big
-select -set factors t:DSP48E2 %ci2 t:$*dff* %i
+select -set plain t:DSP48E2 r:MREG=0 %i
+select -set factors @plain %ci2 t:$*dff* %i
 setattr -set keep 1 @factors
 tee -q -o memories.txt dump t:big_memory
 {STEP} map_memory:check
 tee -q -o cells.json stat -json
 read_verilog -overwrite -lib -specify xcup_cells.v
+chtype -set DSP48E2_registered t:DSP48E2 r:MREG=1 %i
 techmap -map xcup_memory.v -map cut.v
 tee -q -o path.txt sta
 """

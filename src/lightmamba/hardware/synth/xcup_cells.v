@@ -31,6 +31,30 @@ module DSP48E2 (
   endspecify
 endmodule
 
+// A DSP with all its registers: rtl/dsp.py instantiates them.
+(* blackbox *)
+module DSP48E2_registered (
+  input CLK,
+  input CEA1, CEA2, CEAD, CEALUMODE, CEB1, CEB2, CEC, CECARRYIN, CECTRL, CED, CEINMODE, CEM, CEP,
+  input [29:0] A, input [17:0] B, input [47:0] C, input [26:0] D, input [47:0] PCIN,
+  input [4:0] INMODE, input [3:0] ALUMODE, input [2:0] CARRYINSEL, input CARRYIN,
+  input [8:0] OPMODE,
+  output [47:0] P, output [47:0] PCOUT
+);
+  parameter ACASCREG = 0, ADREG = 0, ALUMODEREG = 0, AMULTSEL = 0, AREG = 0, BCASCREG = 0, BREG = 0,
+    CARRYINREG = 0, CARRYINSELREG = 0, CREG = 0, DREG = 0, INMODEREG = 0, MREG = 0, OPMODEREG = 0,
+    PREG = 0, RND = 0;
+  specify
+    $setup(A, posedge CLK, 400);
+    $setup(B, posedge CLK, 400);
+    $setup(D, posedge CLK, 400);
+    $setup(OPMODE, posedge CLK, 400);
+    $setup(PCIN, posedge CLK, 1300);
+    (posedge CLK *> (P : 48'b0)) = 500;
+    (posedge CLK *> (PCOUT : 48'b0)) = 500;
+  endspecify
+endmodule
+
 // A bit of a block RAM or UltraRAM, as it is written and as it is read.
 (* blackbox *)
 module memory_input (input C, input D);

@@ -147,13 +147,13 @@ def test_more_tokens_than_there_is_room_for(path, tokens, chain, needed):
     check_room(artifact, tokens - (needed - CONTEXT), chain)
 
 
-def test_the_array_is_no_larger_than_the_model():
+def test_a_group_has_as_many_queries_at_once_as_it_has_or_the_target():
     found = plan(MIXED, Formats(), Target.load("tiny"))
     assert (found.attention_channels, found.attention_rows) == (32, 3)
     machine = replace(Target.load("tiny").machine, attention_channels=256, attention_rows=1)
     found = plan(MIXED, Formats(), replace(Target.load("tiny"), machine=machine))
-    assert (found.attention_channels, found.attention_rows) == (128, 1)
-    assert found.attention_positions == 4
+    assert (found.attention_channels, found.attention_rows) == (256, 1)
+    assert found.attention_positions == 8
 
 
 @pytest.mark.parametrize(("layer", "message"), [

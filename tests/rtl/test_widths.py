@@ -73,7 +73,7 @@ CONFIGS = {
     "one token": ArchConfig(),
     "several positions": ArchConfig(
         kinds=("attention", "mlp"), context=POSITIONS, kv_heads=4, per_group=4, head_dim=64,
-        lanes=8, port_bits=256, attention_channels=128, attention_positions=2, attention_rows=1,
+        lanes=8, port_bits=256, attention_channels=128, attention_rows=1,
     ),
     "widest words": ArchConfig(
         kinds=("attention",), context=POSITIONS, head_dim=256, attention_channels=256,

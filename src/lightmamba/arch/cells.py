@@ -42,7 +42,7 @@ class Group:
     copies : function
         How many of it there are: one, or one for each token.
     more : function
-        Cells that further tokens need besides, or a part that is not in every machine.
+        Cells that are known without a fit: of further tokens, or of a part that can be counted.
     part : str
         Of the energy that it takes: "products" or "state", where wide random data run through it.
     """

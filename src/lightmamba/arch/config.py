@@ -29,7 +29,7 @@ __all__ = ["ArchConfig", "build_hash"]
 # Parameters that mean something to attention layers only.
 ATTENTION = (
     "attention_channels", "attention_rows", "row_fifo", "segment", "kv_heads", "per_group",
-    "head_dim", "attention_positions",
+    "head_dim", "dsp48e2",
 )  # fmt: skip
 WIDE = ("wide_weight_bits", "wide_act_bits")  # and those only where projections differ
 
@@ -68,6 +68,7 @@ class ArchConfig:
     attention_rows: int = 4  # R: queries that they meet, per cycle
     row_fifo: int = 64  # beats per lane of what grows with its sequences
     segment: int = 4096  # positions by which its memory grows
+    dsp48e2: bool = False  # its multipliers are DSP48E2 of UltraScale+, which adds as well
     weight_bits: int = 4
     act_bits: int = 4
     head_act_bits: int = 8
@@ -87,7 +88,6 @@ class ArchConfig:
     kv_heads: int = 1  # heads of keys and values
     per_group: int = 1  # queries for each of them
     head_dim: int = 32  # channels of a head of attention
-    attention_positions: int = 1  # M: whose W/M channels each meet in a cycle, 1, 2 or 4
 
     def __post_init__(self) -> None:
         def among(name: str, *allowed: int) -> None:
@@ -104,7 +104,6 @@ class ArchConfig:
         among("state_elements", 4, 8, 16, 32, 64, 128, 256, 512)
         among("tokens", 1, 2, 4, 8)
         among("attention_channels", 32, 64, 128, 256)
-        among("attention_positions", 1, 2, 4)
         within("attention_rows", 1, 16)
         within("row_fifo", self.burst_beats, 1 << 14)
         within("kv_heads", 1, 63)
@@ -174,9 +173,7 @@ class ArchConfig:
             raise ValueError("a shared port has one width: set all three *port_bits to it")
 
     def _check_attention(self) -> None:
-        """Refuse rows of keys and values that are no whole words, or no part of a segment, and
-        several positions in a word that does not hold a head of each.
-        """
+        """Refuse rows of keys and values that are no whole words, or no part of a segment."""
         if self.port_bits < WORD_BITS:
             raise ValueError(
                 f"keys and values come in words of {WORD_BITS} bits, so port_bits must be "
@@ -188,12 +185,12 @@ class ArchConfig:
                 f"segment must be a power of two from {least}, the positions whose exponents fill "
                 f"a row, to {most}, not {self.segment}"
             )
-        if self.attention_positions > 1 and self.position_channels < max(BLOCK, self.head_dim):
-            raise ValueError(
-                f"attention_channels {self.attention_channels} for {self.attention_positions} "
-                f"positions must leave {max(BLOCK, self.head_dim)} to each; set "
-                f"attention_positions to 1"
-            )
+
+    @property
+    def attention_positions(self) -> int:
+        """M: positions of which W/M channels each meet in a cycle, as many as W holds heads."""
+        channels = 1 << (max(BLOCK, self.head_dim) - 1).bit_length()
+        return max(1, self.attention_channels // channels)
 
     @property
     def position_channels(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmamba.arch.amount import Amount
 from lightmamba.arch.cells import Group, Memory, one, tokens
 from lightmamba.arch.clients import SPREAD, Client
 from lightmamba.arch.config import ArchConfig
@@ -31,7 +32,7 @@ from lightmamba.blocks.in_hardware import BLOCKED, NORMLESS, Seen
 from lightmamba.numerics.attention import PAGE
 from lightmamba.numerics.model_formats import Formats
 
-__all__ = ["BUFFERS", "PAGES", "SUM_BITS", "TOTAL_BITS", "WEIGHT_BITS", "InHardware", "latency"]
+__all__ = ["SUM_BITS", "TOTAL_BITS", "WEIGHT_BITS", "InHardware", "buffers", "latency", "pages"]
 
 SEARCHED = {
     "attention_channels": (32, 64, 128, 256),
@@ -40,33 +41,43 @@ SEARCHED = {
 }
 HEAD_DIM = 256  # channels of a head, at most
 HALF = WORD // 2  # bytes of a key's exponents
-# Pages in the unit: in loading, in scoring, waiting for weights and in summing; the rest are loaded
-# ahead, where loading a page takes as long as using it.
-PAGES = 8
-BUFFERS = 4  # turns whose scores are kept, and turns whose weights are kept
 # Bits of a sum of weighted values, of a sum of weights, of a weight (numerics/attention.py).
 SUM_BITS, TOTAL_BITS, WEIGHT_BITS = 59, 42, 24
-SUMMED = 175  # cycles from the last turn of a head to its first mean, but for adders of wide words
+SUMMED = 177  # cycles from the last turn of a head to its first mean, of one block and position
+
+
+def pages(positions: int) -> int:
+    """Pages in the unit: in loading, in scoring, waiting for weights and in summing.
+
+    The rest are loaded ahead, where loading a page takes as long as using it. All fill a block RAM
+    equally: the more positions meet in a cycle, the shorter is a page.
+    """
+    return 8 * positions
+
+
+def buffers(positions: int) -> int:
+    """Turns whose scores are kept, and turns whose weights are: shorter ones follow each other."""
+    return max(4, 2 * positions)
 
 
 def latency(config: ArchConfig) -> int:
     """Cycles from the last row of a sequence's only position to its first mean."""
-    return 211 + config.head_dim // 4 + _levels(config) - _less(config, 4)
+    return 213 + config.head_dim // 4 + _cascades(config) - 4 * _saved(config)
 
 
-def _levels(config: ArchConfig) -> int:
-    """Cycles of the adders over the blocks of a position in a word."""
-    return -(-(config.position_channels // BLOCK - 1).bit_length() // 2)
-
-
-def _less(config: ArchConfig, stages: int) -> int:
-    """Cycles that stages save where several positions meet in one; two adders take some more."""
+def _cascades(config: ArchConfig) -> int:
+    """Cycles of the blocks of a position, and of the positions of a word, after each other."""
     several = config.attention_positions
-    return stages * (PAGE - PAGE // several) - (several > 1) - (several - 1).bit_length()
+    return config.position_channels // BLOCK - 1 + several - 1 + (several - 1).bit_length()
+
+
+def _saved(config: ArchConfig) -> int:
+    """Cycles that a stage saves where several positions meet in one."""
+    return PAGE - PAGE // config.attention_positions
 
 
 def _summed(config: ArchConfig) -> int:
-    return SUMMED + _levels(config) - _less(config, 3)
+    return SUMMED + _cascades(config) - 3 * _saved(config)
 
 
 QUANTIZED = (
@@ -112,7 +123,8 @@ GRAPH = Hardware(
         Link("asked", "job whose queries are there", latency=1, room=1),
         Link("stored", "job whose rows are there", latency=1, room=1),
         Link("writing", "the same, for the writer", latency=1, room=1),
-        Link("page", "page that is loaded", latency=3, room=PAGES - 1),
+        Link("page", "page that is loaded", latency=3,
+             room=lambda c: pages(c.attention_positions) - 1),
         Link("summed", "head whose sums are there", latency=_summed, room=2),
     ),
     counters=(
@@ -163,28 +175,48 @@ def _memories(arch: ArchConfig) -> Iterator[Memory]:
     wide, rows, several = arch.position_channels, arch.attention_rows, arch.attention_positions
     parts, turns = -(-arch.head_dim // wide), -(-arch.per_group // rows)
     heads, blocks, words = _power(arch.kv_heads), wide // BLOCK, PAGE // several
+    exponents = parts * blocks * EXPONENT  # bits of those of a key, or of a value
+    held = pages(several) * words
     for _ in range(2):  # keys and values
-        yield PAGES * words * _power(parts), several * wide * VALUE
-        yield PAGES * words, several * WORD_BITS // 2
+        yield from [(held * _power(parts), WORD_BITS)] * (arch.attention_channels // WORD)
+        yield held, several * exponents
+    yield _steps(arch), arch.row_bytes // _steps(arch) // WORD * 2 * exponents
     for bits in (SCORE, WEIGHT_BITS):
-        yield BUFFERS * words, several * rows * bits
+        yield buffers(several) * words, several * rows * bits
     for _ in range(arch.tokens):
         at = heads * _power(turns) * _power(parts)
         yield at, rows * wide * VALUE
         yield at, rows * blocks * EXPONENT
         for _ in range(2):  # two that read
-            yield 2 * heads * _power(-(-arch.head_dim // (WORD_BITS // VALUE))), WORD_BITS
-        run = BLOCK // several  # channels whose sums leave one after the other
-        yield 2 * _power(turns) * _power(parts) * run, rows * wide // run * SUM_BITS
-        yield 2 * _power(turns), rows * TOTAL_BITS
+            yield 2 * heads * _power(-(-arch.head_dim // WORD)), WORD_BITS
+            yield 2 * _power(turns) * _power(parts) * words, rows * wide // words * SUM_BITS
+            yield 2 * _power(turns), rows * TOTAL_BITS
+
+
+def _steps(arch: ArchConfig) -> int:
+    """Cycles that a row of earlier positions takes."""
+    return max(1, arch.row_bytes // (2 * arch.attention_channels))
+
+
+def _sizes(arch: ArchConfig) -> tuple[float, ...]:
+    """Channels, those that are picked out of a row, products, sums of a page, and scores."""
+    channels, rows, several = arch.attention_channels, arch.attention_rows, arch.attention_positions
+    picks = -(-(_steps(arch) - 1).bit_length() // 2)  # LUTs, each of four bits
+    return (
+        1, channels, channels * picks, channels * rows, channels * rows / several, rows * several
+    )  # fmt: skip
+
+
+def _multipliers(arch: ArchConfig) -> Amount:
+    """DSPs of the two arrays, and of the exponents of each block."""
+    channels, rows = arch.attention_channels, arch.attention_rows
+    pairs = channels * rows // 2 if arch.attention_positions > 1 else channels * -(-rows // 2)
+    return Amount(dsp=channels * rows + pairs + channels // BLOCK * rows)
 
 
 GROUPS = (
     Group("blocks of q, k and v", r"units\.qkv", one, copies=tokens),
-    Group("attention", r"units\.attention.*",
-          lambda a: (1, a.attention_channels, a.attention_channels * a.attention_rows,
-                     a.position_channels * a.attention_rows),
-          memories=_memories),
+    Group("attention", r"units\.attention.*", _sizes, memories=_memories, more=_multipliers),
     # A lane's port has an arbiter for them.
     Group("keys and values in memory", r"memory\.((read|write|reads|writes)_kv|arbiter_lane).*",
           lambda a: (1, a.row_lanes, a.row_lanes * a.port_bits),

@@ -25,10 +25,9 @@ def position_words(sizes: Sizes, arch: ArchConfig) -> int:
 
 
 def _turn(work: Any, layer: Sizes) -> int:
-    """Cycles of a turn in the slowest stage: weights take one more than words."""
-    parts: int = -(-layer.head_dim // work.arch.position_channels)
-    words: int = PAGE // work.arch.attention_positions
-    return max(1 + words, words * parts)
+    """Cycles of a turn."""
+    arch: ArchConfig = work.arch
+    return -(-layer.head_dim // arch.position_channels) * PAGE // arch.attention_positions
 
 
 def _turns(work: Any, layer: Sizes) -> int:
@@ -80,13 +79,14 @@ def _load(work: Any, layer: Sizes, sizes: Counts) -> Table:
         for page, (begin, end) in enumerate(pairwise(ends)):
             last = page == _pages(work) - 1
             if count := rows(arch, words, end) - rows(arch, words, begin):
-                parts.append(Table(count * slots, {"kv_read": 1}, {}, row))
+                given = {} if last else {"page": every(count * slots, count)}
+                parts.append(Table(count * slots, {"kv_read": 1}, given, row))
             if last:
                 stored = column(1)
                 stored[0] = int(head == layer.n_kv_heads - 1)
                 fresh = new * work.slots[0].tokens * slots
                 parts.append(Table(1, {"stored": stored}, {}, fresh))
-            parts.append(Table(slots, {}, {"page": 1}, 2))
+                parts.append(Table(slots, {}, {"page": 1}, 2))
     return joined(*parts)
 
 

@@ -22,7 +22,6 @@ from lightmamba.numerics.model_formats import Formats
 __all__ = ["CAPACITIES", "ORDERS", "fitting", "instructions", "plan"]
 
 PROGRAM_STEP = 32  # so that models of a few layers more run on the same hardware
-POSITIONS_AT_ONCE = 4  # of a head, at most
 STATES = (512, 256, 128, 64, 32, 16, 8, 4)
 CAPACITIES = (
     "in_channels", "out_channels", "heads", "groups", "padded_state", "head_rows", "program",
@@ -33,7 +32,7 @@ STATE = ("heads", "groups", "padded_state", "head_rows", "state_elements", "stat
 # Widths that only exceptions need.
 EXCEPTED = {"wide_weight_bits": "weights", "wide_act_bits": "activations"}
 # A model without attention says nothing of these.
-ARRAY = ("attention_channels", "attention_rows", "attention_positions")
+ARRAY = ("attention_channels", "attention_rows")
 # Tokens, if nothing else is said; at least, for the self-test; at most.
 CONTEXT, LEAST_CONTEXT, MOST_CONTEXT = 1 << 10, 32, POSITIONS
 
@@ -229,16 +228,10 @@ def _word(machine: ArchConfig, needed: Mapping[str, int]) -> dict[str, int]:
 
 
 def _array(machine: ArchConfig, needed: Mapping[str, int]) -> dict[str, int]:
-    """Channels, positions and queries of attention that meet in a cycle: no more than are there."""
-    if "head_dim" not in needed:
+    """Queries of attention that meet in a cycle: no more than a group has."""
+    if "per_group" not in needed:
         return {}
-    channels = 1 << (max(BLOCK, needed["head_dim"]) - 1).bit_length()
-    positions = max(1, min(POSITIONS_AT_ONCE, machine.attention_channels // channels))
-    return {
-        "attention_channels": min(machine.attention_channels, channels * positions),
-        "attention_positions": positions,
-        "attention_rows": min(machine.attention_rows, needed["per_group"]),
-    }
+    return {"attention_rows": min(machine.attention_rows, needed["per_group"])}
 
 
 def fitting(hardware: ArchConfig, needed: ArchConfig) -> ArchConfig:

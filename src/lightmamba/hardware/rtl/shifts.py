@@ -35,8 +35,10 @@ def round_shift(
     )  # fmt: skip
 
 
-def _shifted(pipe: Pipe, x: Timed, shift: Timed, low: int, high: int) -> Timed:
-    """floor(2·x / 2^shift), in as many cycles as there are runs of ``LEVELS`` multiplexers."""
+def _shifted(
+    pipe: Pipe, x: Timed, shift: Timed, low: int, high: int, levels: int = LEVELS
+) -> Timed:  # fmt: skip
+    """floor(2·x / 2^shift), in as many cycles as there are runs of ``levels`` multiplexers."""
     x, shift = pipe.align(x, shift)
     bits = len(x) + 1 - low
     value = Timed((x.value << (1 - low)).as_signed(), x.stage)
@@ -50,7 +52,7 @@ def _shifted(pipe: Pipe, x: Timed, shift: Timed, low: int, high: int) -> Timed:
             value, amount,
         )  # fmt: skip
         value = Timed(_as(shifted.value, bits), shifted.stage)
-        if count % LEVELS == LEVELS - 1 or place == 0:
+        if count % levels == levels - 1 or place == 0:
             value = pipe.step(lambda v: v, value, shape=signed(bits))
         amount = pipe.delay(amount, value.stage)
     return value
@@ -60,10 +62,10 @@ def _as(value: Value, bits: int) -> Value:
     return value[:bits].as_signed()
 
 
-def shift_latency(low: int, high: int) -> int:
+def shift_latency(low: int, high: int, levels: int = LEVELS) -> int:
     """Cycles of :func:`round_shift` and :func:`shift_cut`."""
     places = (high - low).bit_length()
-    return -(-places // LEVELS) + 1
+    return -(-places // levels) + 1
 
 
 def round_latency(low: int, high: int) -> int:
@@ -72,14 +74,15 @@ def round_latency(low: int, high: int) -> int:
 
 
 def round_saturate(
-    pipe: Pipe, x: Timed, shift: Timed, form: IntFormat, *, low: int = 0, high: int
-) -> tuple[Timed, Timed]:
+    pipe: Pipe, x: Timed, shift: Timed, form: IntFormat, *, low: int = 0, high: int,
+    levels: int = LEVELS,
+) -> tuple[Timed, Timed]:  # fmt: skip
     """:func:`round_shift` saturated to ``form``, and whether that changed it.
 
     In :func:`round_latency` cycles, as many as the two one after the other, but nothing is added or
     compared over the whole width: what is shifted is cut to two bits more than the result first.
     """
-    doubled, bits = _shifted(pipe, x, shift, low, high), form.bits
+    doubled, bits = _shifted(pipe, x, shift, low, high, levels), form.bits
     kept = pipe.step(lambda v: _cut(v, bits + 2), doubled)
     # Half up, all ones become one more; the lowest value is left out of a symmetric format.
     ones = pipe.step(lambda v: v[:bits].all() & ~is_overflow(v, IntFormat(bits + 2)), doubled)
@@ -102,24 +105,27 @@ def round_saturate(
 
 
 def shift_cut(
-    pipe: Pipe, x: Timed, shift: Timed, bits: int, *, low: int = 0, high: int
+    pipe: Pipe, x: Timed, shift: Timed, bits: int, *, low: int = 0, high: int, levels: int = LEVELS
 ) -> Timed:  # fmt: skip
     """floor(2·x / 2^shift) in ``bits`` bits: what is then rounded by adding 1 and dropping a bit.
 
     What does not fit becomes something on its side that is out of half their range. Takes
-    :func:`shift_latency` cycles.
+    :func:`shift_latency` cycles, of ``levels`` multiplexers each.
     """
-    return pipe.step(lambda v: _cut(v, bits), _shifted(pipe, x, shift, low, high))
+    return pipe.step(lambda v: _cut(v, bits), _shifted(pipe, x, shift, low, high, levels))
 
 
-def shift_add(pipe: Pipe, x: Timed, shift: Timed, term: Timed, *, high: int) -> Timed:
+def shift_add(
+    pipe: Pipe, x: Timed, shift: Timed, term: Timed, *, high: int, levels: int = LEVELS
+) -> Timed:  # fmt: skip
     """:func:`round_shift` of ``x``, and ``term`` added, in as many bits as ``x``; both are signed.
 
     Takes :func:`shift_latency` cycles and two: the addition rounds as well, floor((floor(2·x / 2^s)
     + 2·term + 1) / 2), its lower half one cycle before the upper one.
     """
     bits = len(x) + 1
-    doubled, half = shift_cut(pipe, x, shift, bits, high=high), bits // 2
+    doubled = shift_cut(pipe, x, shift, bits, high=high, levels=levels)
+    half = bits // 2
     odd = pipe.comb(lambda t: Cat(Const(1, 1), t.as_signed(), t[-1].replicate(bits))[:bits], term)
     odd = pipe.settle(pipe.delay(odd, doubled.stage - 1))
     low = pipe.step(lambda d, q: d[:half] + q[:half], doubled, odd)

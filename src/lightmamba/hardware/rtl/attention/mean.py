@@ -85,16 +85,16 @@ class Mean(Elaboratable):
                     working.eq(head != last_head),
                 ]
 
-        place_bits, within = (s.run - 1).bit_length(), (s.wide - 1).bit_length()
+        lane_bits, within = (s.lanes - 1).bit_length(), (s.wide - 1).bit_length()
         part = channel[within : within + s.bits("parts")]
         m.d.comb += [
-            self.sums.sum_at.eq(Cat(channel[:place_bits], part, turn, odd)),
+            self.sums.sum_at.eq(Cat(channel[lane_bits:within], part, turn, odd)),
             self.weights.total_at.eq(Cat(turn, odd)),
         ]
         pipe = Pipe(m)
         shift = pipe.input((f.mean + 31)[:6].as_unsigned())
         picked_row = pipe.delay(pipe.input(row), 1)
-        run = pipe.delay(pipe.input(channel[place_bits:within]), 1)
+        lane = pipe.delay(pipe.input(channel[:lane_bits]), 1)
         results = []
         for n in range(s.tokens):
             total = pipe.step(
@@ -102,7 +102,7 @@ class Mean(Elaboratable):
                 shape=TOTAL_BITS,
             )  # fmt: skip
             value = pipe.step(
-                lambda r, b, n=n: self._lane(self.sums.sums[n], r, b), picked_row, run,
+                lambda r, b, n=n: self._lane(self.sums.sums[n], r, b), picked_row, lane,
                 shape=signed(SUM_BITS),
             )  # fmt: skip
             results.append(self._divide(pipe, total, value, shift))
@@ -115,11 +115,10 @@ class Mean(Elaboratable):
         queue.connect(issue, arrives, Cat(pipe.delay(v, DATAPATH).value for v, _ in results))
         return m
 
-    def _lane(self, sums: Value, row: Value, run: Value) -> Value:
-        """Sum of a query in a run of channels."""
-        per = self.shape.wide // self.shape.run * SUM_BITS
-        mine = sums.word_select(row, per)
-        return (mine.word_select(run, SUM_BITS) if len(run) else mine).as_signed()
+    def _lane(self, sums: Value, row: Value, lane: Value) -> Value:
+        """Sum of a channel of a query, of those that are read."""
+        mine = sums.word_select(row, self.shape.lanes * SUM_BITS)
+        return (mine.word_select(lane, SUM_BITS) if len(lane) else mine).as_signed()
 
     def _divide(self, pipe: Pipe, total: Timed, value: Timed, shift: Timed) -> tuple[Timed, Timed]:
         """Mean, and whether it was saturated."""

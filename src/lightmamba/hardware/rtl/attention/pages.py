@@ -7,19 +7,17 @@ from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, V
 from amaranth.utils import exact_log2
 
 from lightmamba.arch.contract import WORD, WORD_BITS
-from lightmamba.blocks.attention.hardware import PAGES
-from lightmamba.hardware.rtl.attention.shape import PLACE, POSITION_BITS, Shape, less_one
-from lightmamba.hardware.rtl.attention.store import EXPONENT, Store, ram
+from lightmamba.hardware.rtl.attention.shape import EXPONENT, PLACE, POSITION_BITS, Shape, less_one
+from lightmamba.hardware.rtl.attention.store import Columns, Store, ram
 from lightmamba.hardware.rtl.attention.turns import Slots
 from lightmamba.hardware.rtl.job import Countdown
+from lightmamba.hardware.rtl.pipe import select
 
 __all__ = ["Loader", "Pages"]
 
-EXPONENTS = WORD_BITS // EXPONENT // 2  # of a key
-
 
 class Pages(Elaboratable):
-    """Memory of :data:`PAGES` pages: W channels of keys, and of values, a word; of M positions.
+    """Memory of pages: W channels of keys, and of values, a word; of M positions.
 
     Attributes
     ----------
@@ -27,57 +25,60 @@ class Pages(Elaboratable):
         Where something is written: page, position, word of a head.
     key_words, value_words : Signal
         Words of 64 bits that are written, of each position of a word.
-    several, data
-        One word for all of them, or as many bytes as come at once: of keys and their values, or as
-        often as they fit of one of the two.
+    several : Signal
+        ``data`` is written: as many bytes as come at once, of keys and their values, or as often as
+        they fit of one of the two. Else ``fresh``, 64 bits, everywhere.
     exponents, exps : Signal
         Positions whose exponents are written; keys' and values' of each.
     key, value_at : Signal
         Addresses: part, place of the word, page, from the lowest bit.
-    keys, key_exps, values, value_exps : Signal
+    keys, values : list of Value
+        Columns of 64 bits, each as many cycles later as :class:`Shape` says.
+    key_exps, value_exps : Signal
         One cycle later.
     """
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        page_bits = (PAGES - 1).bit_length()
-        self.page, self.place = Signal(page_bits), Signal(PLACE)
+        self.page, self.place = Signal(shape.page_bits), Signal(PLACE)
         self.part = Signal(shape.bits("parts"))
-        count = shape.positions
+        count, columns = shape.positions, range(shape.per * shape.positions)
         self.key_words, self.value_words = (Signal(shape.per * count) for _ in range(2))
         self.several, self.data = Signal(), Signal(shape.step * 8)
-        self.exponents, self.exps = Signal(count), Signal(WORD_BITS * count)
-        address = shape.bits("parts") + PLACE - shape.within + page_bits
+        self.fresh = Signal(WORD_BITS)
+        self.exponents, self.exps = Signal(count), Signal(2 * shape.exponent_bits * count)
+        address = shape.bits("parts") + PLACE - shape.within + shape.page_bits
         self.key, self.value_at = Signal(address), Signal(address)
-        self.keys, self.values = Signal(shape.channels * 8), Signal(shape.channels * 8)
+        self.keys, self.values = (
+            [Signal(WORD_BITS, name=f"{name}{n}") for n in columns] for name in ("key", "value")
+        )
         exps = shape.blocks * EXPONENT * count
         self.key_exps, self.value_exps = Signal(exps), Signal(exps)
 
     def elaborate(self, platform: object) -> Module:
         m, s = Module(), self.shape
         parts, place = s.bits("parts"), Cat(self.place[s.within :], self.page)
-        wide, each = s.channels * 8, EXPONENTS * EXPONENT
-        for n, (name, words, address, found, found_exps) in enumerate((
-            ("keys", self.key_words, self.key, self.keys, self.key_exps),
-            ("values", self.value_words, self.value_at, self.values, self.value_exps),
+        columns, each = len(self.keys), s.exponent_bits
+        for n, (name, cycle, words, address, found, found_exps) in enumerate((
+            ("keys", s.key_cycle, self.key_words, self.key, self.keys, self.key_exps),
+            ("values", s.value_cycle, self.value_words, self.value_at, self.values,
+             self.value_exps),
         )):  # fmt: skip
-            store = ram(m, name, wide, PAGES * s.words << parts)
-            enter, read = store.write_port(granularity=WORD_BITS), store.read_port()
+            store = Columns(
+                m, name, s.pages * s.words << parts, [cycle(column) for column in range(columns)]
+            )
             given = self._arriving(n)
+            given = given.replicate(columns * WORD_BITS // len(given))
+            store.write(
+                Cat(self.part, place),
+                [Mux(self.several, given.word_select(column, WORD_BITS), self.fresh)
+                 for column in range(columns)],
+                [words[column] for column in range(columns)],
+            )  # fmt: skip
             m.d.comb += [
-                enter.addr.eq(Cat(self.part, place)),
-                enter.data.eq(
-                    Mux(
-                        self.several,
-                        given.replicate(wide // len(given)),
-                        self.data[:WORD_BITS].replicate(s.per * s.positions),
-                    )
-                ),
-                enter.en.eq(words),
-                read.addr.eq(address),
-                found.eq(read.data),
+                mine.eq(data) for mine, data in zip(found, store.read(address), strict=True)
             ]
-            exps = ram(m, f"{name}_exps", each * s.positions, PAGES * s.words)
+            exps = ram(m, f"{name}_exps", each * s.positions, s.pages * s.words)
             enter, read = exps.write_port(granularity=each), exps.read_port()
             chosen = Signal(max(1, parts), name=f"{name}_part")
             m.d.sync += chosen.eq(address[:parts])
@@ -105,8 +106,8 @@ class Loader(Elaboratable):
     """Fill pages, head by head, slot by slot: earlier positions from memory, then new ones.
 
     Load min(W, head_dim) channels of keys and of values per cycle from memory, and 64 bits per
-    cycle of a new position. Each page takes two more cycles. Exponents come in rows, one for as
-    many positions as a row has words of 64 bits.
+    cycle of a new position. The first page of a slot takes two more cycles. Exponents come in rows,
+    one for as many positions as a row has words of 64 bits.
 
     Attributes
     ----------
@@ -127,7 +128,7 @@ class Loader(Elaboratable):
     def elaborate(self, platform: object) -> Module:
         m, s, f, slots = Module(), self.shape, self.fields, self.slots
         address, exponents, new = self.store.reads[0]
-        free = Signal(range(PAGES + 1), init=PAGES)
+        free = Signal(range(s.pages + 1), init=s.pages)
         page = Signal.like(self.pages.page)
         head, slot = Signal(s.bits("heads")), Signal(range(max(2, s.tokens)))
         at = Signal(POSITION_BITS)
@@ -143,6 +144,11 @@ class Loader(Elaboratable):
         fires, takes = Signal(), Signal()
         ends_part, ends_position, ends_page, ends_row = (Signal() for _ in range(4))
         begins = slots.before[slot], slots.end[slot]
+        last, over = Signal(), Signal()  # position of all, of the slot
+        m.d.comb += [
+            over.eq(rest.last & ~older.some if several else rest.last),
+            last.eq(over & (slot == slots.last) & (head == less_one(m, f.heads))),
+        ]
         per_row = s.row // WORD  # positions whose exponents a row holds
 
         def cycles(old: Value) -> Value:
@@ -160,7 +166,7 @@ class Loader(Elaboratable):
             exponents.eq(section == 2),
             ends_page.eq(ends_position & self._full(at, older, rest, begins[0])),
             takes.eq(fires & ends_page),
-            opens.eq(waits & free.any()),
+            opens.eq((waits | (takes & ~over)) & free.any()),
             self.done.eq(~working),
         ]
         with m.If(fires & older.some):
@@ -187,16 +193,15 @@ class Loader(Elaboratable):
                 m.d.sync += [section.eq(section + 1), *left.load(words)]
             with m.Else():
                 m.d.sync += left.step()
-        last = Signal()
-        over = rest.last & ~older.some if several else rest.last  # the slot's last position
-        m.d.comb += last.eq(over & (slot == slots.last) & (head == less_one(m, f.heads)))
         with m.If(self.start):
             m.d.sync += [
                 working.eq(1), waits.eq(1), open_.eq(0),
                 *(each.eq(0) for each in (head, slot, at, section, word, step)),
             ]  # fmt: skip
         with m.Elif(takes):
-            m.d.sync += [open_.eq(0), waits.eq(~last), page.eq(page + 1), working.eq(~last)]
+            m.d.sync += [
+                open_.eq(opens), waits.eq(~last & ~opens), page.eq(page + 1), working.eq(~last)
+            ]  # fmt: skip
             with m.If(over):
                 m.d.sync += slot.eq(Mux(slot == slots.last, 0, slot + 1))
                 with m.If(slot == slots.last):
@@ -204,7 +209,7 @@ class Loader(Elaboratable):
         with m.Elif(opens):
             m.d.sync += waits.eq(0)
             with m.If(at == 0):
-                fresh = begins[1] - begins[0] if several else begins[1]
+                fresh = slots.count[slot] if several else begins[1]
                 m.d.sync += [*older.load(begins[0]), *rest.load(fresh)]
         with m.Elif(working & ~waits & ~open_):
             m.d.sync += [open_.eq(1), *left.load(cycles(older.some))]
@@ -214,18 +219,21 @@ class Loader(Elaboratable):
 
         # Exponents of as many positions as a row has; whole steps are written, words are read.
         row, wide = Value.cast(self.rows.payload), s.step * 8
-        now = row.word_select(step, wide) if s.steps > 1 else row
-        kept = ram(m, "exponents", wide, s.steps)
+        now = Signal(wide)  # looked at many times
+        m.d.comb += now.eq(row.word_select(step, wide) if s.steps > 1 else row)
+        codes = Cat(s.exponents_of(now.word_select(n, WORD_BITS)) for n in range(s.step // WORD))
+        kept = ram(m, "exponents", len(codes), s.steps)
         enter, read = kept.write_port(), kept.read_port(domain="comb")
         within, each = at[: exact_log2(per_row)], exact_log2(s.step // WORD)
         m.d.comb += [
             enter.addr.eq(step),
-            enter.data.eq(now),
+            enter.data.eq(codes),
             enter.en.eq(fires & header),
             read.addr.eq(within[each:]),
         ]
-        which, wide = within[several:each], WORD_BITS * s.at_once
-        exps = read.data.word_select(which, wide) if len(which) else read.data
+        which, wide = within[several:each], 2 * s.exponent_bits * s.at_once
+        each_of = [read.data.word_select(n, wide) for n in range(len(read.data) // wide)]
+        exps = select(m, which, each_of)
 
         # What is loaded lies in its page two cycles later.
         p = self.pages
@@ -242,7 +250,8 @@ class Loader(Elaboratable):
             p.page.eq(late["page"]),
             p.place.eq(late["place"]),
             p.several.eq(late["old"]),
-            p.data.eq(Mux(late["old"], late["data"], fresh)),
+            p.data.eq(late["data"]),
+            p.fresh.eq(fresh),
             p.exponents.eq(
                 self._of_positions(
                     late,
@@ -251,7 +260,8 @@ class Loader(Elaboratable):
                 )
             ),
             p.exps.eq(Mux(
-                late["old"], late["exps"].replicate(copies), fresh.replicate(s.positions)
+                late["old"], late["exps"].replicate(copies),
+                s.exponents_of(fresh).replicate(s.positions),
             )),
         ]  # fmt: skip
         self._words(m, late)

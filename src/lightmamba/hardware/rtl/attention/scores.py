@@ -5,18 +5,30 @@ from typing import Any
 from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 
-from lightmamba.arch.contract import BLOCK
-from lightmamba.hardware.rtl.attention.shape import PLACE, Shape, less_one, turn_layout
-from lightmamba.hardware.rtl.attention.store import EXPONENT
+from lightmamba.arch.contract import BLOCK, WORD, WORD_BITS
+from lightmamba.hardware.rtl.attention.shape import (
+    EXPONENT,
+    LEVELS,
+    PLACE,
+    Shape,
+    less_one,
+    turn_layout,
+)
+from lightmamba.hardware.rtl.dsp import Products, Sum
 from lightmamba.hardware.rtl.pipe import Pipe, Timed
-from lightmamba.hardware.rtl.shifts import add_tree, round_latency, round_saturate, tree_steps
+from lightmamba.hardware.rtl.shifts import add_tree, round_saturate
 from lightmamba.numerics.attention import Attention
 
-__all__ = ["SCORE_SHIFTS", "Scores", "Steps", "counted", "shifted_left"]
+__all__ = ["SCORE_SHIFTS", "Scores", "Steps", "counted"]
 
 SCORE_SHIFTS = -20, 62  # right shifts of a sum of products (blocks/attention/arithmetic.py)
-EXP_BITS = 5  # of a query's exponent and a key's, added
-SUM = signed(44)  # proved below 2^42 (numerics/attention.py)
+SUM_BITS = 44  # of a score before its shift, proved below 2^42 (numerics/attention.py)
+COLUMNS = BLOCK // WORD  # of 64 bits, of a block: products that a cascade adds
+# Bits of the sum of one of two products that share a multiplier: |4 * 128 * 128| = 2^16. The lower
+# one gets so much that it is positive, and takes nothing from the upper one.
+SPREAD = 18
+POSITIVE = 1 << SPREAD - 1
+Pair = tuple[int, int]  # position of a word, row of a turn
 
 
 class Steps:
@@ -81,28 +93,13 @@ def counted(place: Value, limit: Value, shape: Shape, position: int) -> Value:
     return Cat(Const(position, shape.within), place) < limit
 
 
-def shifted_left(pipe: Pipe, value: Timed, by: Timed, bits: int) -> Timed:
-    """Signed ``value << by`` of up to ``bits`` bits more, three levels a cycle."""
-    value, by = pipe.align(value, by)
-    size = len(by)
-    for low in range(0, size, 3):
-        places = range(low, min(low + 3, size))
-
-        def levels(v: Value, b: Value, places: range = places) -> Value:
-            for place in places:
-                v = Mux(b[place], v.as_signed() << (1 << place), v.as_signed())
-            return v.as_signed()
-
-        width = min(len(value) + sum(1 << place for place in places), bits)
-        value = pipe.step(levels, value, by, shape=signed(width))
-    return value
-
-
 class Scores(Elaboratable):
     """Multiply R queries with all keys of a page, W channels a cycle: W/M of each of M positions.
 
-    A turn takes 32/M steps for each part of a head, one a cycle; scores are there ``cycles`` after
-    the last step of their positions.
+    A turn takes 32/M steps for each part of a head, one a cycle. Two products share a multiplier:
+    those of a query with two keys, or those of two queries with a key. The four columns of a block
+    are a cascade, whose results are added; then the blocks of a position are one, in which each is
+    multiplied by the power of two of its exponents.
 
     Source: ``numerics.attention.Attention.scores``.
 
@@ -140,12 +137,6 @@ class Scores(Elaboratable):
         self.scores = Signal(data.ArrayLayout(signed(op.score.bits), count))
         self.lost, self.lost_by = Signal(count), Signal.like(self.turn.vector)
 
-    @staticmethod
-    def cycles(shape: Shape) -> int:
-        """Cycles from a step to its score."""
-        sums = 3 + tree_steps(BLOCK, 2) + -(-EXP_BITS // 3) + tree_steps(shape.blocks, 2)
-        return sums + 1 + round_latency(*SCORE_SHIFTS)
-
     @property
     def first(self) -> Value:
         """Place of the first position of a word in its page."""
@@ -165,32 +156,20 @@ class Scores(Elaboratable):
             self.pages.key.eq(Cat(steps.part, steps.place, steps.turn.page)),
             self.store.query.eq(Cat(steps.part, steps.turn.head, steps.turn.turn)),
         ]
-        vector = pipe.delay(pipe.input(steps.turn.vector), 1)
-        queries = pipe.step(lambda v: Array(self.store.queries)[v], vector)
-        query_exps = pipe.step(lambda v: Array(self.store.query_exps)[v], vector)
-        keys = pipe.step(lambda v: v, pipe.input(self.pages.keys, 1))
-        key_exps = pipe.step(lambda v: v, pipe.input(self.pages.key_exps, 1))
-
-        first, last = pipe.input(steps.part == 0), pipe.input(steps.active & steps.last_part)
-        there = self._there(pipe, steps.part)
-        sums = [
-            self._sum(pipe, row, position, queries, query_exps, keys, key_exps, there)
-            for position in range(s.positions)
-            for row in range(s.rows)
-        ]
-        begins = pipe.settle(pipe.delay(first, sums[0].stage - 1)).value
-        shift = pipe.input(self.fields.score)
-        found = []
-        for one in sums:
-            total = Signal(SUM, reset_less=True)
-            m.d.sync += total.eq(Mux(begins, 0, total) + one.value)
-            found.append(round_saturate(
-                pipe, pipe.input(total, one.stage + 1), pipe.input(shift.value, one.stage + 1),
-                self.op.score, low=SCORE_SHIFTS[0], high=SCORE_SHIFTS[1],
-            ))  # fmt: skip
-        stage = found[0][0].stage
-        if stage != self.cycles(s):
-            raise ValueError(f"a score takes {stage} cycles, not {self.cycles(s)}")
+        self._inputs(pipe, steps)
+        last = pipe.input(steps.active & steps.last_part)
+        shift, found = pipe.input(self.fields.score), {}
+        for one, other in self._pairs():
+            for key, total in zip(
+                (one, other), self._totals(pipe, steps, one, other), strict=False
+            ):
+                found[key] = round_saturate(
+                    pipe, total, pipe.input(shift.value, total.stage),
+                    self.op.score, low=SCORE_SHIFTS[0], high=SCORE_SHIFTS[1],
+                    levels=LEVELS,
+                )  # fmt: skip
+        each = [found[position, row] for position in range(s.positions) for row in range(s.rows)]
+        stage = each[0][0].stage
         turn, place = (
             pipe.settle(pipe.delay(pipe.input(each), stage - 1)).value
             for each in (steps.turn, steps.place)
@@ -199,7 +178,7 @@ class Scores(Elaboratable):
             self.valid.eq(pipe.valid(last.value, stage)),
             self.place.eq(place),
             self.turn.eq(turn),
-            Value.cast(self.scores).eq(Cat(value.value for value, _ in found)),
+            Value.cast(self.scores).eq(Cat(value.value for value, _ in each)),
         ]
         counts = [counted(self.place, self.turn.limit, s, n) for n in range(s.positions)]
         m.d.sync += self.lost_by.eq(self.turn.vector)
@@ -207,40 +186,120 @@ class Scores(Elaboratable):
             self.lost[n].eq(
                 self.valid & counts[n // s.rows] & (n % s.rows < self.turn.rows) & over.value
             )
-            for n, (_, over) in enumerate(found)
+            for n, (_, over) in enumerate(each)
         ]
         return m
 
-    def _there(self, pipe: Pipe, part: Value) -> list[Timed]:
-        """Whether each block of a word is one of the head, which may be smaller than the words."""
-        blocks = (self.fields.head_dim + BLOCK - 1) >> (BLOCK.bit_length() - 1)
-        count = self.shape.blocks
-        return [pipe.input(part * count + block < blocks) for block in range(count)]
+    def _inputs(self, pipe: Pipe, steps: Steps) -> None:
+        """Columns of keys and of queries, exponents, and which blocks are part of the head."""
+        s, store = self.shape, self.store
+        vector = pipe.input(steps.turn.vector)
 
-    def _sum(
-        self, pipe: Pipe, row: int, position: int, queries: Timed, query_exps: Timed, keys: Timed,
-        key_exps: Timed, there: list[Timed],
-    ) -> Timed:  # fmt: skip
-        """Sum over a position of one word, each block shifted by its exponents."""
-        s, blocks = self.shape, []
-        for block in range(s.blocks):
-            at, of_key = row * s.wide + block * BLOCK, position * s.blocks + block
-            products = [
-                pipe.step(
-                    lambda q, k, i=at + n, j=of_key * BLOCK + n: (
-                        q.word_select(i, 8).as_signed() * k.word_select(j, 8).as_signed()
+        def of_vector(each: list[Any], cycle: int) -> Timed:
+            """The one of the turn's vector, of those that are there ``cycle`` after the step."""
+            return pipe.step(lambda v: Array(each)[v], pipe.delay(vector, cycle))
+
+        self._queries = [
+            of_vector(
+                [words.word_select(n, WORD_BITS) for words in store.queries],
+                s.key_cycle(n % s.per) - 1,
+            )
+            for n in range(s.rows * s.per)
+        ]
+        self._keys = [pipe.input(key, s.key_cycle(n)) for n, key in enumerate(self.pages.keys)]
+        self._exponents = of_vector(store.query_exps, 1), pipe.input(self.pages.key_exps, 1)
+        # A head may be smaller than the words.
+        blocks = (self.fields.head_dim + BLOCK - 1) >> (BLOCK.bit_length() - 1)
+        self._there = [pipe.input(steps.part * s.blocks + n < blocks) for n in range(s.blocks)]
+
+    def _pairs(self) -> list[tuple[Pair, Pair | None]]:
+        """Positions and rows whose products share multipliers."""
+        s = self.shape
+        if s.positions > 1:
+            places = range(0, s.positions, 2)
+            return [((n, row), (n + 1, row)) for n in places for row in range(s.rows)]
+        return [
+            ((0, row), (0, row + 1) if row + 1 < s.rows else None) for row in range(0, s.rows, 2)
+        ]
+
+    def _totals(self, pipe: Pipe, steps: Steps, one: Pair, other: Pair | None) -> list[Timed]:
+        """Sums over all channels, each block shifted by its exponents, of one or two products."""
+        s, multiplied = self.shape, Products(pipe, dsp48e2=self.shape.dsp48e2)
+        blocks = [self._block(pipe, multiplied, one, other, n) for n in range(s.blocks)]
+        first, found = pipe.input(steps.part == 0), []
+        for n, (position, row) in enumerate((one, other) if other else (one,)):
+            total: Sum | None = None
+            for block, sums in enumerate(blocks):
+                exponent = pipe.step(
+                    lambda q, k, i=row * s.blocks + block, j=position * s.blocks + block: (
+                        q.word_select(i, EXPONENT) + k.word_select(j, EXPONENT)
                     ),
-                    queries, keys,
+                    *self._exponents,
+                )  # fmt: skip
+                at = sums[n].stage
+                exponent = pipe.settle(pipe.delay(exponent, at - 1))
+                on = pipe.settle(pipe.delay(self._there[block], at - 1))
+                ends = block == s.blocks - 1 and s.bits("parts")
+                total = multiplied(
+                    pipe.comb(_scaled, sums[n], exponent), pipe.comb(_power, exponent, on),
+                    above=total, fresh=pipe.delay(first, at) if ends else None, bits=SUM_BITS,
+                )  # fmt: skip
+            assert total is not None
+            found.append(total.timed)
+        return found
+
+    def _block(
+        self, pipe: Pipe, multiplied: Products, one: Pair, other: Pair | None, block: int
+    ) -> list[Timed]:
+        """Sums of the products of a block, of those that share multipliers."""
+        s, sums = self.shape, list[Timed]()
+        for byte in range(WORD):
+            total: Sum | None = None
+            for column in range(block * COLUMNS, (block + 1) * COLUMNS):
+                keys, queries = (
+                    [_byte(pipe, words[n * s.per + column], byte) for n in numbers]
+                    for words, numbers in zip(
+                        (self._keys, self._queries), _numbers(one, other), strict=True
+                    )
                 )
-                for n in range(BLOCK)
-            ]  # fmt: skip
-            exponent = pipe.step(
-                lambda q, k, i=row * s.blocks + block, j=of_key: (
-                    q.word_select(i, EXPONENT) + k.word_select(j, EXPONENT)
-                ),
-                query_exps, key_exps,
-            )  # fmt: skip
-            total = pipe.comb(lambda v, on: Mux(on, v, 0), add_tree(pipe, products), there[block])
-            total = pipe.comb(lambda v: v.as_signed(), total)
-            blocks.append(shifted_left(pipe, total, exponent, len(total) + 18))
-        return add_tree(pipe, blocks)
+                pair, factor = (queries, keys[0]) if len(keys) == 1 else (keys, queries[0])
+                upper = pair[1] if len(pair) > 1 else pipe.input(Const(0, 8), pair[0].stage)
+                upper = pipe.comb(lambda v: v.as_signed().shift_left(SPREAD), upper)
+                total = multiplied(
+                    pair[0], factor, also=upper, above=total,
+                    constant=0 if total else POSITIVE, bits=2 * SPREAD,
+                )  # fmt: skip
+            assert total is not None
+            sums.append(total.timed)
+        halves = [pipe.comb(_lower, v) for v in sums], [pipe.comb(_upper, v) for v in sums]
+        return [add_tree(pipe, half, levels=1) for half in halves[: 2 if other else 1]]
+
+
+def _numbers(one: Pair, other: Pair | None) -> list[list[int]]:
+    """Positions and rows of one or two products, without what they share."""
+    both = [one, other] if other else [one]
+    return [list(dict.fromkeys(each)) for each in zip(*both, strict=True)]
+
+
+def _byte(pipe: Pipe, word: Timed, number: int) -> Timed:
+    return pipe.comb(lambda v: v.word_select(number, 8).as_signed(), word)
+
+
+def _lower(value: Value) -> Value:
+    """Sum in the lower bits, to which :data:`POSITIVE` was added."""
+    return Cat(value[: SPREAD - 1], ~value[SPREAD - 1]).as_signed()
+
+
+def _upper(value: Value) -> Value:
+    return value[SPREAD:].as_signed()
+
+
+def _scaled(value: Value, exponent: Value) -> Value:
+    """Times 16 where the exponent is 16 and more."""
+    return Mux(exponent[-1], value.shift_left(4), value)
+
+
+def _power(exponent: Value, on: Value) -> Value:
+    """Two to the exponent, or to 4 less where it is 16 and more; 0 of a block that is not there."""
+    less = Mux(exponent[-1], Cat(exponent[:2], Const(0b11, 2)), exponent[:4])
+    return Cat(*(on & (less == n) for n in range(16)), Const(0, 1)).as_signed()

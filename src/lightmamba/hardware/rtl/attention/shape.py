@@ -3,19 +3,23 @@
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, WORD
 from lightmamba.arch.passes import VECTOR
-from lightmamba.blocks.attention.hardware import PAGES
+from lightmamba.blocks.attention.hardware import pages
 from lightmamba.numerics.attention import PAGE, POSITIONS
 
-__all__ = ["PLACE", "POSITION_BITS", "Queries", "Shape", "less_one", "turn_layout"]
+__all__ = [
+    "EXPONENT", "LEVELS", "PLACE", "POSITION_BITS", "Queries", "Shape", "less_one", "turn_layout",
+]  # fmt: skip
 
 PLACE = (PAGE - 1).bit_length()  # bits of a position within a page
 POSITION_BITS = POSITIONS.bit_length() + 1
+EXPONENT = 4  # bits of a block's
+LEVELS = 2  # multiplexers of a shift between registers: as many as a LUT of six inputs holds
 VECTOR_BITS = next(field.bits for field in VECTOR if field.name == "slot")
 
 
@@ -27,13 +31,16 @@ class Shape:
     ----------
     tokens : int
         T, vectors of a pass.
-    channels, rows, positions : int
-        W channels of keys and of values, and R queries, that meet in a cycle; W/M of each of M
-        positions.
+    channels, rows : int
+        W channels of keys and of values, and R queries, that meet in a cycle.
     heads, per_group, head_dim : int
         Heads of keys and values, queries for each of them, channels of a head.
     row : int
         Bytes of a row of earlier positions.
+    positions : int
+        M, positions of which a word of W channels has W/M each.
+    dsp48e2 : bool
+        Multipliers are DSP48E2.
     """
 
     tokens: int
@@ -43,7 +50,8 @@ class Shape:
     per_group: int
     head_dim: int
     row: int
-    positions: int = 1
+    positions: int
+    dsp48e2: bool
 
     @staticmethod
     def of(config: ArchConfig) -> "Shape":
@@ -51,6 +59,7 @@ class Shape:
         return Shape(
             config.tokens, config.attention_channels, config.attention_rows, config.kv_heads,
             config.per_group, config.head_dim, config.row_bytes, config.attention_positions,
+            config.dsp48e2,
         )  # fmt: skip
 
     @property
@@ -72,6 +81,16 @@ class Shape:
     def words(self) -> int:
         """Words of a page for each part of a head: cycles of a turn."""
         return PAGE // self.positions
+
+    @property
+    def pages(self) -> int:
+        """Pages that the unit holds."""
+        return pages(self.positions)
+
+    @property
+    def page_bits(self) -> int:
+        """Bits of the number of one of them."""
+        return (self.pages - 1).bit_length()
 
     @property
     def turns(self) -> int:
@@ -109,9 +128,35 @@ class Shape:
         return self.wide // BLOCK
 
     @property
-    def run(self) -> int:
-        """Channels of a block that leave the array one after the other."""
-        return BLOCK // self.positions
+    def exponent_bits(self) -> int:
+        """Bits of the exponents of a key, or of a value."""
+        return self.parts * self.blocks * EXPONENT
+
+    def exponents_of(self, word: Value) -> Value:
+        """Those of a key and of its value that a position's word of 64 bits has."""
+        half = len(word) // 2
+        return Cat(word[: self.exponent_bits], word[half : half + self.exponent_bits])
+
+    @property
+    def lanes(self) -> int:
+        """Channels of a query whose sums leave the array in a cycle."""
+        return self.channels // PAGE
+
+    def key_cycle(self, column: int) -> int:
+        """Cycles from an address to a 64-bit column of keys, of one position.
+
+        Columns of a block follow each other in a cascade, and so do the blocks of a position.
+        """
+        block, place = divmod(column % self.per, BLOCK // WORD)
+        return 2 + block + place
+
+    def value_cycle(self, column: int) -> int:
+        """Cycles from an address to a 64-bit column of values, of one position.
+
+        The channels of a position follow each other, ``lanes`` a cycle, and positions in a cascade.
+        """
+        position, place = divmod(column, self.per)
+        return 3 + position + place * WORD // self.lanes
 
     def bits(self, name: str) -> int:
         """Bits of a number that counts ``heads``, ``turns`` or ``parts``; 0 of a constant.
@@ -171,7 +216,7 @@ def turn_layout(shape: Shape) -> Any:
             "odd": unsigned(1),  # its head is; what is kept of a head lies twice
             "vector": unsigned(VECTOR_BITS),
             "turn": unsigned(shape.bits("turns")),
-            "page": unsigned((PAGES - 1).bit_length()),
+            "page": unsigned(shape.page_bits),
             "rows": unsigned(shape.rows.bit_length()),
             "limit": unsigned(PLACE + 1),
             "first": 1,

@@ -6,12 +6,11 @@ from amaranth.hdl import C, Cat, Elaboratable, Module, Mux, Signal, Value, unsig
 from amaranth.lib import memory
 
 from lightmamba.arch.contract import BLOCK, WORD, WORD_BITS
-from lightmamba.hardware.rtl.attention.shape import Queries, Shape, less_one
-from lightmamba.hardware.rtl.pipe import select
+from lightmamba.hardware.rtl.attention.shape import EXPONENT, Queries, Shape, less_one
+from lightmamba.hardware.rtl.pipe import Pipe, select
 
-__all__ = ["EXPONENT", "Store", "kept_by_vector", "ram"]
+__all__ = ["Columns", "Store", "kept_by_vector", "ram"]
 
-EXPONENT = 4  # bits of a block's
 SECTIONS = 3  # q, k, v
 
 
@@ -20,6 +19,48 @@ def ram(m: Module, name: str, bits: int, depth: int) -> memory.Memory:
     found = memory.Memory(shape=unsigned(bits), depth=max(2, depth), init=[])
     m.submodules[name] = found
     return found
+
+
+class Columns:
+    """Memory of columns that are used one after the other: addresses are delayed, not data.
+
+    Parameters
+    ----------
+    m : Module
+    name : str
+    depth : int
+        Words.
+    cycles : list of int
+        Of every column of 64 bits: cycles from the address to its data, one at least.
+    """
+
+    def __init__(self, m: Module, name: str, depth: int, cycles: list[int]) -> None:
+        self._pipe, self._columns = Pipe(m), dict[int, list[int]]()  # of every cycle
+        for column, cycle in enumerate(cycles):
+            self._columns.setdefault(cycle, []).append(column)
+        self._rams = {
+            cycle: ram(m, f"{name}{cycle}", WORD_BITS * len(mine), depth)
+            for cycle, mine in self._columns.items()
+        }
+
+    def write(self, address: Value, columns: list[Value], enables: list[Value]) -> None:
+        """Write some of the columns."""
+        for cycle, mine in self._columns.items():
+            port = self._rams[cycle].write_port(granularity=WORD_BITS)
+            self._pipe.m.d.comb += [
+                port.addr.eq(address),
+                port.data.eq(Cat(columns[n] for n in mine)),
+                port.en.eq(Cat(enables[n] for n in mine)),
+            ]
+
+    def read(self, address: Value) -> list[Value]:
+        """Data of every column, each in its own cycle."""
+        given, found = self._pipe.input(address), dict[int, Value]()
+        for cycle, mine in self._columns.items():
+            port = self._rams[cycle].read_port()
+            self._pipe.m.d.comb += port.addr.eq(self._pipe.delay(given, cycle - 1).value)
+            found |= {n: port.data.word_select(k, WORD_BITS) for k, n in enumerate(mine)}
+        return [found[n] for n in sorted(found)]
 
 
 def kept_by_vector(
@@ -63,7 +104,8 @@ class Store(Elaboratable):
     query : Signal
         Address of queries: part, head, turn, from the lowest bit.
     queries, query_exps : list of Signal
-        By vector, one cycle later: R·W/M values and R·W/M/32 exponents.
+        By vector: R·W/M values, a cycle before the columns of keys that they meet, and R·W/M/32
+        exponents, one cycle after the address.
     words : list of (address, exponents?, data)
         Two read ports: of the loader and of the writer. From the lowest bit: word, value instead of
         key, head; or the word of exponents of a head. Data of each vector, one cycle later.
@@ -121,59 +163,64 @@ class Store(Elaboratable):
                 with m.If(section == SECTIONS - 1):
                     m.d.sync += [self.wants.eq(0), self.whole.eq(1)]
         for n in range(s.tokens):
-            self._queries(m, n, self.taken & (section == 0), Cat(head, turn), row, channel)
-            self._words(m, n, self.taken & (section != 0), head, section == 2, channel)
+            word = Signal(WORD_BITS - 8, name=f"gathered{n}")  # of 64 bits, but for its last byte
+            with m.If(self.taken):
+                m.d.sync += word.eq(Cat(word[8:], self.q[n]))
+            given = Cat(word, self.q[n])
+            self._queries(m, n, self.taken & (section == 0), Cat(head, turn), row, channel, given)
+            self._words(m, n, self.taken & (section != 0), head, section == 2, channel, given)
         return m
 
     def _queries(
-        self, m: Module, n: int, write: Value, at: Value, row: Value, channel: Value
+        self, m: Module, n: int, write: Value, at: Value, row: Value, channel: Value, word: Value
     ) -> None:
-        """Write one channel; the first of a block clears the rest, which may be padding."""
+        """Write a word and exponents; the first word of a block clears the others."""
         s = self.shape
         part_bits = s.bits("parts")
         within = (s.wide - 1).bit_length()  # bits of a channel of a word
         part = channel[within : within + part_bits]
-        place, block = channel[: BLOCK.bit_length() - 1], channel[BLOCK.bit_length() - 1 : within]
-        first = place == 0
+        byte_bits, block_bits = WORD.bit_length() - 1, BLOCK.bit_length() - 1
+        place, block = channel[byte_bits:block_bits], channel[block_bits:within]
+        whole = write & channel[:byte_bits].all()
         depth = 1 << (len(at) + part_bits)
-        values = ram(m, f"queries{n}", s.rows * s.wide * 8, depth)
-        exps = ram(m, f"query_exps{n}", s.rows * s.blocks * EXPONENT, depth)
+        values = Columns(
+            m, f"queries{n}", depth,
+            [s.key_cycle(column) - 1 for _ in range(s.rows) for column in range(s.per)],
+        )  # fmt: skip
         chosen = [
-            (write & (row == r) & (block == b)) if s.blocks > 1 else (write & (row == r))
+            (row == r) & (block == b) if s.blocks > 1 else row == r
             for r in range(s.rows) for b in range(s.blocks)
         ]  # fmt: skip
-        bytes_ = Cat(first | (place == k) for k in range(BLOCK))
-        enter, read = values.write_port(granularity=8), values.read_port()
-        m.d.comb += [
-            enter.addr.eq(Cat(part, at)),
-            enter.data.eq(Cat(Cat(Mux(first & (k != 0), 0, self.q[n]) for k in range(BLOCK))
-                              for _ in chosen)),
-            enter.en.eq(Cat(Mux(each, bytes_, 0) for each in chosen)),
-            read.addr.eq(self.query),
-            self.queries[n].eq(read.data),
-        ]  # fmt: skip
+        places = range(BLOCK // WORD)
+        values.write(
+            Cat(part, at),
+            [Mux((place == 0) & (k != 0), 0, word) for _ in chosen for k in places],
+            [whole & each & ((place == 0) | (place == k)) for each in chosen for k in places],
+        )
+        m.d.comb += self.queries[n].eq(Cat(values.read(self.query)))
+        exps = ram(m, f"query_exps{n}", s.rows * s.blocks * EXPONENT, depth)
         enter, read = exps.write_port(granularity=EXPONENT), exps.read_port()
         m.d.comb += [
             enter.addr.eq(Cat(part, at)),
             enter.data.eq(self.exp[n].replicate(len(chosen))),
-            enter.en.eq(Cat(each & first for each in chosen)),
+            enter.en.eq(Cat(write & each & (channel[:block_bits] == 0) for each in chosen)),
             read.addr.eq(self.query),
             self.query_exps[n].eq(read.data),
         ]
 
     def _words(
-        self, m: Module, n: int, write: Value, head: Value, value: Value, channel: Value
-    ) -> None:
-        """Write one channel of a key or a value into the words of its position."""
+        self, m: Module, n: int, write: Value, head: Value, value: Value, channel: Value,
+        word: Value,
+    ) -> None:  # fmt: skip
+        """Write a word of a key or a value into those of its position."""
         s = self.shape
         byte_bits, per = WORD.bit_length() - 1, WORD_BITS // EXPONENT // 2  # exponents of a key
         words = ram(m, f"words{n}", WORD_BITS, 1 << (s.bits("heads") + 1 + self.word_bits))
-        enter = words.write_port(granularity=8)
-        byte, word = channel[:byte_bits], channel[byte_bits : byte_bits + self.word_bits]
+        enter = words.write_port()
         m.d.comb += [
-            enter.addr.eq(Cat(word, value, head)),
-            enter.data.eq(self.q[n].replicate(WORD)),
-            enter.en.eq(Cat(write & (byte == k) for k in range(WORD))),
+            enter.addr.eq(Cat(channel[byte_bits : byte_bits + self.word_bits], value, head)),
+            enter.data.eq(word),
+            enter.en.eq(write & channel[:byte_bits].all()),
         ]
         exps = ram(m, f"exps{n}", WORD_BITS, 1 << s.bits("heads"))
         enter = exps.write_port(granularity=EXPONENT)

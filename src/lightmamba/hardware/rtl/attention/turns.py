@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from amaranth.hdl import Array, C, Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import Array, C, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import fifo
 
-from lightmamba.blocks.attention.hardware import PAGES
 from lightmamba.hardware.rtl.attention.shape import (
     PLACE,
     POSITION_BITS,
@@ -25,8 +24,8 @@ class Slots:
     ----------
     before, end : Array of Signal
         Positions that a slot has in memory; those and the new ones.
-    first, final : Array of Signal
-        Its first vector, and the number of its last one.
+    first, count, final : Array of Signal
+        Its first vector, how many it has, and the number of its last one.
     last : Signal
         The last slot that is used.
     """
@@ -36,8 +35,8 @@ class Slots:
     ) -> None:
         tokens = len(vectors)
         bits = tokens.bit_length()
-        names = ("before", "end", "first", "final")
-        widths = (POSITION_BITS, POSITION_BITS, max(1, (tokens - 1).bit_length()), bits)
+        names = ("before", "end", "first", "count", "final")
+        widths = (POSITION_BITS, POSITION_BITS, max(1, (tokens - 1).bit_length()), bits, bits)
         found = {
             name: [Signal(width, name=f"{name}{n}") for n in range(tokens)]
             for name, width in zip(names, widths, strict=True)
@@ -53,10 +52,13 @@ class Slots:
                     found["before"][n].eq(before[n]),
                     found["end"][n].eq(before[n] + count),
                     found["first"][n].eq(slot.first),
+                    found["count"][n].eq(count),
                     found["final"][n].eq(count - 1),
                 ]
             m.d.sync += self.last.eq(sum(used[1:], start=C(0, bits)))
-        self.before, self.end, self.first, self.final = (Array(found[name]) for name in names)
+        self.before, self.end, self.first, self.count, self.final = (
+            Array(found[name]) for name in names
+        )
 
 
 class Turns(Elaboratable):
@@ -83,22 +85,21 @@ class Turns(Elaboratable):
 
     def elaborate(self, platform: object) -> Module:
         m, s, f, slots = Module(), self.shape, self.fields, self.slots
-        there = Signal(range(PAGES + 1))
+        there = Signal(range(s.pages + 1))
         heads = Signal(range(3), init=2)
-        page = Signal(range(PAGES))
+        page = Signal(s.page_bits)
         head, odd = Signal(s.bits("heads")), Signal()
         slot = Signal(range(max(2, s.tokens)))
         vector = Signal(range(max(2, s.tokens)))  # of the slot
         turn, first = Signal(s.bits("turns")), Signal()
-        ahead = Signal(POSITION_BITS + 1)  # positions of the slot's first vector from this page on
+        # Positions of the slot's first vector from this page on, and those of the vector.
+        ahead, sees = (Signal(signed(POSITION_BITS + 1)) for _ in range(2))
         behind = Signal(POSITION_BITS)  # of the slot, from this page on
         working, fresh, entering = Signal(), Signal(), Signal()
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=self.layout.size, depth=3)
         given, emits = Signal(self.layout), Signal()
         last_turn, last_vector, last_page, last_slot, last_head = (Signal() for _ in range(5))
-        sees = Signal(POSITION_BITS + 2)
         m.d.comb += [
-            sees.eq(ahead.as_signed() + vector),
             last_turn.eq(turn == less_one(m, f.turns)),
             last_vector.eq(vector == slots.final[slot]),
             last_page.eq(behind <= PAGE),
@@ -143,15 +144,16 @@ class Turns(Elaboratable):
         with m.Elif(working & entering):  # a slot
             m.d.sync += [
                 entering.eq(0), first.eq(1), ahead.eq(slots.before[slot] + 1),
+                sees.eq(slots.before[slot] + 1),
                 behind.eq(slots.end[slot]),
             ]  # fmt: skip
         with m.Elif(emits):
             m.d.sync += [fresh.eq(0), turn.eq(Mux(last_turn, 0, turn + 1))]
             with m.If(last_turn):
-                m.d.sync += vector.eq(Mux(last_vector, 0, vector + 1))
+                m.d.sync += [vector.eq(Mux(last_vector, 0, vector + 1)), sees.eq(sees + 1)]
             with m.If(given.ends):
                 m.d.sync += [
-                    page.eq(page + 1), first.eq(0), ahead.eq(ahead - PAGE),
+                    page.eq(page + 1), first.eq(0), ahead.eq(ahead - PAGE), sees.eq(ahead - PAGE),
                     behind.eq(behind - PAGE), entering.eq(last_page),
                 ]  # fmt: skip
                 with m.If(last_page):

@@ -35,12 +35,15 @@ class Attention(wiring.Component):
     of the pass from what was just taken. Five stages work at the same time, each on another page:
     load, scores, weights, sums, means.
 
-    One row of every vector a cycle. W channels of keys meet queries in a cycle: W/M of each of M
-    positions. A page loads W channels of keys and of their values a cycle, or as much of them as a
-    row of memory has, and takes 32/M·ceil(head_dim / (W/M)) cycles (1 + 32/M at least) of each
-    later stage for every vector and every R queries of its group. Means leave one a cycle, head by
-    head; ``latency`` cycles lie between the last row and the first mean of a sequence of one
-    position with one word a head.
+    One row of every vector a cycle. W channels of keys meet R queries in a cycle: those of M heads
+    of as many positions, or part of one. A page loads W channels of keys and of their values a
+    cycle, or as much of them as a row of memory has, and takes 32/M·ceil(head_dim / (W/M)) cycles
+    of each later stage for every vector and every R queries of its group. Means leave one a cycle,
+    head by head; ``latency`` cycles lie between the last row and the first mean of a sequence of
+    one position with one word a head.
+
+    Multipliers: W·R for the sums of values, W·R/2 for the scores (W·ceil(R/2) where M is 1), R for
+    each 32 channels, and those of the tables.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ from typing import Any
 from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, fifo
 
-from lightmamba.blocks.attention.hardware import BUFFERS, TOTAL_BITS, WEIGHT_BITS
+from lightmamba.blocks.attention.hardware import TOTAL_BITS, WEIGHT_BITS, buffers
 from lightmamba.hardware.rtl.attention.scores import counted
 from lightmamba.hardware.rtl.attention.shape import PLACE, Shape, turn_layout
 from lightmamba.hardware.rtl.attention.store import kept_by_vector, ram
@@ -24,7 +24,7 @@ FALL, FALLS = 6, 62  # bits of a fall of the sums, and the largest
 class Weights(Elaboratable):
     """Weigh the positions of a page, R queries and M positions at a time.
 
-    A turn takes 1 + 32/M cycles: one for the maximum, and one for each word.
+    A turn takes 32/M cycles, one for each word.
 
     Source: ``numerics.attention.Attention.weigh``.
 
@@ -55,10 +55,10 @@ class Weights(Elaboratable):
 
     def __init__(self, shape: Shape, op: Attention, scores: Any) -> None:
         self.shape, self.op, self.scores = shape, op, scores
-        self.layout = turn_layout(shape)
+        self.layout, self.buffers = turn_layout(shape), buffers(shape.positions)
         self.freed, self.valid, self.ready = (Signal() for _ in range(3))
         self.turn, self.falls = Signal(self.layout), Signal(FALL * shape.rows)
-        self.buffer, self.place = Signal(range(BUFFERS)), Signal(PLACE - shape.within)
+        self.buffer, self.place = Signal(range(self.buffers)), Signal(PLACE - shape.within)
         self.weights = Signal(WEIGHT_BITS * shape.rows * shape.positions)
         self.total_at = Signal(shape.bits("turns") + 1)
         self.totals = [
@@ -67,16 +67,16 @@ class Weights(Elaboratable):
 
     def elaborate(self, platform: object) -> Module:
         m, s = Module(), self.shape
-        room = Signal(range(BUFFERS + 1), init=BUFFERS)
+        room = Signal(range(self.buffers + 1), init=self.buffers)
         m.d.comb += self.scores.may.eq(room.any())
         scored, done = Signal(), Signal()
         m.d.sync += room.eq(room - self.scores.begins + done)
 
-        store = ram(m, "scores", 32 * s.rows * s.positions, BUFFERS * s.words)
+        store = ram(m, "scores", 32 * s.rows * s.positions, self.buffers * s.words)
         largest, turn_in = self._arriving(m, store, scored)
         # Turns whose scores are complete.
         m.submodules.complete = complete = fifo.SyncFIFOBuffered(
-            width=FLOOR.width * s.rows + self.layout.size, depth=BUFFERS + 1
+            width=FLOOR.width * s.rows + self.layout.size, depth=self.buffers + 1
         )
         m.d.comb += [
             complete.w_en.eq(scored),
@@ -88,7 +88,7 @@ class Weights(Elaboratable):
     def _arriving(self, m: Module, store: Any, scored: Signal) -> tuple[Value, Value]:
         """Keep scores, and find the largest floor of those that count; when all are there."""
         s, given = self.shape, self.scores
-        buffer, enter = Signal(range(BUFFERS)), store.write_port()
+        buffer, enter = Signal(range(self.buffers)), store.write_port()
         m.d.comb += [
             enter.addr.eq(Cat(given.place, buffer)),
             enter.data.eq(given.scores),
@@ -110,52 +110,49 @@ class Weights(Elaboratable):
         return Cat(largest), kept.as_value()
 
     def _floors(self, m: Module) -> tuple[Value, Value, Value, Value, Any, list[Value]]:
-        """Largest floors of a word, a cycle later if it has several positions.
+        """Largest floors of a word, a cycle later for each time that its positions are halved.
 
         Returns whether a word is there, counts, begins and ends its page, then its turn, and its
         largest floor by query.
         """
-        s, given = self.shape, self.scores
-        floors = [given.scores[n][FRACTION:].as_signed() for n in range(s.rows * s.positions)]
-        last = given.place == s.words - 1
-        if s.positions == 1:
-            counts, begins = Signal(), Signal()
-            m.d.comb += [
-                counts.eq(counted(given.place, given.turn.limit, s, 0)),
-                begins.eq(given.place == 0),
+        s, given, pipe = self.shape, self.scores, Pipe(m)
+        counts = [
+            pipe.input(counted(given.place, given.turn.limit, s, n)) for n in range(s.positions)
+        ]
+        tops = []
+        for row in range(s.rows):
+            each = [
+                (pipe.input(given.scores[n * s.rows + row][FRACTION:].as_signed()), counts[n])
+                for n in range(s.positions)
             ]
-            return given.valid, counts, begins, last, given.turn, floors
-        counts = [counted(given.place, given.turn.limit, s, n) for n in range(s.positions)]
-        found = given.valid, counts[0], given.place == 0, last
-        late = [Signal(name=f"arrived{n}") for n in range(len(found))]
-        turn = Signal(self.layout, reset_less=True)
-        m.d.sync += [*(now.eq(value) for now, value in zip(late, found, strict=True))]
-        m.d.sync += turn.eq(given.turn)
-        tops = [Signal(FLOOR, name=f"top{row}") for row in range(s.rows)]
-        for row, top in enumerate(tops):
-            each = list(zip(floors[row :: s.rows], counts, strict=True))
             while len(each) > 1:  # those that count come first
                 each = [
-                    (Mux(second[1] & (second[0] > first[0]), second[0], first[0]), first[1])
+                    (pipe.step(_larger, *first, *second), pipe.delay(first[1], second[0].stage + 1))
                     for first, second in zip(each[::2], each[1::2], strict=True)
                 ]
-            m.d.sync += top.eq(each[0][0])
-        return late[0], late[1], late[2], late[3], turn, list(tops)
+            tops.append(each[0][0].value)
+        found = (
+            counts[0], pipe.input(given.place == 0), pipe.input(given.place == s.words - 1),
+            pipe.input(given.turn.as_value()),
+        )  # fmt: skip
+        counts_, begins, last, turn = (pipe.delay(each, s.within).value for each in found)
+        there = pipe.valid(given.valid, s.within)
+        return there, counts_, begins, last, data.View(self.layout, turn), tops
 
     def _weigh(self, m: Module, store: Any, complete: Any, done: Signal) -> None:
         s, exp2 = self.shape, self.op.exp2
         turn = data.View(self.layout, complete.r_data[FLOOR.width * s.rows :])
         current, now = Signal(self.layout), [Signal(FLOOR, name=f"now{r}") for r in range(s.rows)]
         falls = [Signal(FALL, name=f"fall{r}") for r in range(s.rows)]
-        room = Signal(range(BUFFERS + 1), init=BUFFERS)  # for weights
+        room = Signal(range(self.buffers + 1), init=self.buffers)  # for weights
         active, place = Signal(), Signal(PLACE - s.within)
-        reads, writes = Signal(range(BUFFERS)), Signal(range(BUFFERS))
+        reads, writes = Signal(range(self.buffers)), Signal(range(self.buffers))
         begins, ends, settled = Signal(), Signal(), Signal()  # what is kept of a turn is read
         m.d.sync += settled.eq(complete.r_rdy)
         m.d.comb += [
-            begins.eq(settled & room.any() & ~active),
-            complete.r_en.eq(begins),
             ends.eq(active & (place == s.words - 1)),
+            begins.eq(settled & room.any() & (~active | ends)),
+            complete.r_en.eq(begins),
             done.eq(ends),
         ]
         m.d.sync += room.eq(room - begins + self.freed)
@@ -219,7 +216,7 @@ class Weights(Elaboratable):
     ) -> None:  # fmt: skip
         """Keep the weights of a turn, add them up, and hand the turn on."""
         s, stage = self.shape, rows[0].stage
-        kept = ram(m, "weights", WEIGHT_BITS * s.rows * s.positions, BUFFERS * s.words)
+        kept = ram(m, "weights", WEIGHT_BITS * s.rows * s.positions, self.buffers * s.words)
         enter, read = kept.write_port(), kept.read_port()
         here = pipe.valid(active, stage)
         at = pipe.settle(pipe.delay(pipe.input(place), stage - 1)).value
@@ -237,7 +234,7 @@ class Weights(Elaboratable):
             self.weights.eq(read.data),
         ]
         m.submodules.weighed = weighed = fifo.SyncFIFOBuffered(
-            width=self.layout.size + FALL * s.rows, depth=BUFFERS + 1
+            width=self.layout.size + FALL * s.rows, depth=self.buffers + 1
         )
         m.d.comb += [
             weighed.w_en.eq(ends),
@@ -283,6 +280,11 @@ class Weights(Elaboratable):
         vector = pipe.delay(pipe.input(turn.vector), stage).value
         values = Cat(each.value for each in found)
         kept_by_vector(m, stores, where, values, leaves, vector, self.total_at, self.totals)
+
+
+def _larger(first: Value, counts: Value, second: Value, also: Value) -> Value:
+    """Larger floor of two positions, of which the second one may not count."""
+    return Mux(also & (second > first), second, first)
 
 
 def _weight(value: Value, counts: Value) -> Value:

@@ -40,6 +40,11 @@ SMALL = replace(ArchConfig(), state_elements=32, state_port_bits=128)
 MANY: dict[str, Any] = {"lanes": 9, "state_port_bits": 512, "aux_port_bits": 256, "aux_fifo": 256}
 FIRM: dict[str, Any] = {"multiplier_bits": 8, "act_bits": 8}
 WHOLE: dict[str, Any] = {"weight_bits": 8, "multiplier_bits": 8, "act_bits": 8, "head_qmax": 127}
+# Channels and queries that meet in a cycle, channels of a head, lanes, bits of their ports.
+ATTENTION = (
+    (32, 1, 32, 1, 128), (32, 4, 32, 1, 128), (32, 2, 64, 4, 128), (64, 2, 64, 1, 128),
+    (64, 2, 32, 1, 128), (128, 2, 32, 8, 512), (256, 3, 128, 32, 512),
+)  # fmt: skip
 # An earlier target of an ECP5: one lane of 32 weights, 32 state elements, a port of 128 bits.
 PLACED = "ecp5, demo"
 EARLIER: dict[str, Any] = {
@@ -61,19 +66,7 @@ def machines() -> dict[str, ArchConfig]:
         "tiny, demo": of("tiny", "demo"),
         PLACED: replace(of("ecpix5", "demo"), **EARLIER),
         "MLP": replace(SMALL, kinds=("mamba2", "mlp")),
-        **{
-            f"attention, {channels} x {rows}" + f", {at_once} positions" * (at_once > 1): replace(
-                SMALL,
-                kinds=("attention",),
-                attention_channels=channels,
-                attention_rows=rows,
-                attention_positions=at_once,
-                kv_heads=4,
-                per_group=4,
-                head_dim=128 if at_once == 1 else channels // at_once,
-            )
-            for channels, rows, at_once in ((32, 1, 1), (32, 4, 1), (64, 2, 1), (64, 2, 2))
-        },
+        **{f"attention, {size}": attention(*size) for size in ATTENTION},
         "two lanes of 64": replace(SMALL, lanes=2, port_bits=256, aux_port_bits=64),
         "nine lanes of 32": replace(SMALL, **MANY),
         "W4A4 on 8 bits": replace(SMALL, multiplier_bits=8, port_bits=512, lanes=2),
@@ -84,6 +77,14 @@ def machines() -> dict[str, ArchConfig]:
             SMALL, **WHOLE, lanes=1, port_bits=512, aux_port_bits=256, aux_fifo=128
         ),
     }
+
+
+def attention(channels: int, rows: int, head_dim: int, lanes: int, bits: int) -> ArchConfig:
+    """Machine of attention layers alone."""
+    return replace(
+        SMALL, kinds=("attention",), lanes=lanes, port_bits=bits, attention_channels=channels,
+        attention_rows=rows, dsp48e2=True, kv_heads=4, per_group=rows, head_dim=head_dim,
+    )  # fmt: skip
 
 
 def identity(row: Row) -> str:
@@ -118,6 +119,11 @@ def fit(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, dict[str, lis
 
     Of machines of one token: `estimate` makes the others of them, and is checked by those measured.
     Groups of machines with Mamba2 layers alone are fitted to those, others to machines with them.
+
+    Raises
+    ------
+    ValueError
+        If the machines do not determine the factors of a group.
     """
     out: dict[str, dict[str, dict[str, list[float]]]] = {}
     known = [(ArchConfig.from_dict(r["arch"]), grouped(r)) for r in results.values()]
@@ -129,12 +135,23 @@ def fit(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, dict[str, lis
             if not (arch.kinds == PLAIN if plain else group in groups(arch.kinds)):
                 continue
             kinds[group.kind(arch)].append((arch, sums.get(group.name, Amount())))
-        out[group.name] = {kind: _factors(group, seen) for kind, seen in sorted(kinds.items())}
+        out[group.name] = {
+            kind: _factors(group, kind, seen) for kind, seen in sorted(kinds.items())
+        }
     return out
 
 
-def _factors(group: Group, seen: Sequence[tuple[ArchConfig, Amount]]) -> dict[str, list[float]]:
+def _factors(
+    group: Group, kind: str, seen: Sequence[tuple[ArchConfig, Amount]]
+) -> dict[str, list[float]]:
     sizes = np.array([group.sizes(arch) for arch, _ in seen])
+    rank = int(np.linalg.matrix_rank(sizes / np.abs(sizes).max(axis=0).clip(1)))
+    if rank < sizes.shape[1]:
+        raise ValueError(
+            f"{group.name} of {kind} bits is a sum over {sizes.shape[1]} sizes, but the "
+            f"{len(seen)} machines that were synthesized tell {rank} apart; add one to "
+            f"bench.synth.machines that differs in another size"
+        )
     rests = np.array([astuple(a + group.counted(arch).times(-1)) for arch, a in seen])
     return {
         cell: [round(f, 4) for f in _positive(sizes, rests[:, n])] for n, cell in enumerate(CELLS)

@@ -137,7 +137,7 @@ class Loader(Elaboratable):
         several = exact_log2(s.at_once)
         # Of a new position key, value and exponents in turn; of an older one all of it.
         section, word = Signal(2), Signal(6)
-        left, words = Countdown(7), f.head_dim[3:]  # cycles of the section
+        left, count = Countdown(7), f.head_dim[3:]  # cycles of the section
         step, header = Signal(range(max(2, s.steps))), Signal()  # of a row; it has exponents
         # A page is to come; its slot is known; it is being loaded.
         working, waits, opens, open_ = Signal(), Signal(), Signal(), Signal()
@@ -153,7 +153,7 @@ class Loader(Elaboratable):
 
         def cycles(old: Value) -> Value:
             """Cycles of an older position, or of a new key or value."""
-            return Mux(old, f.parts << exact_log2(s.splits), words)[:7]
+            return Mux(old, f.parts << exact_log2(s.splits), count)[:7]
 
         m.d.comb += [
             fires.eq(open_ & Mux(older.some, self.rows.valid, self.store.whole)),
@@ -190,7 +190,7 @@ class Loader(Elaboratable):
                     with m.Else():
                         m.d.sync += rest.step()
             with m.Elif(ends_part):
-                m.d.sync += [section.eq(section + 1), *left.load(words)]
+                m.d.sync += [section.eq(section + 1), *left.load(count)]
             with m.Else():
                 m.d.sync += left.step()
         with m.If(self.start):
@@ -223,7 +223,7 @@ class Loader(Elaboratable):
         m.d.comb += now.eq(row.word_select(step, wide) if s.steps > 1 else row)
         codes = Cat(s.exponents_of(now.word_select(n, WORD_BITS)) for n in range(s.step // WORD))
         kept = ram(m, "exponents", len(codes), s.steps)
-        enter, read = kept.write_port(), kept.read_port(domain="comb")
+        enter, read = kept.write_port(), kept.read_port()
         within, each = at[: exact_log2(per_row)], exact_log2(s.step // WORD)
         m.d.comb += [
             enter.addr.eq(step),
@@ -231,15 +231,15 @@ class Loader(Elaboratable):
             enter.en.eq(fires & header),
             read.addr.eq(within[each:]),
         ]
-        which, wide = within[several:each], 2 * s.exponent_bits * s.at_once
-        each_of = [read.data.word_select(n, wide) for n in range(len(read.data) // wide)]
-        exps = select(m, which, each_of)
+        wide = 2 * s.exponent_bits * s.at_once
+        words = [read.data.word_select(n, wide) for n in range(len(read.data) // wide)]
 
         # What is loaded lies in its page two cycles later.
         p = self.pages
         late = self._late(m, {
             "fired": fires & ~header, "full": takes, "page": page, "place": at[:PLACE],
-            "word": word, "section": section, "old": older.some, "exps": exps, "data": now,
+            "word": word, "section": section, "old": older.some, "data": now,
+            "which": within[several:each],
             "vector": (slots.first[slot] + (at - begins[0]))[:3],
         })  # fmt: skip
         m.d.sync += self.loaded.eq(late["full"])
@@ -260,7 +260,7 @@ class Loader(Elaboratable):
                 )
             ),
             p.exps.eq(Mux(
-                late["old"], late["exps"].replicate(copies),
+                late["old"], select(m, late["which"], words).replicate(copies),
                 s.exponents_of(fresh).replicate(s.positions),
             )),
         ]  # fmt: skip

@@ -83,6 +83,13 @@ WRONG = [
     ("lanes = 2", "lanes = 2\npacked = true",
      ("packed needs an even number of tokens and of lanes, weight_bits 4 and multiplier_bits 4, "
      "not tokens 1, lanes 2")),
+    ("lanes = 2", "lanes = 2\n[machine.attention]\nqueue = 8",
+     "machine.attention has no key queue; it has lanes"),
+    ("lanes = 2", "lanes = 2\n[machine.attention]\nweight_fifo = 8",
+     "with [machine.attention], weight_fifo must be in 32..16384, not 8"),
+    ("lanes = 2", "lanes = 2\n[machine.attention]\nlanes = 3",
+     "with [machine.attention], port lane2 is on 0 channels"),
+    ("lanes = 2", "lanes = 2\nattention = 8", "[machine] has no key attention; it has lanes"),
     ("lanes = 2", "lanes = 3", "port lane2 is on 0 channels, but must be on one"),
     ("lanes = 2", "lanes = 1", ("there is no port lane1; the ports of this machine are lane0, "
      "state_read")),
@@ -194,3 +201,48 @@ def test_a_target_like_another():
     assert (found.channels, found.clock_mhz) == (tiny.channels, tiny.clock_mhz)
     with pytest.raises(InputError, match="like must be a shipped target, one of ecpix5"):
         Target.parse('name = "mine"\nabout = "x"\nlike = "huge"', "mine")
+
+
+KINDS = """
+[machine.attention]
+weight_fifo = 512
+row_fifo = 256
+[machine.mlp]
+weight_fifo = 1024
+aux_fifo = 256
+"""
+
+
+def test_choices_for_kinds_of_layers():
+    """They count where the machine has such layers, the largest where several kinds choose."""
+    found = Target.parse(GOOD.replace("lanes = 2", f"lanes = 2{KINDS}"), "mine.toml")
+    assert Target.from_dict(found.to_dict()) == found
+    plain = found.for_kinds(["mamba2"])
+    assert (plain.machine, plain.per_kind) == (found.machine, {})
+    one, both = found.for_kinds(["mamba2", "attention"]), found.for_kinds(["attention", "mlp"])
+    assert one.machine == replace(found.machine, weight_fifo=512, row_fifo=256)
+    assert both.machine == replace(one.machine, weight_fifo=1024, aux_fifo=256)
+    assert both.for_kinds(["attention"]) == both
+
+
+def test_choices_for_kinds_that_do_not_go_together():
+    tables = "\n[machine.attention]\nweight_fifo = 32\n[machine.mlp]\nburst_beats = 32"
+    text = GOOD.replace("lanes = 2", f"lanes = 2{tables}")
+    found = Target.parse(text.replace("weight_fifo = 32", "weight_fifo = 64"), "mine.toml")
+    assert found.for_kinds(["attention", "mlp"]).machine.burst_beats == 32
+    found = Target.parse(text, "mine.toml")
+    with pytest.raises(ValueError, match=r"with \[machine.attention\] and \[machine.mlp\], weight"):
+        found.for_kinds(["attention", "mlp"])
+
+
+def test_choices_for_kinds_of_a_target_like_another():
+    """Those of the other one count, but for what this one says for all kinds, or for that kind."""
+    u280 = Target.load("u280").per_kind["attention"]
+    text = 'name = "mine"\nabout = "x"\nlike = "u280"\n[machine]\nrow_fifo = 128'
+    rest = {name: value for name, value in u280.items() if name != "row_fifo"}
+    assert Target.parse(text, "mine").per_kind == {"attention": rest}
+    own = Target.parse(f"{text}\n[machine.attention]\nweight_fifo = 1024", "mine")
+    assert own.per_kind == {"attention": rest | {"weight_fifo": 1024}}
+    packed = Target.load("u280-t4")
+    assert "multiplier_bits" not in packed.per_kind["attention"]
+    assert packed.for_kinds(["attention"]).machine.weight_fifo == u280["weight_fifo"]

@@ -139,6 +139,33 @@ def test_cases_are_not_refused():
     assert all(plan(*case) for case in CASES.values())
 
 
+def test_queues_and_multipliers_follow_the_kinds_of_the_hardware():
+    """Whatever the kinds of the model are that runs on it."""
+    target = replace(shipped(), per_kind={"attention": {"multiplier_bits": 8, "weight_fifo": 512}})
+    made = plan(sizes(), W4A4, target, kinds=("attention", "mamba2"))
+    assert (made.multiplier_bits, made.weight_fifo) == (8, 512)
+    assert fitting(made, plan(sizes(), W4A4, target, hardware=made)) == made
+    assert plan(sizes(), W4A4, target) == plan(sizes(), W4A4, shipped())
+    with pytest.raises(InputError, match=r"^activations of 8 bits do not fit multiplier_bits 4"):
+        plan(sizes(), W4A8, target)
+    assert plan(sizes(), W4A8, target, kinds=("attention", "mamba2")).act_bits == 8
+
+
+def test_choices_for_a_kind_that_there_is_not():
+    target = replace(shipped(), per_kind={"atention": {"weight_fifo": 512}})
+    sentence = r"^target tiny has a table \[machine.atention\], but layers are of kind attention, "
+    with pytest.raises(InputError, match=sentence):
+        plan(sizes(), W4A4, target)
+
+
+def test_choices_for_kinds_that_do_not_go_together():
+    queues = {"attention": {"weight_fifo": 32}, "mlp": {"burst_beats": 32}}
+    target = replace(shipped(), per_kind=queues)
+    sentence = r"^target tiny: with \[machine.attention\] and \[machine.mlp\], weight_fifo must be"
+    with pytest.raises(InputError, match=sentence):
+        plan(sizes(), W4A4, target, kinds=("attention", "mamba2", "mlp"))
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

@@ -1,4 +1,6 @@
-"""Two thousand tokens of the bundled models in random passes, on three machines."""
+"""Tokens of the bundled models in random passes, on four machines."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,4 +39,17 @@ def test_every_observable_of_many_passes_equals_the_engine(tmp_path, target):
         step = golden.step(each)
         assert step.difference is None, (seen, each, str(step.difference))
         seen += each.tokens
+    opened.device.close()
+
+
+def test_a_mamba2_model_on_hardware_with_attention(tmp_path):
+    """The queues and multipliers are those of the hardware; the integers those of the engine."""
+    choices = {"multiplier_bits": 8, "weight_fifo": 512, "row_fifo": 128}
+    target = replace(Target.load("tiny"), per_kind={"attention": choices})
+    built = build(
+        load(demo_file()), target, tmp_path / "build", kinds=("attention", "mamba2", "mlp")
+    )
+    assert {name: getattr(built.arch, name) for name in choices} == choices
+    opened = open_golden(built.path, stalls=0.2, seed=14)
+    assert [step.difference for step in opened.golden.run([1, 2, 3], 6)] == [None] * 6
     opened.device.close()

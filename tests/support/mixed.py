@@ -35,13 +35,14 @@ CONTEXT = 256
 
 
 def target_of(name: str = "tiny", segment: int = 4096, channels: int = 32) -> Target:
-    """A target with these parameters of attention, and a small SSM unit."""
+    """A target with these parameters of attention, deeper queues for it, and a small SSM unit."""
     found = Target.load(name)
     own = replace(
         found.machine, segment=segment, attention_channels=channels, state_elements=16,
         state_port_bits=64,
     )  # fmt: skip
-    return replace(found, machine=own)
+    queues = {"weight_fifo": 512, "row_fifo": 128}
+    return replace(found, machine=own, per_kind={"attention": queues})
 
 
 @cache

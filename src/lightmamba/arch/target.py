@@ -3,8 +3,8 @@
 import logging
 import math
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ __all__ = ["CHOICES", "KINDS", "Channel", "Power", "Resources", "Target", "targe
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-_NAMES = [field.name for field in fields(ArchConfig)]
+_NAMES = [each.name for each in fields(ArchConfig)]
 CHOICES = tuple(_NAMES[: _NAMES.index("weight_bits")])  # what a target decides; models the rest
 TOP = ("name", "about", "clock_mhz", "board")
 PARTS = ("machine", "channel", "resources", "power")
@@ -102,6 +102,8 @@ class Target:
     ----------
     machine : ArchConfig
         Holds the choices (:data:`CHOICES`); what models decide has its defaults.
+    per_kind : {kind of layers: {choice: value}}
+        Choices that replace those of ``machine`` where it has such layers: :meth:`for_kinds`.
     resources : Resources or None
         None where no device is meant.
     power : Power or None
@@ -123,6 +125,7 @@ class Target:
     resources: Resources | None = None
     power: Power | None = None
     board: str = ""
+    per_kind: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 < self.clock_mhz <= FASTEST_MHZ:
@@ -168,6 +171,30 @@ class Target:
                 "state_read and state_write must be on the same channels: "
                 "a token reads what the last one wrote"
             )
+        for kind in self.per_kind:
+            self.for_kinds([kind])
+
+    def for_kinds(self, kinds: Collection[str]) -> "Target":
+        """Target whose machine has layers of these kinds, with the choices for them.
+
+        Where several kinds choose, the largest value counts.
+
+        Raises
+        ------
+        ValueError
+            If its choices do not go together.
+        """
+        if not self.per_kind:
+            return self
+        tables = {kind: self.per_kind[kind] for kind in self.per_kind if kind in kinds}
+        chosen: dict[str, Any] = {}
+        for name, value in (item for table in tables.values() for item in table.items()):
+            chosen[name] = max(value, chosen.get(name, value))
+        try:
+            return replace(self, machine=replace(self.machine, **chosen), per_kind={})
+        except ValueError as error:
+            names = " and ".join(f"[machine.{kind}]" for kind in tables)
+            raise ValueError(f"with {names}, {error}") from error
 
     def channels_of(self, port: str) -> tuple[Channel, ...]:
         """The channel that a port is on; both of them where the state has a copy on each."""
@@ -200,7 +227,8 @@ class Target:
             "name": self.name,
             "about": self.about,
             "clock_mhz": self.clock_mhz,
-            "machine": {name: machine[name] for name in CHOICES},
+            "machine": {name: machine[name] for name in CHOICES}
+            | {kind: dict(choices) for kind, choices in self.per_kind.items()},
             "channel": [asdict(c) | {"ports": list(c.ports)} for c in self.channels],
         }
         if self.board:
@@ -217,8 +245,10 @@ class Target:
         """Build from plain values.
 
         A channel with a ``count`` describes that many channels, with the number for each * in its
-        texts. With ``like``, the name of a shipped target, what is not said is as there: of
-        [machine] each choice, of the other tables the whole.
+        texts. A table such as [machine.attention] has choices for machines with layers of that
+        kind. With ``like``, the name of a shipped target, what is not said is as there: of
+        [machine] each choice, of the other tables the whole. A choice that [machine] says replaces
+        that of the shipped target for all kinds.
 
         Raises
         ------
@@ -230,13 +260,18 @@ class Target:
             raise ValueError(f"there is no key {unknown[0]}; known are {names}")
         values = _completed(values)
         top = {name: value for name, value in values.items() if name in TOP}
-        types = {field.name: field.type for field in fields(ArchConfig)}
+        types = {each.name: each.type for each in fields(ArchConfig)}
         known = {name: types[name] for name in CHOICES}
-        machine = options(values.get("machine", {}), known, "machine", EXAMPLES["machine"])
+        own, tables = _split(values)
+        machine = options(own, known, "machine", EXAMPLES["machine"])
+        per_kind = {
+            kind: options(table, known, f"machine.{kind}", EXAMPLES["machine"])
+            for kind, table in tables.items()
+        }
         entries = checked(values.get("channel", []), list, "channel")
         resources, power = values.get("resources"), values.get("power")
         return build(
-            Target, top, "", EXAMPLES[""], machine=ArchConfig(**machine),
+            Target, top, "", EXAMPLES[""], machine=ArchConfig(**machine), per_kind=per_kind,
             channels=tuple(channel for entry in entries for channel in _channels(entry)),
             resources=None if resources is None else _part(Resources, resources, "resources"),
             power=None if power is None else _part(Power, power, "power"),
@@ -297,6 +332,13 @@ def _folder() -> Any:
     return resources.files("lightmamba.arch") / "targets"
 
 
+def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Choices of the table [machine], and its tables for kinds of layers."""
+    given = checked(values.get("machine", {}), dict, "machine")
+    tables = {n: v for n, v in given.items() if isinstance(v, dict) and n not in CHOICES}
+    return {n: v for n, v in given.items() if n not in tables}, tables
+
+
 def _completed(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Values of a target with those of the one that it is like."""
     if "like" not in values:
@@ -306,8 +348,11 @@ def _completed(values: Mapping[str, Any]) -> Mapping[str, Any]:
         raise ValueError(f"like must be a shipped target, one of {', '.join(target_names())}")
     own = {key: value for key, value in values.items() if key != "like"}
     base = Target.load(name).to_dict()
-    machine = base["machine"] | dict(checked(own.get("machine", {}), dict, "machine"))
-    return base | own | {"machine": machine}
+    (before, inherited), (machine, tables) = _split(base), _split(own)
+    for kind, choices in inherited.items():
+        rest = {name: value for name, value in choices.items() if name not in machine}
+        tables[kind] = rest | tables.get(kind, {})
+    return base | own | {"machine": before | machine | tables}
 
 
 def _part(kind: type[T], values: Any, name: str) -> T:

@@ -11,6 +11,7 @@ from lightmamba.arch.target import Target, target_names
 from lightmamba.cli.models import open_sizes
 from lightmamba.cli.show import detail, fields, figure, say, shares, table, working
 from lightmamba.common.errors import InputError
+from lightmamba.hardware.compiler.plan import for_kinds
 from lightmamba.hardware.estimate import Estimate, estimate
 from lightmamba.hardware.estimate.objectives import device_share
 
@@ -22,7 +23,7 @@ PASSES = {"verify": "verify, all drafts accepted"}
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     config, formats, _ = open_sizes(args.model, args.format)
-    target = _with_tokens(Target.load(args.target), args.tokens)
+    target = _with_tokens(for_kinds(Target.load(args.target), config.kinds), args.tokens)
     with working("estimating (half a minute, the first time)"):
         found = estimate(config, formats, target, context=args.context)
     _show(found, target, f"{Path(args.model).name} on {target.name}")

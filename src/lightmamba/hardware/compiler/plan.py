@@ -19,7 +19,7 @@ from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.attention import POSITIONS
 from lightmamba.numerics.model_formats import Formats
 
-__all__ = ["CAPACITIES", "ORDERS", "fitting", "instructions", "plan"]
+__all__ = ["CAPACITIES", "ORDERS", "fitting", "for_kinds", "instructions", "plan"]
 
 PROGRAM_STEP = 32  # so that models of a few layers more run on the same hardware
 STATES = (512, 256, 128, 64, 32, 16, 8, 4)
@@ -72,7 +72,7 @@ def plan(
     if order not in ORDERS:
         raise InputError(f"order must be {' or '.join(ORDERS)}, not {order!r}")
     chosen = _kinds(config, kinds) if hardware is None else _covering(hardware, config, target)
-    graph = machine(chosen)
+    graph, target = machine(chosen), for_kinds(target, chosen)
     if hardware is not None:
         context = hardware.context or None
     different = list(dict.fromkeys(config.layers))
@@ -107,6 +107,25 @@ def plan(
         ports(made)  # has as many as there are ids for
         rows = needed.get("head_rows", 0) if made.whole_heads else 0
         return replace(made, head_rows=rows) if rows else made
+    except ValueError as error:
+        raise InputError(f"target {target.name}: {error}") from error
+
+
+def for_kinds(target: Target, kinds: Collection[str]) -> Target:
+    """The target with its choices for a machine that has layers of these kinds.
+
+    Raises
+    ------
+    InputError
+        If it chooses for a kind that there is not, or its choices do not go together.
+    """
+    if unknown := sorted(set(target.per_kind) - set(known())):
+        raise InputError(
+            f"target {target.name} has a table [machine.{unknown[0]}], but layers are of kind "
+            f"{', '.join(known())}; name it, for example, [machine.attention]"
+        )
+    try:
+        return target.for_kinds(kinds)
     except ValueError as error:
         raise InputError(f"target {target.name}: {error}") from error
 

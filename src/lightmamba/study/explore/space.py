@@ -9,6 +9,7 @@ from lightmamba.arch.contract import PAGE, WORD_BITS
 from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
+from lightmamba.hardware.compiler.plan import for_kinds
 from lightmamba.model.config import ModelConfig
 from lightmamba.study.explore.scheme import Scheme
 
@@ -73,13 +74,15 @@ class Space:
         schemes: Sequence[str],
         only: Mapping[str, tuple[Value, ...]] | None = None,
     ) -> "Space":
-        """The usual values, those of the base among them; ``only`` narrows some.
+        """The usual values, those of the base for the model among them; ``only`` narrows some.
 
         Raises
         ------
         InputError
-            If ``only`` names what is not searched, or no value of it.
+            If ``only`` names what is not searched, or no value of it; or the base has no machine
+            with layers of the model's kinds.
         """
+        base = for_kinds(base, config.kinds)
         options: dict[str, tuple[Value, ...]] = {
             "scheme": tuple(schemes),
             "clock_mhz": tuple(round(share * base.clock_mhz, 3) for share in CLOCKS),

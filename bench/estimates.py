@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bench.common import asked
+from bench.full import ROWS
 from bench.full import identity as identity_of_full
 from bench.identity import Random, combined, simulated
 from bench.stored import Row, keep, rows
@@ -233,7 +234,7 @@ def measure_passes(case: Case) -> dict[str, dict[str, float]]:
     work = Workload.of(case.config, Formats(), target, "reordered")
     with tempfile.TemporaryDirectory() as folder:
         artifact = build(random_model(case.config, Formats(), SEED), target, Path(folder) / "build")
-        with open_device(artifact, observed=False, seed=SEED, sequences=target.machine.tokens) as d:
+        with open_device(artifact, observed=False, seed=SEED, sequences=work.arch.tokens) as d:
             for mode in modes(work.arch):
                 shape = work.of_mode(mode)
                 cycles = _decoding(d) if shape.chained else _passes(d, shape.slots, shape.head)
@@ -268,7 +269,8 @@ def main() -> None:
     """Run the rows named, or all."""
     full = {row["name"] + FULL: row for row in rows("full")}
     every = {*full, *cases()}
-    for name in asked(__doc__, [*full, *cases(), *machines()]).row:
+    known = [name for name in full if name.removesuffix(FULL) in ROWS]
+    for name in asked(__doc__, [*known, *cases(), *machines()]).row:
         if name in machines():
             found = measure_passes(machines()[name])
             keep("passes_estimates", {"machine": name, "modes": found})

@@ -3,6 +3,7 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,9 +14,13 @@ from bench.tables.printer import Listed, Table, Tables, load
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Channel, Resources, Target, target_names
+from lightmamba.hardware.compiler.plan import plan
 from lightmamba.hardware.estimate.energy import constants
+from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.resources import CELLS, GROUPS, group_of, resources
+from lightmamba.hardware.estimate.workload import Workload
 from lightmamba.model.config import SHAPES
+from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["AREA"]
 
@@ -144,6 +149,19 @@ def sources() -> Table:
     return Table(["target", "part", "source"], body)
 
 
+def kinds() -> Table:
+    """A Mamba2 model on its own machine, and on one that has units of all kinds of layers."""
+    name, target, every = "mamba2-2.7b", Target.load("u280"), ("attention", "mamba2", "mlp")
+    work = Workload.of(SHAPES[name], Formats(), target, "reordered")
+    wide = replace(work, arch=plan(work.config, work.formats, target, kinds=every))
+    body = []
+    for what, each in (("its own machine", work), (f"with `--kinds {','.join(every)}`", wide)):
+        found = estimate_pass(each)
+        body.append([what, f"{found.cycles:,}", *figures(found.total)])
+    header = [f"{name} on `{target.name}`, W4A4 (estimated)", "cycles per token", *HEADER]
+    return Table(header, body)
+
+
 def bounds() -> Table:
     """Tokens per second that the memory allows, and the bottleneck."""
     shown = [t.name for t in _targets() if t.machine.tokens == 1]  # of others see bench.full
@@ -208,6 +226,7 @@ AREA: Tables = {
     ),
     "targets": targets,
     "target-sources": sources,
+    "kinds": kinds,
     "bounds": bounds,
     "energy-constants": energy_constants,
     "energy-paper": energy_paper,

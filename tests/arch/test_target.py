@@ -164,7 +164,7 @@ source = "none"
 def test_names_and_files(tmp_path):
     assert target_names() == [
         "ecpix5", "kv260", "kv260-t4", "tiny", "tiny-hybrid", "tiny-t4", "u280", "u280-batch4",
-        "u280-hybrid", "u280-t4", "u55c", "ulx3s", "vck190", "vck190-paper", "vck190-paper-t4",
+        "u280-t4", "u55c", "ulx3s", "vck190", "vck190-paper", "vck190-paper-t4",
     ]  # fmt: skip
     for name in target_names():
         found = Target.load(name)
@@ -177,6 +177,9 @@ def test_names_and_files(tmp_path):
         InputError, match="there is no target huge; shipped are ecpix5, kv260, kv260-t4, tiny"
     ):
         Target.load("huge")
+    for name, near in (("u280-hybrid", "u280"), ("tiny-t4-mine", "tiny-t4"), ("kv26", "kv260")):
+        with pytest.raises(InputError, match=f"there is no target {name}; use {near}; shipped are"):
+            Target.load(name)
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="is not UTF-8 text; give a TOML file"):
         Target.load(str(file))

@@ -5,6 +5,7 @@ import math
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -317,7 +318,9 @@ class Target:
             if path.suffix == ".toml":
                 raise InputError(f"{name} does not exist; give a TOML file, or a shipped target")
             shipped = ", ".join(target_names())
-            raise InputError(f"there is no target {name}; shipped are {shipped}, or give a TOML")
+            raise InputError(
+                f"there is no target {name}{_nearest(name)}; shipped are {shipped}, or give a TOML"
+            )
         log.info("target %s from %s", name, path)
         return Target.parse(text, name)
 
@@ -330,6 +333,14 @@ def target_names() -> list[str]:
 
 def _folder() -> Any:
     return resources.files("lightmamba.arch") / "targets"
+
+
+def _nearest(name: str) -> str:
+    """Hint at the shipped target that a name begins with, or else is most like."""
+    names = target_names()
+    begun = [each for each in names if name.startswith(f"{each}-")]
+    near = begun[-1:] or get_close_matches(name, names, 1)
+    return f"; use {near[0]}" if near else ""
 
 
 def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

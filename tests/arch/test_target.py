@@ -246,6 +246,8 @@ def test_choices_for_kinds_of_a_target_like_another():
     assert Target.parse(text, "mine").per_kind == {"attention": rest}
     own = Target.parse(f"{text}\n[machine.attention]\nweight_fifo = 1024", "mine")
     assert own.per_kind == {"attention": rest | {"weight_fifo": 1024}}
+    with pytest.raises(InputError, match=r"^mine: \[machine\] has no key attention; it has lanes"):
+        Target.parse(f"{text}\nattention = 3", "mine")
     packed = Target.load("u280-t4")
     assert "multiplier_bits" not in packed.per_kind["attention"]
     assert packed.for_kinds(["attention"]).machine.weight_fifo == u280["weight_fifo"]

@@ -363,7 +363,7 @@ def _completed(values: Mapping[str, Any]) -> Mapping[str, Any]:
     for kind, choices in inherited.items():
         rest = {name: value for name, value in choices.items() if name not in machine}
         tables[kind] = rest | tables.get(kind, {})
-    return base | own | {"machine": before | machine | tables}
+    return base | own | {"machine": before | tables | machine}
 
 
 def _part(kind: type[T], values: Any, name: str) -> T:

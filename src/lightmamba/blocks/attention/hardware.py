@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.arch.amount import Amount
+from lightmamba.arch.amount import DISTRIBUTED, Amount
 from lightmamba.arch.cells import Group, Memory, one, tokens
 from lightmamba.arch.clients import SPREAD, Client
 from lightmamba.arch.config import ArchConfig
@@ -32,7 +32,16 @@ from lightmamba.blocks.in_hardware import BLOCKED, NORMLESS, Seen
 from lightmamba.numerics.attention import PAGE
 from lightmamba.numerics.model_formats import Formats
 
-__all__ = ["SUM_BITS", "TOTAL_BITS", "WEIGHT_BITS", "InHardware", "buffers", "latency", "pages"]
+__all__ = [
+    "SUM_BITS",
+    "TOTAL_BITS",
+    "WEIGHT_BITS",
+    "InHardware",
+    "buffers",
+    "in_blocks",
+    "latency",
+    "pages",
+]
 
 SEARCHED = {
     "attention_channels": (32, 64, 128, 256),
@@ -58,6 +67,11 @@ def pages(positions: int) -> int:
 def buffers(positions: int) -> int:
     """Turns whose scores are kept, and turns whose weights are: shorter ones follow each other."""
     return max(4, 2 * positions)
+
+
+def in_blocks(entries: int) -> int:
+    """Entries of a memory that is so wide that LUTs are too dear for it, however few they are."""
+    return max(entries, 2 * DISTRIBUTED)
 
 
 def latency(config: ArchConfig) -> int:
@@ -164,6 +178,7 @@ GRAPH = Hardware(
 )  # fmt: skip
 
 EXPONENT, VALUE, SCORE = 4, 8, 32  # bits of a block's exponent, of a channel, of a score
+DIVIDER, PICKED = 540, 40  # LUTs of a token's divider, and for each lane that it picks from
 
 
 def _power(count: int) -> int:
@@ -185,11 +200,12 @@ def _memories(arch: ArchConfig) -> Iterator[Memory]:
         yield buffers(several) * words, several * rows * bits
     for _ in range(arch.tokens):
         at = heads * _power(turns) * _power(parts)
-        yield at, rows * wide * VALUE
+        yield from [(in_blocks(at), WORD_BITS)] * (rows * wide // WORD)
         yield at, rows * blocks * EXPONENT
         for _ in range(2):  # two that read
             yield 2 * heads * _power(-(-arch.head_dim // WORD)), WORD_BITS
-            yield 2 * _power(turns) * _power(parts) * words, rows * wide // words * SUM_BITS
+            sums = 2 * _power(turns) * _power(parts) * words
+            yield in_blocks(sums), rows * wide // words * SUM_BITS
             yield 2 * _power(turns), rows * TOTAL_BITS
 
 
@@ -207,16 +223,26 @@ def _sizes(arch: ArchConfig) -> tuple[float, ...]:
     )  # fmt: skip
 
 
-def _multipliers(arch: ArchConfig) -> Amount:
-    """DSPs of the two arrays, and of the exponents of each block."""
+def _counted(arch: ArchConfig) -> Amount:
+    """DSPs of the two arrays and of the exponents of each block; LUTs of further tokens.
+
+    Their queries, and the sums before a page's, are chosen by the vector of a turn, and each has a
+    divider that picks its sum out of those of a cycle.
+    """
     channels, rows = arch.attention_channels, arch.attention_rows
     pairs = channels * rows // 2 if arch.attention_positions > 1 else channels * -(-rows // 2)
-    return Amount(dsp=channels * rows + pairs + channels // BLOCK * rows)
+    lanes, more = channels * rows // PAGE, arch.tokens - 1
+    chosen = arch.position_channels * rows * VALUE + lanes * SUM_BITS
+    return Amount(
+        lut=-(-more // 3) * chosen + more * (DIVIDER + lanes * PICKED),
+        ff=more * (DIVIDER + arch.position_channels * rows * VALUE),
+        dsp=channels * rows + pairs + channels // BLOCK * rows + 3 * more,
+    )
 
 
 GROUPS = (
     Group("blocks of q, k and v", r"units\.qkv", one, copies=tokens),
-    Group("attention", r"units\.attention.*", _sizes, memories=_memories, more=_multipliers),
+    Group("attention", r"units\.attention.*", _sizes, memories=_memories, more=_counted),
     # A lane's port has an arbiter for them.
     Group("keys and values in memory", r"memory\.((read|write|reads|writes)_kv|arbiter_lane).*",
           lambda a: (1, a.row_lanes, a.row_lanes * a.port_bits),

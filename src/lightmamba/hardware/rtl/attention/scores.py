@@ -263,10 +263,13 @@ class Scores(Elaboratable):
                     )
                 )
                 pair, factor = (queries, keys[0]) if len(keys) == 1 else (keys, queries[0])
-                upper = pair[1] if len(pair) > 1 else pipe.input(Const(0, 8), pair[0].stage)
-                upper = pipe.comb(lambda v: v.as_signed().shift_left(SPREAD), upper)
+                lower, upper = pair[0], None
+                if other:
+                    upper = pipe.comb(lambda v: v.as_signed().shift_left(SPREAD), pair[1])
+                else:  # as late as the two of others
+                    lower = pipe.delay(lower, lower.stage + 1)
                 total = multiplied(
-                    pair[0], factor, also=upper, above=total,
+                    lower, factor, also=upper, above=total,
                     constant=0 if total else POSITIVE, bits=2 * SPREAD,
                 )  # fmt: skip
             assert total is not None

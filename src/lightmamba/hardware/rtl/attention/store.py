@@ -6,6 +6,7 @@ from amaranth.hdl import C, Cat, Elaboratable, Module, Mux, Signal, Value, unsig
 from amaranth.lib import memory
 
 from lightmamba.arch.contract import BLOCK, WORD, WORD_BITS
+from lightmamba.blocks.attention.hardware import in_blocks
 from lightmamba.hardware.rtl.attention.shape import EXPONENT, Queries, Shape, less_one
 from lightmamba.hardware.rtl.pipe import Pipe, select
 
@@ -39,7 +40,7 @@ class Columns:
         for column, cycle in enumerate(cycles):
             self._columns.setdefault(cycle, []).append(column)
         self._rams = {
-            cycle: ram(m, f"{name}{cycle}", WORD_BITS * len(mine), depth)
+            cycle: ram(m, f"{name}{cycle}", WORD_BITS * len(mine), in_blocks(depth))
             for cycle, mine in self._columns.items()
         }
 

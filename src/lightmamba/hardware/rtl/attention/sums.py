@@ -6,7 +6,7 @@ from typing import Any
 from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value
 
 from lightmamba.arch.contract import BLOCK, WORD
-from lightmamba.blocks.attention.hardware import SUM_BITS, WEIGHT_BITS
+from lightmamba.blocks.attention.hardware import SUM_BITS, WEIGHT_BITS, in_blocks
 from lightmamba.hardware.rtl.attention.scores import Steps
 from lightmamba.hardware.rtl.attention.shape import EXPONENT, LEVELS, PLACE, Shape, turn_layout
 from lightmamba.hardware.rtl.attention.store import kept_by_vector, ram
@@ -147,7 +147,7 @@ class Sums(Elaboratable):
             m.d.sync += [place.eq(place + 1), moving.eq(place != s.words - 1)]
 
         address = inner.input(Cat(place, part, turn.turn, turn.odd))
-        depth, count = 1 << len(address), s.rows * s.lanes
+        depth, count = in_blocks(1 << len(address)), s.rows * s.lanes
         stores = [ram(m, f"sums{n}", SUM_BITS * count, depth) for n in range(s.tokens)]
         before = [store.read_port() for store in stores]
         m.d.comb += [port.addr.eq(address.value) for port in before]

@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 from lightmamba.hardware.rtl.head import Head
 from lightmamba.hardware.rtl.layouts import o_stream
 from lightmamba.hardware.rtl.streams import StreamQueue, join
-from tests.support.streams import drive
+from tests.support.streams import drive, handed
 
 LOW, HIGH = -(1 << 31), (1 << 31) - 1
 
@@ -36,26 +36,13 @@ class Watched(wiring.Component):
         return m
 
 
-def transfers(x, lanes):
-    """Logits as an epilogue of so many lanes hands them on: pairs, the last of an odd slot alone.
-
-    What stands beside a lone one is the largest there is, and must not count.
-    """
-    found = []
-    for slot in range(0, len(x), lanes):
-        part = [int(v) for v in x[slot : slot + lanes]]
-        for first, *rest in (part[n : n + 2] for n in range(0, len(part), 2)):
-            found.append({"first": first, "second": [*rest, HIGH][0], "both": len(rest)})
-    return found
-
-
 def run(jobs, lanes=2, **options):
     """Words, arg-maxes and the run of jobs (valid, logits)."""
     result = drive(
         Watched(),
         {
             "head.command": [{"rows": len(x), "valid": valid} for valid, x in jobs],
-            "head.i": [part for _, x in jobs for part in transfers(x, lanes)],
+            "head.i": [part for _, x in jobs for part in handed(x, lanes, HIGH)],
         },
         {"head.o_word": sum(-(-len(x) // 2) for _, x in jobs), "o_next": len(jobs)},
         counts=["head.done", "head.busy", "moved"], settle=20, **options,

@@ -16,7 +16,7 @@ from amaranth.hdl import ClockDomain, Module, Shape, Value
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
-__all__ = ["Bench", "Run", "drive"]
+__all__ = ["Bench", "Run", "drive", "handed"]
 
 
 @dataclass
@@ -300,3 +300,16 @@ def drive(
 ) -> Run:
     """Simulate a unit once; :meth:`Bench.drive` has the options."""
     return Bench(dut).drive(inputs, outputs, **options)
+
+
+def handed(rows: Iterable[Any], lanes: int, beside: int) -> list[dict[str, int]]:
+    """Rows as an epilogue of so many lanes hands them on: pairs, the last of an odd slot alone.
+
+    What stands ``beside`` a lone one must not count.
+    """
+    found, left = [], [int(row) for row in rows]
+    while left:
+        slot, left = left[:lanes], left[lanes:]
+        for first, *rest in (slot[n : n + 2] for n in range(0, len(slot), 2)):
+            found.append({"first": first, "second": [*rest, beside][0], "both": len(rest)})
+    return found

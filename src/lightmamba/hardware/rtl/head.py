@@ -7,6 +7,7 @@ from amaranth.lib.wiring import Out
 from lightmamba.arch.latency import DRAIN
 from lightmamba.hardware.rtl.job import Job
 from lightmamba.hardware.rtl.layouts import LOGITS, WORD, command, i_stream, o_stream
+from lightmamba.hardware.rtl.pairs import Pairs
 from lightmamba.hardware.rtl.pipe import Pipe, Queue
 
 __all__ = ["Head"]
@@ -56,47 +57,26 @@ class Head(wiring.Component):
         pipe, job = Pipe(m), Job(m, self.command, self.busy)
         fields, given = self.command.payload, self.i.payload
 
-        left, index = Signal.like(fields.rows), Signal.like(fields.rows)
-        take, last, count = Signal(), Signal(), Mux(given.both, 2, 1)
-        queue, alone = self._pack(m, pipe, take, last)
-        m.d.comb += [
-            self.i.ready.eq((left != 0) & queue.room),
-            take.eq(self.i.valid & self.i.ready),
-            last.eq(take & (left == count)),
-        ]
+        index, queue = Signal.like(fields.rows), Queue(m, self.o_word, latency=1)
+        pairs = Pairs(m, len(fields.rows))
+        pairs.connect(self.i.valid, queue.room, given.first, given.second, given.both)
+        words = [pipe.input(item[:32]) for item in pairs.items]
+        packed = pipe.step(lambda *word: Cat(word), *words)
+        queue.connect(pairs.issue, pipe.valid(pairs.issue, packed.stage), packed.value)
+        m.d.comb += self.i.ready.eq(pairs.some & queue.room)
         with m.If(job.start):
-            m.d.sync += [left.eq(fields.rows), index.eq(0)]
-        with m.Elif(take):
-            m.d.sync += [left.eq(left - count), index.eq(index + count)]
+            m.d.sync += [*pairs.load(fields.rows), index.eq(0)]
+        with m.Elif(pairs.take):
+            m.d.sync += index.eq(index + pairs.count)
         # A job ends later than its search: the last word takes longer to leave.
-        job.end((left == 0) & ~alone & ~queue.busy)
+        job.end(~pairs.some & ~pairs.alone & ~queue.busy)
 
-        best = self._search(m, pipe, job, take, index)
-        final = pipe.valid(last, self.done_latency - 1)
+        best = self._search(m, pipe, job, pairs.take, index)
+        final = pipe.valid(pairs.last, self.done_latency - 1)
         m.d.sync += self.done.eq(final)
         with m.If(final):
             m.d.sync += self.next.eq(best)
         return m
-
-    def _pack(self, m: Module, pipe: Pipe, take: Signal, last: Signal) -> tuple[Queue, Signal]:
-        """Logits into words; the queue of these, and whether a half is left after a job's last."""
-        queue, given = Queue(m, self.o_word, latency=1), self.i.payload
-        kept = Signal(32, reset_less=True)  # a first half
-        odd, alone = Signal(), Signal()  # which waits for its second; which has none
-        with m.If(take):
-            m.d.sync += [
-                kept.eq(Mux(odd, given.second, given.first)),
-                odd.eq((odd == given.both) & ~last),
-                alone.eq(odd & given.both & last),
-            ]
-        with m.Elif(queue.room):
-            m.d.sync += alone.eq(0)
-        low = Mux(odd | alone, kept, given.first)
-        high = Mux(alone, 0, Mux(odd, given.first, Mux(given.both, given.second, 0)))
-        issue = (take & (odd | given.both | last)) | (alone & queue.room)
-        packed = pipe.step(lambda *word: Cat(word), pipe.input(low[:32]), pipe.input(high[:32]))
-        queue.connect(issue, pipe.valid(issue, packed.stage), packed.value)
-        return queue, alone
 
     def _search(self, m: Module, pipe: Pipe, job: Job, take: Signal, index: Signal) -> Signal:
         """Id of the first of the largest, three cycles after the transfer."""

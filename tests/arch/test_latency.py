@@ -75,6 +75,7 @@ def test_streams_are_as_wide_as_their_payloads(both) -> None:
             if not end.startswith("memory.") and stream.payload not in MACHINE.apart:
                 found = len(Value.cast(units.port(end).payload))
                 each = 1 if stream.shared else units.config.tokens
+                each *= cycles(stream.at_once, units.config)
                 assert found == each * MACHINE.bits(stream.name), stream.name
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.clients import MEMORY
+from lightmamba.arch.hardware import cycles
 from lightmamba.arch.steps import EMPTY, HELD, KEPT, NONE, SINGLY, Table, column, encode, joined
 from lightmamba.arch.target import Target
 from lightmamba.blocks import kind
@@ -43,7 +44,7 @@ def test_a_pass_moves_all_items_of_its_streams(work):
         times = {**once, **ins}.get(stream.name, layers)
         if stream.giver == MEMORY and stream.name != "embedding":
             times = layers
-        wanted = times * stream.count(sizes)
+        wanted = times * -(-stream.count(sizes) // cycles(stream.at_once, work.arch))
         if stream.name in of_lanes:
             continue
         both = [ends[stream.name] for ends in (taken, given) if stream.name in ends]

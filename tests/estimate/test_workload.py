@@ -76,7 +76,9 @@ def test_units_count_what_the_commands_say():
     assert found["ssm"] == layers * once["ssm"]["heads"] * 48 * once["ssm"]["words"]
     assert found["gate"] == layers * once["gate"]["count"]
     assert found["quant_out"] == layers * once["quant_out"]["count"]
-    assert found["quant_in"] == (layers + 1) * 128
+    # Two channels per cycle, but for those of the embedding.
+    assert found["quant_in"] == (layers + 1) * 128 // 2
+    assert found["residual"] == CONFIG.d_model + layers * -(-CONFIG.d_model // 2)
     # Two rows per cycle, three lanes: two cycles to a part of a slot.
     slots = [told[op]["lanes"]["slots"] * told[op]["lanes"]["parts"] for op in (Op.IN, Op.OUT)]
     assert found["epilogue"] == 2 * (layers * sum(slots) + told[Op.HEAD]["lanes"]["slots"])

@@ -20,8 +20,8 @@ W4A4, W4A8, W8A8, WIDE = (
 SOME = {"wide_act_bits": 8}  # of the inputs of out_proj
 
 
-def small(bits: dict[str, Any], port_bits: int) -> ArchConfig:
-    return ArchConfig(port_bits=port_bits, in_channels=256, out_channels=384, **bits)
+def small(bits: dict[str, Any], port_bits: int, lanes: int = 2) -> ArchConfig:
+    return ArchConfig(lanes=lanes, port_bits=port_bits, in_channels=256, out_channels=384, **bits)
 
 
 def elements(
@@ -39,7 +39,10 @@ def elements(
 async def write(
     ctx: Any, i: Any, vector: list[dict[str, int]], rng: Any = None, stalls: float = 0.0
 ) -> None:
-    for element in vector:
+    """Write a vector, as many elements at a time as the input takes."""
+    width = len(i.payload)
+    for n in range(0, len(vector), width):
+        element = vector[n : n + width]
         while rng is not None and rng.random() < stalls:
             await ctx.tick()
         ctx.set(i.payload, element)
@@ -82,17 +85,18 @@ def simulate(dut: ActivationBuffer, *processes: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bits", "port_bits"),
+    ("bits", "port_bits", "lanes"),
     [
-        *itertools.product((W4A4, W4A8, W8A8), (128, 256, 512)),
-        (WIDE, 128),
-        (W4A4 | SOME, 128),
-        (WIDE | SOME, 128),
+        *itertools.product((W4A4, W4A8, W8A8), (128, 256, 512), (2,)),
+        *itertools.product((W4A4, W8A8), (128, 256), (1,)),
+        (WIDE, 128, 3),
+        (W4A4 | SOME, 128, 2),
+        (WIDE | SOME, 128, 1),
     ],
 )
-def test_words(bits, port_bits):
+def test_words(bits, port_bits, lanes):
     """Every word of both vectors holds what was written, twice over."""
-    config = small(bits, port_bits)
+    config = small(bits, port_bits, lanes)
     dut, rng = ActivationBuffer(config), np.random.default_rng(port_bits)
     depths = config.in_words, config.out_words
 
@@ -172,9 +176,10 @@ def test_filled():
     assert [count for _, count in seen] == [expected for expected, _ in seen]
 
 
-def test_throughput_and_a_full_memory():
-    """An element per cycle; what follows a full vector waits for its release."""
-    config = small(W8A8, 128)
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_throughput_and_a_full_memory(lanes):
+    """A transfer per cycle; what follows a full vector waits for its release."""
+    config = small(W8A8, 128, lanes)
     dut, rng = ActivationBuffer(config), np.random.default_rng(1)
     first = elements(rng, config.in_words, config, 8)
     second = elements(rng, config.in_words, config, 8)
@@ -187,7 +192,7 @@ def test_throughput_and_a_full_memory():
         done.append(cycles[0])
 
     async def reader(ctx: Any) -> None:
-        for _ in range(len(first) + 100):
+        for _ in range(len(first) // lanes + 100):
             await ctx.tick()
             cycles[0] += 1
         assert ctx.get(dut.filled)
@@ -195,7 +200,7 @@ def test_throughput_and_a_full_memory():
         last, _ = await read(ctx, dut, 0, config.in_words - 1)
         assert last == [e["q"] for e in first[-config.products :]]
         await release(ctx, dut, 0)
-        for _ in range(len(second) + 2):
+        for _ in range(len(second) // lanes + 2):
             await ctx.tick()
         for word in range(config.in_words):
             got, _ = await read(ctx, dut, 0, word)
@@ -203,5 +208,5 @@ def test_throughput_and_a_full_memory():
             assert got == [e["q"] for e in second[at : at + config.products]]
 
     simulate(dut, reader, writer)
-    assert done[0] == dut.interval * len(first)
+    assert done[0] == dut.interval * len(first) // lanes
     assert len(done) == 2

@@ -18,6 +18,7 @@ PORTS = {
     Kind.DT: "o_dt", Kind.B: "o_conv", Kind.C: "o_conv", Kind.X: "o_conv", Kind.Z: "o_z",
     Kind.OUT: "o_out", Kind.LOGIT: "o_logit",
 }  # fmt: skip
+TOGETHER = "o_out", "o_logit"  # ports of rows that leave in pairs
 LOSSES = {**dict.fromkeys(Kind, "lost_in"), Kind.OUT: "lost_out", Kind.LOGIT: "lost_head"}
 PROBES = "rows_first", "rows_second"
 SHIFTS = {Kind.DT: 0, Kind.B: 1, Kind.C: 2, Kind.X: 3, Kind.Z: 4}  # places
@@ -51,7 +52,7 @@ def kinds(command: dict[str, int]) -> list[Kind]:
 
 
 def expected(jobs: list[Any], lanes: int) -> tuple[dict[str, list[Any]], dict[str, int], list[Any]]:
-    """Rows by port (logits by transfer), losses by name, and what the two probes show."""
+    """Rows by port (in pairs by transfer), losses by name, and what the two probes show."""
     out: dict[str, list[Any]] = {port: [] for port in dict.fromkeys(PORTS.values())}
     lost = dict.fromkeys(LOSSES.values(), 0)
     shown: list[list[Any]] = [[], []]
@@ -67,10 +68,10 @@ def expected(jobs: list[Any], lanes: int) -> tuple[dict[str, list[Any]], dict[st
                 total += int(value[0])
                 lost[LOSSES[kind]] += losses
             conv, second = PORTS[kind] == "o_conv", row % lanes % 2
-            if kind == Kind.LOGIT and second:
-                out["o_logit"][-1].append(total)
-            elif kind == Kind.LOGIT:
-                out["o_logit"].append([total])
+            if PORTS[kind] in TOGETHER and second:
+                out[PORTS[kind]][-1].append(total)
+            elif PORTS[kind] in TOGETHER:
+                out[PORTS[kind]].append([total])
             else:
                 out[PORTS[kind]].append({"kind": int(kind), "value": total} if conv else total)
             shown[row % lanes % 2].append({"kind": int(kind), "value": total})
@@ -92,8 +93,8 @@ def run(dut: Epilogue, jobs: list[Any], **options: Any) -> Any:
         dut, inputs, {port: len(rows) for port, rows in out.items()},
         counts=(*lost, "busy"), probes=PROBES, settle=30, **options,
     )  # fmt: skip
-    logits = got.out["o_logit"]
-    got.out["o_logit"] = [[x["first"], x["second"]][: 1 + x["both"]] for x in logits]
+    for port in TOGETHER:
+        got.out[port] = [[x["first"], x["second"]][: 1 + x["both"]] for x in got.out[port]]
     for port, rows in out.items():
         assert got.out[port] == rows, port
     assert [got.out[probe] for probe in PROBES] == shown
@@ -184,7 +185,9 @@ def test_worked_values():
     got = run(Epilogue(ArchConfig(lanes=2, out_channels=1 << 15)), jobs)
     assert got.out["o_dt"] == [2, -1, 32767, 16, -8, 8, 0, 0, 0]
     highest, lowest = (1 << 31) - 1, -(1 << 31)
-    assert got.out["o_out"] == [18, 2 * highest, 2 * lowest, (1 << 22), (1 << 22), -(1 << 22)]
+    assert got.out["o_out"] == [
+        [18, 2 * highest], [2 * lowest], [(1 << 22), (1 << 22)], [-(1 << 22)],
+    ]  # fmt: skip
     # 2^44 / 2 is too large for 40 bits too: two losses a part.
     assert got.counts["lost_in"] == 2
     assert got.counts["lost_out"] == 4 + 4 + 1
@@ -208,15 +211,16 @@ def test_a_blocked_row_holds_the_rest(second, passed):
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 9, 32])
-def test_logits_leave_in_pairs(lanes):
+@pytest.mark.parametrize("kind", [Kind.LOGIT, Kind.OUT])
+def test_rows_of_one_unit_leave_in_pairs(lanes, kind):
     """Both of a pair in one transfer, the last of an odd slot or job alone; a pair per cycle."""
-    rows = 3 * lanes + 1
-    command = fields(parts=1, acc_shift=3, **sections((Kind.LOGIT, rows)))
+    rows, port = 3 * lanes + 1, PORTS[kind]
+    command = fields(parts=1, acc_shift=3, **sections((kind, rows)))
     sums = np.arange(4 * lanes).reshape(4, lanes).tolist()
     got = run(Epilogue(ArchConfig(lanes=lanes)), [(command, sums, [(1000, 1)])])
-    sizes = [len(x) for x in got.out["o_logit"]]
+    sizes = [len(x) for x in got.out[port]]
     assert sizes == 3 * ([2] * (lanes // 2) + [1] * (lanes % 2)) + [1]
-    assert np.ptp(got.cycles["o_logit"]) == len(sizes) - 1
+    assert np.ptp(got.cycles[port]) == len(sizes) - 1
 
 
 @pytest.mark.parametrize("lanes", [1, 4, 9, 32])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, GROUP
+from lightmamba.hardware.machine.spine import rows_per_cycle
 from lightmamba.hardware.rtl.activations import ActivationBuffer
 from lightmamba.hardware.rtl.lanes import Lanes
 from lightmamba.hardware.rtl.slices import Slices
@@ -46,7 +47,7 @@ class Work:
     """One job: command, elements of all vectors, beats, and the sums that must come out."""
 
     command: dict[str, int]
-    vector: list[list[dict[str, int]]]
+    vector: list[list[list[dict[str, int]]]]
     beats: list[list[int]]
     sums: list[list[list[int]]]
 
@@ -105,9 +106,13 @@ def job(
         "parts": parts,
         "twice": int(config.twice(form)),
     } | ({"split": int(config.beats(form) > 1)} if config.wide else {})
+    width = 1 if gated else rows_per_cycle(config)
     vector = [
-        [{"q": int(q[t, n]), "code": int(code[t, n // BLOCK])} for t in range(config.tokens)]
-        for n in range(channels)
+        [
+            [{"q": int(q[t, at]), "code": int(code[t, at // BLOCK])} for at in range(n, n + width)]
+            for t in range(config.tokens)
+        ]
+        for n in range(0, channels, width)
     ]
     beats = lane_beats(config, weight, weight_code, split=config.beats(form) > 1)
     each = by_slot.reshape(-1, config.tokens, config.lanes).tolist()
@@ -123,7 +128,7 @@ def run(dut: Bench, works: list[Work], **options: Any) -> Run:
         counts=[*STATES, "lanes.busy"], settle=30, **options,
     )  # fmt: skip
     assert_array_equal(got.out["lanes.o"], expected)
-    words = [len(w.vector) // config.products * w.command["slots"] for w in works]
+    words = [w.command["words"] * w.command["parts"] * w.command["slots"] for w in works]
     twice = [(1 + w.command["twice"]) * (1 + w.command.get("split", 0)) for w in works]
     assert got.counts["lanes.multiplying"] == sum(n * t for n, t in zip(words, twice, strict=True))
     assert got.counts["lanes.scale"] == sum(-(-n // config.scale_period) for n in words)
@@ -266,7 +271,7 @@ def test_what_a_cycle_waits_for():
     beats = {f"beat{n}": this.beats[n] for n in range(2)}
     idle = waits(command=[], beat0=[], beat1=[])
     assert set(idle.values()) == {0}
-    words = len(this.vector) // config.products
+    words = this.command["words"]
     missing = waits(beat0=beats["beat0"][:2], beat1=beats["beat1"][:2], vector=[])
     assert missing["lanes.wait_activation"] > 90
     assert (missing["lanes.multiplying"], missing["lanes.scale"]) == (0, 1)

@@ -66,12 +66,13 @@ def test_shared_streams_and_other_ports():
 def test_plain_outputs_are_each_tokens_own():
     """Only the second token saturates."""
     top, command = (1 << 31) - 1, {"count": 2, "add": 0, "emit": 0}
+    added = [[1, 1], [1, 0]]
     run = drive(
         Slices(partial(Residual, 2), 2),
         {
             "command": [command, command | {"add": 1}],
             "i_embed": [[1, top], [2, top]],
-            "i_row": [[1, 1], [1, 0]],
+            "i_row": [[{"first": row, "second": 0, "both": 0} for row in rows] for rows in added],
         },
         {},
         counts=("lost[0]", "lost[1]"),
@@ -82,9 +83,9 @@ def test_plain_outputs_are_each_tokens_own():
 
 def test_plain_inputs_reach_every_copy():
     """Both read the same word of their own vectors."""
-    config = ArchConfig(in_channels=128, out_channels=128)
+    config = ArchConfig(lanes=1, in_channels=128, out_channels=128)
     vectors = np.random.default_rng(3).integers(-7, 8, (2, 128))
-    items = [[{"q": int(q), "code": 1} for q in each] for each in vectors.T]
+    items = [[[{"q": int(q), "code": 1}] for q in each] for each in vectors.T]
     read = drive(
         Slices(lambda: ActivationBuffer(config), 2),
         {"i_in": items},

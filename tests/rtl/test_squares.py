@@ -1,8 +1,9 @@
 """The running sum of squares, at its full width."""
 
 import numpy as np
+import pytest
 from amaranth.hdl import Module, Signal, signed, unsigned
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 
 from lightmamba.hardware.rtl.layouts import i_stream, o_stream
 from lightmamba.hardware.rtl.pipe import Pipe, Queue
@@ -13,16 +14,18 @@ BITS = 30  # wider than any user, so that few beats reach the highest bit
 
 
 class Squares(wiring.Component):
-    """Sums of ``run`` squares each, the running ones too."""
+    """Sums of the squares of ``run`` beats of ``width`` values each, the running ones too."""
 
-    def __init__(self, run):
+    def __init__(self, run, width):
         self.run = run
-        super().__init__({"i": i_stream(signed(BITS)), "o": o_stream(unsigned(SUM_BITS))})
+        beat = data.ArrayLayout(signed(BITS), width)
+        super().__init__({"i": i_stream(beat), "o": o_stream(unsigned(SUM_BITS))})
 
     def elaborate(self, platform):
         m = Module()
         pipe, issue, count = Pipe(m), Signal(), Signal(8)
-        total = sum_of_squares(pipe, pipe.input(self.i.payload), issue, count == 0)
+        values = [pipe.input(value) for value in self.i.payload]
+        total = sum_of_squares(pipe, values, issue, count == 0)
         queue = Queue(m, self.o, latency=total.stage)
         queue.connect(issue, pipe.valid(issue, total.stage), total.value)
         m.d.comb += [self.i.ready.eq(queue.room), issue.eq(self.i.valid & queue.room)]
@@ -33,20 +36,27 @@ class Squares(wiring.Component):
         return m
 
 
-def test_equals_arithmetic():
+@pytest.mark.parametrize("width", [1, 2])
+def test_equals_arithmetic(width):
     rng = np.random.default_rng(0)
     top = 1 << (BITS - 1)
     x = rng.integers(-top, top, (12, 4))
     x[:3] = np.array([[-top], [top - 1], [1]])
     for stalls in (0.0, 0.4):
-        got = drive(Squares(4), {"i": x.ravel().tolist()}, {"o": x.size}, stalls=stalls)
-        np.testing.assert_array_equal(got.out["o"], np.cumsum(x**2, axis=1).ravel())
+        beats = x.reshape(-1, width)
+        got = drive(
+            Squares(4 // width, width), {"i": beats.tolist()}, {"o": len(beats)}, stalls=stalls
+        )
+        sums = np.cumsum(x**2, axis=1)[:, width - 1 :: width]
+        np.testing.assert_array_equal(got.out["o"], sums.ravel())
     assert max(got.out["o"]) == 1 << (SUM_BITS - 1)
 
 
-def test_one_beat_per_sum():
-    """Each beat begins anew; its cycles and the two of the queue."""
-    x = [3, -(1 << 24), 0, 1 << 16, (1 << 16) - 1, 5] * 3
-    got = drive(Squares(1), {"i": x}, {"o": len(x)})
-    assert got.out["o"] == [v * v for v in x]
-    np.testing.assert_array_equal(np.subtract(got.cycles["o"], got.cycles["i"]), LATENCY + 2)
+@pytest.mark.parametrize("width", [1, 2])
+def test_one_beat_per_sum(width):
+    """Each beat begins anew; its cycles, one for the sum of two, and the two of the queue."""
+    x = np.array([3, -(1 << 24), 0, 1 << 16, (1 << 16) - 1, 5] * 3).reshape(-1, width)
+    got = drive(Squares(1, width), {"i": x.tolist()}, {"o": len(x)})
+    assert got.out["o"] == (x**2).sum(axis=1).tolist()
+    late = LATENCY + (width - 1) + 2
+    np.testing.assert_array_equal(np.subtract(got.cycles["o"], got.cycles["i"]), late)

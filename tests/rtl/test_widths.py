@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from amaranth._unused import MustUse
-from amaranth.hdl import Const, Fragment, Signal
+from amaranth.hdl import Const, Fragment, Module, Signal
 from amaranth.hdl._ast import Assign, Concat, Operator, Slice, Switch, SwitchValue
 
 from lightmamba.arch.clients import SPREAD
@@ -25,7 +25,7 @@ from lightmamba.arch.fields import width
 from lightmamba.arch.passes import STEP
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.hardware.machine.ports import clients
-from lightmamba.hardware.rtl import job
+from lightmamba.hardware.rtl import job, pairs
 from lightmamba.hardware.rtl.attention.shape import Shape
 from lightmamba.hardware.rtl.layouts import command
 from lightmamba.hardware.rtl.memory.slot_walk import HEAD_BITS
@@ -298,11 +298,18 @@ def test_a_counter_that_is_too_narrow_is_found(monkeypatch):
     """A bit less in every countdown."""
 
     class Narrow(job.Countdown):
-        def __init__(self, bits: int) -> None:
-            super().__init__(bits - 1)
+        def __init__(self, bits: int, by: int = 1) -> None:
+            super().__init__(bits - 1, by)
+
+    class NarrowPairs(pairs.Pairs):
+        def __init__(self, m: Module, bits: int, width: int = 2) -> None:
+            super().__init__(m, bits - 1, width)
 
     of_kind = (f"mamba2.{name}" for name in ("gate", "conv", "ssm_heads", "ssm_record"))
-    for module in ("quantizer", "blocks", "residual", "memory.slot_walk", *of_kind):
+    for module in ("residual", "head"):
+        monkeypatch.setattr(f"lightmamba.hardware.rtl.{module}.Pairs", NarrowPairs)
+    for module in ("quantizer", "blocks", "memory.slot_walk", *of_kind):
         monkeypatch.setattr(f"lightmamba.hardware.rtl.{module}.Countdown", Narrow)
     found = {part for part, name in narrow(CONFIGS["two tokens"]) if name == "_left"}
-    assert found >= {"gate", "conv", "quant_in", "ssm", "blocks", "residual", "reads", "writes"}
+    assert found >= {"gate", "conv", "quant_in", "ssm", "blocks", "residual", "head", "reads",
+                     "writes"}  # fmt: skip

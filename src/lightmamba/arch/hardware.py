@@ -131,7 +131,9 @@ class Stream:
     latency : int or function, optional
         From the source's step to the item at its output, where it is not the source's latency.
     room : int or function, optional
-        Items that the source holds itself, after its last step; by default its latency and two.
+        Transfers that the source holds itself, after its last step; by default its latency and two.
+    at_once : int or function
+        Items side by side in a transfer.
     shared : bool
         An item is for all tokens of a pass; else it has a payload for each.
     there : function of ArchConfig, optional
@@ -148,6 +150,7 @@ class Stream:
     queue: str = ""
     latency: Cycles | None = None
     room: Cycles | None = None
+    at_once: Cycles = 1
     shared: bool = False
     there: Callable[[ArchConfig], bool] | None = None
 

@@ -83,6 +83,24 @@ class Taken:
         self._at[name] += int(np.prod(shape))
         return shaped(name, whole.take(slice(first, self._at[name])), *shape)
 
+    def items(self, name: str, count: int) -> Record:
+        """The next items of a probe that may show several in a record, one by one.
+
+        The last record may show fewer.
+
+        Raises
+        ------
+        ValueError
+            As when it is called.
+        """
+        kind = self._probes[name].records.dtype
+        width = int(np.prod(kind[0].shape, dtype=np.int64))
+        found = self(name, -(-count // width))
+        items = np.empty(count, [(field, kind[field].base) for field in kind.names or ()])
+        for field in items.dtype.names or ():
+            items[field] = found[field].reshape(-1)[:count]
+        return replace(found, records=items, cycles=found.cycles.repeat(width)[:count])
+
     def elements(self, name: str) -> int:
         """Numbers of the first field of each of a probe's records."""
         return int(self._probes[name].records.dtype[0].shape[0])

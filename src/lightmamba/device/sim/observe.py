@@ -62,6 +62,7 @@ def observables(
         If a probe saw fewer or more records than the token has.
     """
     c, f, graph = config, formats, machine(kinds)
+    channels = f.in_channels(c.d_model)
     every, numbers = rows_of(probes), graph.kinds
     of_in = np.isin(every["kind"], [numbers[row.name] for row in graph.rows])
     take = Taken(
@@ -72,11 +73,11 @@ def observables(
             "logits": every.where(every["kind"] == numbers["logit"]),
         }
     )
-    yield from named("embedding", take("residual", c.d_model), "value", 2)
+    yield from named("embedding", take.items("residual", c.d_model), "value", 2)
     for i, (layer, order) in enumerate(zip(c.layers, rows, strict=True)):
         at, own = f"layer.{i}", kind(layer.kind).hardware
         yield from carried(f"{at}.in_proj", take("rms_in", 1))
-        yield from coded(f"{at}.in_proj", take("quant_in", f.in_channels(c.d_model)), f.block)
+        yield from coded(f"{at}.in_proj", take.items("quant_in", channels), f.block)
         in_rows = take("in rows", layer.in_rows).take(np.argsort(order))
         yield from named(f"{at}.in_proj.rows", in_rows, "value", 2)
         yield from own.observed(Seen(at, layer, f, take, order, numbers))
@@ -84,10 +85,10 @@ def observables(
         yield from carried(f"{at}.out_proj", take(rms, layer.out_groups))
         yield from coded(f"{at}.out_proj", take("quant_out", out_channels(layer, f)), f.block)
         yield from named(f"{at}.out_proj.rows", take("out rows", c.d_model), "value", 2)
-        yield from carried(at, take("residual", c.d_model))
+        yield from carried(at, take.items("residual", c.d_model))
     if head:
         yield from carried("head", take("rms_in", 1))
-        yield from coded("head", take("quant_in", f.in_channels(c.d_model)), f.head_block)
+        yield from coded("head", take.items("quant_in", channels), f.head_block)
         yield from named("head.logits", take("logits", c.vocab_size), "value", 2)
     take.end()
 

@@ -91,7 +91,8 @@ def _port_cycles(beats: dict[str, tuple[int, int]], lanes: int) -> dict[str, int
 def _unit_cycles(work: Workload) -> dict[str, int]:
     """Steps of each unit in a pass: of the spine as they are known, of kinds as the graph says."""
     c, a, m, f = work.config, work.arch, work.memory, work.formats
-    pairs, out = -(-a.lanes // work.rows_per_cycle), out_channels
+    width, out = work.rows_per_cycle, out_channels
+    pairs = -(-a.lanes // width)
 
     def epilogue(rows: int, parts: int) -> int:
         return -(-rows // a.lanes) * parts * pairs
@@ -111,8 +112,8 @@ def _unit_cycles(work: Workload) -> dict[str, int]:
     head_lanes = m.head_beats + again(c.vocab_size, a.in_channels, f.head)
     known = {
         "embed": a.in_channels,
-        "residual": (count + 1) * c.d_model,
-        "quant_in": (count + work.head) * a.in_channels,
+        "residual": c.d_model + count * -(-c.d_model // width),
+        "quant_in": (count + work.head) * a.in_channels // width,
         "lanes": m.layers_beats + halves + work.head * head_lanes,
         "epilogue": head + sum(
             epilogue(k.in_rows, 1) + epilogue(c.d_model, k.out_groups) for k in layers

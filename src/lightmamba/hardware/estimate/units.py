@@ -182,7 +182,7 @@ class Walkers:
         work, a, d_model = self.work, self.work.arch, self.work.config.d_model
         ins = len(self.layers) + work.head  # projections of the residual stream
         sizes = work.sizes(self.layers[0])
-        head = work.head and self.run.vocab
+        head, width = work.head and self.run.vocab, work.rows_per_cycle
 
         def out(layer: Sizes) -> int:
             return out_channels(layer, work.formats)
@@ -205,8 +205,12 @@ class Walkers:
             "embed": [steps.embed(work)],
             "residual": [steps.residual(work, "embedded", emit=True), *adds],
             "rms_in": [self._regular("rms_in", sizes)] * ins,
-            "quant_in": [steps.quantizer(a.in_channels, d_model, "residual", "quant_in")] * ins,
-            "words_in": [steps.gathering(a.in_channels, a.products, "quant_in", "words_in")] * ins,
+            "quant_in": [
+                steps.quantizer(a.in_channels, d_model, "residual", "quant_in", width)
+            ] * ins,
+            "words_in": [
+                steps.gathering(a.in_channels, a.products, "quant_in", "words_in", width)
+            ] * ins,
             "lanes": alternate(
                 self._each_format("in_proj", lambda s, op: enter(s.in_rows, op)),
                 self._each_format("out_proj", leave),
@@ -221,7 +225,8 @@ class Walkers:
             ),
             "router": alternate(
                 self._each_layer(self._routed),
-                [steps.router(work, ["out"], np.zeros(d_model, np.int64))] * len(self.layers),
+                [steps.router(work, ["out"], np.zeros(d_model, np.int64), together=True)]
+                * len(self.layers),
                 steps.router(work, ["logit"], np.zeros(head, np.int64), together=True)
                 if head else None,
             ),

@@ -14,7 +14,7 @@ from lightmamba.hardware.compiler.layout import beats
 from lightmamba.hardware.compiler.memory import Memory
 from lightmamba.hardware.compiler.plan import CONTEXT, plan
 from lightmamba.hardware.machine.kinds import machine
-from lightmamba.hardware.machine.spine import EPILOGUE_ROWS
+from lightmamba.hardware.machine.spine import rows_per_cycle
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 
@@ -129,7 +129,7 @@ class Workload:
     @property
     def rows_per_cycle(self) -> int:
         """Rows that the epilogue finishes in a cycle."""
-        return min(EPILOGUE_ROWS, self.arch.lanes)
+        return rows_per_cycle(self.arch)
 
     @property
     def period(self) -> int:

@@ -10,6 +10,7 @@ from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.machine.ports import aux_readers, aux_writers, ports
 from lightmamba.hardware.machine.program import instructions
+from lightmamba.hardware.machine.spine import rows_per_cycle
 
 __all__ = ["BACK", "FRONT"]
 
@@ -64,6 +65,12 @@ def _activations(arch: ArchConfig) -> list[Memory]:
         (arch.in_words, arch.products * 8 + codes),
         (arch.out_words, arch.products * arch.out_bits + codes),
     ] * arch.tokens
+
+
+def _stream(arch: ArchConfig) -> list[Memory]:
+    """The residual stream, as many channels to a word as come in a cycle."""
+    width = rows_per_cycle(arch)
+    return [(-(-arch.in_channels // width), 32 * width)] * arch.tokens
 
 
 def _queues(arch: ArchConfig) -> list[Memory]:
@@ -144,8 +151,7 @@ BACK = (
     Group("memory side", r"memory", lambda a: (1, a.lanes)),
     Group("quantizers", r"units\.quant_.*", one, kind=_codes, copies=tokens),
     Group("queues", r"units\..*_queue", one, _queues),
-    Group("residual", r"units\.residual.*", one, lambda a: [(a.in_channels, 32)] * a.tokens,
-          copies=tokens),
+    Group("residual", r"units\.residual.*", one, _stream, copies=tokens),
     Group("other units", r"units.*", one, copies=tokens),
     Group("sequencer", r"sequencer", one,
           lambda a: [(a.program * instructions(a.kinds, wide=a.wide).bits // 32, 32)]),

@@ -94,6 +94,8 @@ def _units(graph: Graph, config: ArchConfig) -> Iterable[tuple[str, ...]]:
 def _streams(graph: Graph, config: ArchConfig) -> Iterable[tuple[str, ...]]:
     for stream in graph.streams:
         items = stream.items if stream.per == 1 else f"{stream.items} / {stream.per}"
+        at_once = cycles(stream.at_once, config)
+        items += f", {at_once} at once" * (at_once > 1)
         known = stream.latency is not None or stream.giver != MEMORY
         yield (
             stream.name, stream.source, stream.target, stream.payload, stream.doc,

@@ -4,6 +4,8 @@ Read it from top to bottom as a token passes. What a layer does between its proj
 hardware of its kind (``blocks/KIND/hardware.py``), which comes between ``FRONT`` and ``BACK``.
 """
 
+from dataclasses import replace
+
 from lightmamba.arch.clients import LOGITS, TABLE, WEIGHTS, Client
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, BLOCKS_HELD
@@ -11,7 +13,7 @@ from lightmamba.arch.fields import KIND, Field
 from lightmamba.arch.hardware import Counter, Element, Hardware, Inner, Link, Shown, Stream, Unit
 
 __all__ = [
-    "BACK", "EPILOGUE_ROWS", "FRONT", "PARTS", "RESIDUAL_SUM", "ROWS", "SECTIONS", "STORED",
+    "BACK", "FRONT", "PARTS", "ROWS", "SECTIONS", "STORED", "residual_sum", "rows_per_cycle",
 ]  # fmt: skip
 
 EPILOGUE_ROWS = 2  # that it finishes in a cycle, where there are as many lanes
@@ -20,7 +22,6 @@ SECTIONS = ("first", "second", "third", "fourth", "fifth", "sixth")  # of the ro
 ROWS = 5  # kinds of rows that the in_proj of a layer may have
 STORED = 2  # cycles from an activation to its word, which lies in the buffer
 WORDS = STORED + 2  # to the beat that meets it
-RESIDUAL_SUM = 12  # from a row to the sum of squares
 S32, WORD = "s32", "u64"
 
 RECORDS = {
@@ -30,6 +31,11 @@ RECORDS = {
         Field("j", 6, "its exponent", signed=True),
     ),
     "ROW": (Field("kind", KIND, "of in_proj's rows"), Field("value", 16, "its value", signed=True)),
+    "OUT_ROWS": (
+        Field("first", 36, "row of out_proj", signed=True),
+        Field("second", 36, "the next one", signed=True),
+        Field("both", 1, "there is a second one"),
+    ),
     "LOGITS": (
         Field("first", 32, "logit", signed=True),
         Field("second", 32, "that of the next id", signed=True),
@@ -69,8 +75,24 @@ def _finished(config: ArchConfig) -> int:
     return _epilogue(config) + 2
 
 
-def _rows(config: ArchConfig) -> int:
+def rows_per_cycle(config: ArchConfig) -> int:
+    """Rows that the epilogue finishes in a cycle, and channels that the residual stream takes."""
     return min(EPILOGUE_ROWS, config.lanes)
+
+
+def residual_sum(config: ArchConfig) -> int:
+    """Cycles from the last row to the sum of squares; those of two channels are added first."""
+    return 12 + (rows_per_cycle(config) > 1)
+
+
+def _quantized(config: ArchConfig) -> int:
+    """Latency of the quantizer of the residual stream; two magnitudes are compared first."""
+    return 21 + (rows_per_cycle(config) > 1)
+
+
+def _held(config: ArchConfig) -> int:
+    """Transfers that the same quantizer holds."""
+    return BLOCKS_HELD // rows_per_cycle(config) + 11
 
 
 def _quantizer(real: str) -> tuple[Field, ...]:
@@ -135,12 +157,13 @@ FRONT = Hardware(
          steps="in_channels", latency=9),
     Unit("residual", "residual:Residual", "the stream, and its sum of squares",
          steps="d_model", latency=6,
-         shows=(Shown("residual", "probe", (Element("value", "i4", observable="residual"),)),)),
+         shows=(Shown("residual", "probe",
+                      (Element("value", "i4", observable="residual", counted=rows_per_cycle),)),)),
     Unit("rms_in", "rms:RmsUnit", "1/rms of the stream", steps="one", latency=15,
          shows=(Shown("rms_in", "o", RMS),)),
     Unit("quant_in", "quantizer:Quantizer", "the stream in blocks of 32, for in_proj and LM head",
-         steps="in_channels", latency=21, shows=(Shown("quant_in", "o", CODED),),
-         work="quantizer of in_proj"),
+         steps="in_channels", latency=_quantized, work="quantizer of in_proj",
+         shows=(Shown("quant_in", "o", tuple(replace(e, counted=rows_per_cycle) for e in CODED)),)),
     Unit("lanes", "lanes:Lanes", "weights times activations, one row to a lane",
          steps="lane_rows", latency=_lanes, whole=True, reads=("activations",)),
     Unit("epilogue", "epilogue:Epilogue", "finishes rows, and hands them to their units",
@@ -150,11 +173,12 @@ FRONT = Hardware(
     ),
     streams=(
     Stream("embedded", "embed.o", "residual.i_embed", S32, "channel", "d_model"),
-    Stream("residual", "residual.o", "quant_in.i", S32, "channel", "d_model"),
+    Stream("residual", "residual.o", "quant_in.i", S32, "channel", "d_model",
+           at_once=rows_per_cycle),
     Stream("sum_in", "residual.o_sum", "rms_in.i", "u61", "sum of squares", "d_model", "d_model",
-           latency=RESIDUAL_SUM, room=4),
+           latency=residual_sum, room=4),
     Stream("quant_in", "quant_in.o", "activations.i_in", "CODED", "activation", "in_channels",
-           room=BLOCKS_HELD + 11),
+           room=_held, at_once=rows_per_cycle),
     Stream("parts", "lanes.o", "epilogue.i", "SUMS", "sums of all lanes", "lane_rows",
            latency=_issued, room=PARTS),
     Stream("rms_in", "rms_in.o", "epilogue.i_rms_in", "RMS", "1/rms", "one"),
@@ -201,9 +225,10 @@ BACK = Hardware(
     Stream("mixed", "hadamard.o", "quant_out.i", S32, "channel", "out_channels"),
     Stream("quant_out", "quant_out.o", "activations.i_out", "CODED", "activation", "out_channels",
            room=BLOCKS_HELD + 11),
-    Stream("out", "epilogue.o_out", "residual.i_row", "s36", "row", "d_model", latency=0, room=1),
+    Stream("out", "epilogue.o_out", "residual.i_row", "OUT_ROWS", "one or two", "d_model",
+           latency=0, room=rows_per_cycle),
     Stream("logit", "epilogue.o_logit", "head.i", "LOGITS", "one or two", "vocab_size", latency=0,
-           room=_rows),
+           room=rows_per_cycle),
         # Between units and memory: hardware/rtl/memory/side.py wires them.
     Stream("weights", "memory.lane", "lanes.i_beat", "BEAT", "beat of a lane", "lane_rows",
            shared=True),

@@ -22,7 +22,7 @@ from lightmamba.arch.steps import (
 )
 from lightmamba.blocks.layer import Sizes, out_channels
 from lightmamba.hardware.machine.counters import CYCLES
-from lightmamba.hardware.machine.spine import RESIDUAL_SUM
+from lightmamba.hardware.machine.spine import residual_sum
 from lightmamba.numerics.linear import Projection
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "head", "lanes", "packer", "quantizer", "residual", "router", "sender", "unpacker", "writer",
 ]  # fmt: skip
 
-Rows = NDArray[np.int64]
+Rows = NDArray[Any]  # of whole numbers
 MULTIPLYING, SCALE, WAIT_ACTIVATION, WAIT_MEMORY, WAIT_EPILOGUE, IDLE = range(len(CYCLES))
 COMMAND, FINISHED = "command", "finished"  # links of the sequencer
 MIDDLE, END = 1, 2  # of a job: marks
@@ -111,14 +111,33 @@ def router(work: Any, targets: list[str], kinds: Rows, *, together: bool = False
 
 
 def residual(work: Any, source: str, *, emit: bool) -> Table:
-    """Set the stream or add a row; pass it on, and its squares after the last one."""
-    steps = work.config.d_model
+    """Set the stream or add rows; pass it on, and its squares after the last one."""
+    channels, width = work.config.d_model, work.rows_per_cycle
+    taken = np.ones(channels, np.int16) if source == "embedded" else _handed(work, channels)
+    steps = len(taken)
     if emit:
-        gives: dict[str, Column] = {"residual": 1, "sum_in": _last(steps)}
-        return Table(steps, {source: 1}, gives)
+        gives: dict[str, Column] = {"residual": _gathered(taken, width), "sum_in": _last(steps)}
+        return Table(steps, {source: taken}, gives)
     pause = column(steps, 1)
-    pause[-1] = RESIDUAL_SUM
-    return joined(Table(steps, {source: 1}, {}, pause), Table(1, {}, {FINISHED: 1}))
+    pause[-1] = residual_sum(work.arch)
+    return joined(Table(steps, {source: taken}, {}, pause), Table(1, {}, {FINISHED: 1}))
+
+
+def _handed(work: Any, rows: int) -> Rows:
+    """Rows in each transfer of those that leave the epilogue together, slot by slot."""
+    count, most = work.arch.lanes, work.rows_per_cycle
+    slot = np.minimum(most, count - np.arange(0, count, most))
+    taken = np.tile(slot, -(-rows // count))
+    before = np.cumsum(taken) - taken
+    found: Rows = np.minimum(taken, rows - before)[before < rows].astype(np.int16)
+    return found
+
+
+def _gathered(taken: Rows, width: int) -> Rows:
+    """Groups of ``width`` items that each transfer completes; what is left at the end is one."""
+    whole = np.diff(np.cumsum(taken, dtype=np.int64) // width, prepend=0)
+    whole[-1] += taken.sum(dtype=np.int64) % width > 0
+    return whole.astype(np.int16)
 
 
 def _last(steps: int) -> Column:
@@ -136,17 +155,19 @@ def embed(work: Any) -> Table:
     return Table(len(at), {"embedding": words}, {"embedded": real})
 
 
-def quantizer(steps: int, taken: int, source: str, target: str) -> Table:
+def quantizer(channels: int, taken: int, source: str, target: str, width: int = 1) -> Table:
     """A block leaves when its last element has been looked at; zeros to whole groups."""
+    steps, block = channels // width, BLOCK // width
     elements, blocks = column(steps), column(steps, HELD)
-    elements[:taken] = 1
-    blocks[BLOCK - 1 :: BLOCK] = HELD + BLOCK
+    elements[: -(-taken // width)] = 1
+    blocks[block - 1 :: block] = HELD + block
     return Table(steps, {source: elements}, {target: blocks})
 
 
-def gathering(channels: int, products: int, source: str, target: str) -> Table:
-    """Elements to words of the activation buffer."""
-    return Table(channels, {source: 1}, {target: every(channels, products)})
+def gathering(channels: int, products: int, source: str, target: str, width: int = 1) -> Table:
+    """Elements to words of the activation buffer, ``width`` in a step."""
+    steps = channels // width
+    return Table(steps, {source: 1}, {target: every(steps, products // width)})
 
 
 def hadamard(work: Any, layer: Sizes, source: str) -> Table:
@@ -161,14 +182,8 @@ def hadamard(work: Any, layer: Sizes, source: str) -> Table:
 
 def head(work: Any, rows: int) -> Table:
     """Logits as the epilogue hands them on, by slots; two of them to a word."""
-    count, most = work.arch.lanes, work.rows_per_cycle
-    slot = np.minimum(most, count - np.arange(0, count, most))
-    taken = np.tile(slot, -(-rows // count))
-    before = np.cumsum(taken) - taken
-    taken = np.minimum(taken, rows - before)[before < rows]
-    words = np.diff(np.cumsum(taken) // 2, prepend=0)
-    words[-1] += rows % 2
-    return Table(len(taken), {"logit": taken.astype(np.int16)}, {"logits": words.astype(np.int16)})
+    taken = _handed(work, rows)
+    return Table(len(taken), {"logit": taken}, {"logits": _gathered(taken, 2)})
 
 
 def writer(client: str, source: str, words: int, beats: int, each: int, *, last: bool) -> Table:

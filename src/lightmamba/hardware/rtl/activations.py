@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK
-from lightmamba.hardware.machine.spine import STORED
+from lightmamba.hardware.machine.spine import STORED, rows_per_cycle
 from lightmamba.hardware.rtl.layouts import CODED, i_stream
 
 __all__ = ["ActivationBuffer"]
@@ -20,9 +20,9 @@ CODE_BITS = 6
 class ActivationBuffer(wiring.Component):
     """Keep the input vector of in_proj or the head, and that of out_proj.
 
-    One element per cycle on each input; the first of a word is the lowest. A word may be read
-    ``latency`` cycles after its last element was taken, from then on one word per cycle. An input
-    waits while its whole memory is filled and not released.
+    ``width`` elements per cycle on ``i_in``, one on ``i_out``; the first of a word is the lowest. A
+    word may be read ``latency`` cycles after its last element was taken, from then on one word per
+    cycle. An input waits while its whole memory is filled and not released.
 
     Parameters
     ----------
@@ -30,8 +30,9 @@ class ActivationBuffer(wiring.Component):
 
     Members
     -------
-    i_in, i_out : In(stream of CODED)
-        Vectors, in whole words. All elements of a block carry its code.
+    i_in, i_out : In(stream of width x CODED), In(stream of 1 x CODED)
+        Vectors, in whole words; ``width`` are as many as the epilogue finishes rows in a cycle. All
+        elements of a block carry its code.
     gated : In(1)
         Which vector is read: 0 the residual stream's (``i_in``), 1 the gate's (``i_out``).
     address : In(range(max(in_words, out_words)))
@@ -68,8 +69,8 @@ class ActivationBuffer(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "i_in": i_stream(CODED),
-                "i_out": i_stream(CODED),
+                "i_in": i_stream(data.ArrayLayout(CODED, rows_per_cycle(config))),
+                "i_out": i_stream(data.ArrayLayout(CODED, 1)),
                 "gated": In(1),
                 "address": In(range(max(2, config.in_words, config.out_words))),
                 "filled": Out(1),
@@ -117,17 +118,20 @@ class ActivationBuffer(wiring.Component):
 
         q = Signal(values, reset_less=True, name=f"{name}_q")
         code = Signal(codes, reset_less=True, name=f"{name}_code")
-        place = Signal(range(c.products), name=f"{name}_place")
+        beats = c.products // len(i.payload)  # of a word
+        place = Signal(range(beats), name=f"{name}_place")
         complete = Signal(name=f"{name}_complete")
         filled = Signal(range(depth + 1), name=f"{name}_filled")
         taken = Signal(name=f"{name}_taken")
         m.d.comb += [i.ready.eq(filled != depth), taken.eq(i.valid & i.ready)]
-        m.d.sync += complete.eq(taken & (place == c.products - 1))
-        block_end = place[: (min(BLOCK, c.products) - 1).bit_length()].all()
+        m.d.sync += complete.eq(taken & (place == beats - 1))
+        in_block = min(BLOCK, c.products) // len(i.payload)
+        block_end = place[: (in_block - 1).bit_length()].all()
         with m.If(taken):
-            m.d.sync += [place.eq(place + 1), q.eq(Cat(q[bits:], self._stored(i.payload.q, bits)))]
+            new = Cat(self._stored(element.q, bits) for element in i.payload)
+            m.d.sync += [place.eq(place + 1), q.eq(Cat(q[len(new) :], new))]
             with m.If(block_end):
-                m.d.sync += code.eq(Cat(code[CODE_BITS:], i.payload.code))
+                m.d.sync += code.eq(Cat(code[CODE_BITS:], i.payload[0].code))
 
         with m.If(self.release & chosen):
             m.d.sync += filled.eq(0)

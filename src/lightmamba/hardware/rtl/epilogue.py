@@ -25,10 +25,11 @@ class Epilogue(wiring.Component):
 
     Slot by slot, part by part, lane 0 first, in pairs of lanes: 0 and 1, 2 and 3, ...; of an odd
     number of lanes the last one goes alone. Two rows per cycle where those of a pair go to
-    different units that take them, or are logits, which leave together; else one: the second of a
-    pair follows the first to the same unit in the next cycle, and does not wait for it on the way
-    to another. Pairs leave in order, so the order towards each unit is that of the rows.
-    ``latency`` cycles from a transfer on ``i`` to the ``valid`` of the last pair in it.
+    different units that take them, or are logits or rows of out_proj, which leave together; else
+    one: the second of a pair follows the first to the same unit in the next cycle, and does not
+    wait for it on the way to another. Pairs leave in order, so the order towards each unit is that
+    of the rows. ``latency`` cycles from a transfer on ``i`` to the ``valid`` of the last pair in
+    it.
 
     A job begins with ``parts`` records of 1/rms. ``rows`` and ``parts`` are at least 1. A section
     reaches from the ``end`` of the one before it, or row 0, to the row before its own; the last one
@@ -53,10 +54,10 @@ class Epilogue(wiring.Component):
         1/rms of the residual stream; of the gate's norm groups.
     o_STREAM : Out(stream of s16 or ROW)
         Rows of in_proj, for each stream of the graph that leaves the unit; a ROW has their kind.
-    o_out : Out(stream of s36)
-        Rows of out_proj, their parts added.
+    o_out : Out(stream of OUT_ROWS)
+        A pair of rows of out_proj, their parts added, or one where a slot or the job ends with it.
     o_logit : Out(stream of LOGITS)
-        A pair of logits, or one where a slot or the job ends with it.
+        The same of logits.
     lost_in, lost_out, lost_head : Out(3)
         Saturations in rows of in_proj, out_proj and the head.
     rows_first, rows_second : Out({valid, kind, value s36})
@@ -219,7 +220,7 @@ class Epilogue(wiring.Component):
             asks = [row.ways[way] & ~gone[n] for n, row in enumerate(rows)]
             chosen = data.View(self.queued, Mux(asks[0], Value.cast(rows[0]), Value.cast(rows[-1])))
             m.d.comb += o.valid.eq(pairs.valid & Cat(asks).any())
-            together = name == "o_logit"
+            together = "both" in getattr(self.carried[name], "members", ())
             if together:
                 m.d.comb += [
                     o.payload.first.eq(rows[0].value),

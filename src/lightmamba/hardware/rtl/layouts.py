@@ -12,8 +12,8 @@ from lightmamba.arch.fields import Field
 from lightmamba.hardware.machine.kinds import machine
 
 __all__ = [
-    "CODED", "LOGITS", "RMS", "WORD", "command", "i_stream", "instructed", "o_stream", "payload",
-    "record",
+    "CODED", "LOGITS", "OUT_ROWS", "RMS", "WORD", "command", "i_stream", "instructed", "o_stream",
+    "payload", "record",
 ]  # fmt: skip
 
 WORD = unsigned(WORD_BITS)  # of the small streams
@@ -48,7 +48,8 @@ def instructed(unit: str, config: ArchConfig) -> data.StructLayout:
     return record(machine(config.kinds, wide=config.wide).commands[unit])
 
 
-CODED, RMS, LOGITS = payload("CODED"), payload("RMS"), payload("LOGITS")
+CODED, RMS = payload("CODED"), payload("RMS")
+LOGITS, OUT_ROWS = payload("LOGITS"), payload("OUT_ROWS")
 
 
 def i_stream(shape: object) -> In:

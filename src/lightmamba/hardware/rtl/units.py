@@ -6,6 +6,7 @@ from inspect import signature
 from typing import Any
 
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
+from amaranth.lib import data
 from amaranth.lib.stream import Signature
 
 from lightmamba.arch.config import ArchConfig
@@ -82,12 +83,17 @@ class Units(Elaboratable):
         file, name = unit.rtl.split(":")
         kind = getattr(import_module(f"lightmamba.hardware.rtl.{file}"), name)
         if name == "Residual":
-            return kind(config.in_channels)
+            return kind(config.in_channels, self._at_once(unit))
         if name == "Quantizer":
-            return kind(config.projection.act, config.head.act)
+            return kind(config.projection.act, config.head.act, self._at_once(unit))
         if unit.reads:
             return kind(config, *(self.parts[read] for read in unit.reads))
         return kind(config=config) if "config" in signature(kind).parameters else kind()
+
+    def _at_once(self, unit: Unit) -> int:
+        """Items that a unit gives in a cycle."""
+        given = next(s for s in self.graph.streams if s.source == f"{unit.name}.o")
+        return cycles(given.at_once, self.config)
 
     def _check_latencies(self) -> None:
         """Compare the graph, from which estimates come, with the units that were made.
@@ -232,5 +238,7 @@ def _for_head(command: Any) -> Value:
 
 
 def _field(view: Any, name: str) -> Any:
-    """A field of a record, or the value itself where it is a number."""
+    """A field of a record, or of several next to each other, or what has no such field itself."""
+    if isinstance(view.shape(), data.ArrayLayout) and hasattr(view.shape().elem_shape, "members"):
+        return Cat(getattr(each, name) for each in view)
     return getattr(view, name) if getattr(view.shape(), "members", {}) else view

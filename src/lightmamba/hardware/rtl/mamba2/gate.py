@@ -100,7 +100,7 @@ class Gate(wiring.Component):
         weight = pipe.step(lambda w, n: w.word_select(n, WEIGHT_BITS).as_signed(), word, which)
         g, over = scaled(pipe, self.op.out, y, silu(pipe, self.op.silu, z, silu_shift), shift)
         weighted, over_weighted = scaled(pipe, self.op.out, g, weight, weighted_shift)
-        squares = sum_of_squares(pipe, g, issue, first)
+        squares = sum_of_squares(pipe, [g], issue, first)
 
         left, group_left = Countdown(15), Countdown(15)
         last, group_last = left.last, group_left.last

@@ -21,7 +21,7 @@ __all__ = ["InHardware"]
 GRAPH = Hardware(
     units=(
         Unit("hidden", "mlp:Hidden", "silu(a)·b, or the square of max(a, 0)", steps="d_hidden",
-             latency=18, work="MLP",
+             latency=19, work="MLP",
              shows=(Shown("hidden", "o", (Element("value", "i4", observable="mlp.hidden"),)),)),
         *NORMLESS.units,
     ),

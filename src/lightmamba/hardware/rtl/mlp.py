@@ -52,7 +52,7 @@ class Hidden(wiring.Component):
         A command is not finished, or its results are not taken.
     """
 
-    latency = 1 + SILU + SCALED + 2
+    latency = 1 + SILU + 1 + SCALED + 2
     interval = 1
 
     command: Any
@@ -86,8 +86,8 @@ class Hidden(wiring.Component):
         curve = silu(pipe, self.op.silu, a, silu_shift)
         positive = pipe.comb(lambda v: Mux(v < 0, 0, v)[:Z_BITS].as_signed(), a)
         mode = pipe.input(gated, curve.stage)  # a job's, which stays until its last value is out
-        first = pipe.comb(_chosen, mode, curve, positive)
-        second = pipe.comb(_chosen, mode, b, positive)
+        first = pipe.step(_chosen, mode, curve, positive)
+        second = pipe.step(_chosen, mode, b, positive)
         value, over = scaled(pipe, self.op.out, second, first, shift)
 
         queue = Queue(m, self.o, latency=value.stage)

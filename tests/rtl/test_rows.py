@@ -178,13 +178,13 @@ def test_what_ends_something_is_answered_before_the_next_beat():
             for n in (0, 2):
                 ctx.set(dut.axi[n].bvalid, int(cycle == 30))
             done.extend([cycle] if ctx.get(dut.done) else [])
-            assert ctx.get(dut.i.ready) == (cycle > 32)
+            assert ctx.get(dut.i.ready) == (cycle > 33)
             await ctx.tick()
             if cycle > 30:
                 ctx.set(dut.i.valid, 0)
 
     simulate(dut, bench)
-    assert done == [32]
+    assert done == [33]
 
 
 def test_a_beat_every_other_cycle():

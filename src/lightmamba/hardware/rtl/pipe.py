@@ -12,7 +12,7 @@ from amaranth.hdl import Cat, Elaboratable, Module, Mux, Shape, Signal, Value
 from amaranth.lib import fifo, memory
 from amaranth.lib.wiring import PureInterface
 
-__all__ = ["Pipe", "Queue", "Timed"]
+__all__ = ["Pipe", "Queue", "Ring", "Timed"]
 
 
 @dataclass(frozen=True)
@@ -97,23 +97,24 @@ class Pipe:
         return value
 
 
-class _Ring(Elaboratable):
+class Ring(Elaboratable):
     """First in, first out, for a reader whose ready takes long: it ends in no counter.
 
     One transfer per cycle on both sides, two cycles from ``w_en`` to ``r_rdy``. There is room
-    whenever something is written.
+    whenever something is written. ``some``: an entry waits behind what ``r_data`` shows.
     """
 
     def __init__(self, *, width: int, depth: int) -> None:
         self.width, self.depth = width, depth
         self.w_en, self.w_data = Signal(), Signal(width)
         self.r_rdy, self.r_en, self.r_data = Signal(), Signal(), Signal(width)
+        self.some = Signal()
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.storage = storage = memory.Memory(shape=self.width, depth=self.depth, init=[])
         write, read = storage.write_port(), storage.read_port()
-        take, some = Signal(), Signal()  # an entry goes to the output; there is one
+        take, some = Signal(), self.some  # an entry goes to the output; there is one
         wrote, took = Signal(), Signal()  # in the last cycle, which ``level`` does not know of
         level, entries = Signal(range(self.depth + 1)), Signal(range(self.depth + 1))
         m.d.comb += [
@@ -170,7 +171,7 @@ class Queue:
         self.m, self.o, self.latency, self.settle = m, o, latency, settle
         self.depth = latency + 3 + settle + extra + together
         payload = Value.cast(o.payload)
-        kind = _Ring if settle else fifo.SyncFIFOBuffered
+        kind = Ring if settle else fifo.SyncFIFOBuffered
         queue = kind(width=len(payload), depth=self.depth)
         m.submodules += queue
         self._queue = queue

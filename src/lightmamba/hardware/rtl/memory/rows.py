@@ -3,17 +3,19 @@
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
-from amaranth.lib import data, fifo, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.latency import READER, READER_DATA
 from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.hardware.rtl.layouts import i_stream, o_stream
 from lightmamba.hardware.rtl.memory.axi import INCREMENTING, READ, Bursts, master
+from lightmamba.hardware.rtl.pipe import Ring
 
 __all__ = ["RowReader", "RowWriter", "beat_layout"]
 
 OPEN_BEATS = 16  # beats without a response
+NEAR = 6  # channels whose answers are counted in a cycle
 
 
 class RowReader(wiring.Component):
@@ -77,22 +79,27 @@ class RowReader(wiring.Component):
         wiring.connect(m, wiring.flipped(self.command), bursts.command)
         burst, longest = bursts.o.payload, bursts.burst_beats
         free = Signal(range(self.depth + 1), init=self.depth)  # rows that may still be asked for
+        taken = Signal.like(burst.beats)  # rows asked for in the last cycle; ``free`` has them yet
         fits = Signal()  # of the last cycle, hence careful about what was asked for in it
-        ask, leave, asked = Signal(), Signal(), Signal()
-        m.d.sync += fits.eq(Mux(ask, free >= 2 * longest, free >= longest))
+        ask, leave, asked, late = Signal(), Signal(), Signal(), Signal()
+        enough = [free >= count * longest for count in (1, 2, 3)]
+        m.d.sync += [
+            fits.eq(Mux(ask & late, enough[2], Mux(ask | late, enough[1], enough[0]))),
+            late.eq(ask),
+            taken.eq(Mux(ask, burst.beats, 0)),
+        ]
         m.d.comb += [
             bursts.flush.eq(self.flush),
             ask.eq(bursts.o.valid & fits & ~self.flush & ~asked),
             bursts.o.ready.eq(ask),
             asked.eq(Cat(axi.arvalid & ~axi.arready for axi in self.axi).any()),
-            self.drained.eq((free == self.depth) & ~bursts.busy),
+            self.drained.eq((free == self.depth) & ~late & ~bursts.busy),
         ]
-        m.d.sync += free.eq(free - Mux(ask, burst.beats, 0) + leave)
+        m.d.sync += free.eq(free - taken + leave)
 
         queues = []
         for n, (axi, base) in enumerate(zip(self.axi, self.base, strict=True)):
-            # One entry more than can be reserved: a queue is slow to see its first entry leave.
-            queue = fifo.SyncFIFOBuffered(width=self.port_bits, depth=self.depth + 1)
+            queue = Ring(width=self.port_bits, depth=self.depth)
             m.submodules[f"queue{n}"] = queue
             queues.append(queue)
             with m.If(ask):
@@ -111,9 +118,11 @@ class RowReader(wiring.Component):
                 queue.w_data.eq(axi.rdata),
                 queue.r_en.eq(leave),
             ]
-        there = Signal()
+        # Whether all are ready to be read, known a cycle before, since there are many.
+        there, behind = Signal(), Cat(queue.some for queue in queues)
+        ready = behind | Cat(queue.r_rdy for queue in queues)
+        m.d.sync += there.eq(Mux(leave, behind.all(), ready.all()))
         m.d.comb += [
-            there.eq(Cat(queue.r_rdy for queue in queues).all()),
             leave.eq(there & (self.o.ready | self.flush)),
             self.o.valid.eq(there & ~self.flush),
             self.o.payload.eq(Cat(queue.r_data for queue in queues)),
@@ -193,18 +202,26 @@ class RowWriter(wiring.Component):
         given = self.i.payload
         value, strobe = Signal(self.port_bits), Signal(self.port_bits // 8)
         open_ = Signal(range(OPEN_BEATS + 1))  # beats without a response
-        ending, sends, take = Signal(), Signal(), Signal()
-        answers = Signal(range(self.channels + 1))  # of the last cycle
+        ending, sends, take, took = Signal(), Signal(), Signal(), Signal()
+        # Answers of the last cycle but one, counted over some channels first.
+        some = [self.axi[n : n + NEAR] for n in range(0, self.channels, NEAR)]
+        near = [Signal(range(len(axi) + 1), name=f"near{n}") for n, axi in enumerate(some)]
+        answers = Signal(range(self.channels + 1))
         m.d.comb += [
             sends.eq(Cat(axi.awvalid | axi.wvalid for axi in self.axi).any()),
             self.i.ready.eq(~sends & ~ending & (open_ != OPEN_BEATS)),
             take.eq(self.i.valid & self.i.ready),
             self.busy.eq(sends | open_.any() | ending),
-            self.done.eq(ending & ~open_.any()),
+            self.done.eq(ending & ~took & ~open_.any()),
         ]
         m.d.sync += [
-            answers.eq(sum(axi.bvalid for axi in self.axi)),
-            open_.eq(open_ + take - answers),
+            *(
+                count.eq(sum(axi.bvalid for axi in part))
+                for count, part in zip(near, some, strict=True)
+            ),
+            answers.eq(sum(near)),
+            took.eq(take),
+            open_.eq(open_ + took - answers),
         ]
         with m.If(take):
             m.d.sync += [value.eq(given.value), strobe.eq(given.strobe), ending.eq(given.last)]

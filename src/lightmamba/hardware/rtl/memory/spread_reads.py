@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.ports import ADDRESS_BITS
+from lightmamba.hardware.rtl.job import Countdown
 from lightmamba.hardware.rtl.layouts import o_stream
 from lightmamba.hardware.rtl.memory.axi import COUNT_BITS, READ
 from lightmamba.hardware.rtl.memory.prefetch import LAYER_BITS
@@ -44,14 +45,15 @@ class SpreadReads(SpreadWalk):
         m.submodules.place = place = Place(self.per_row)
         credit = Signal(LAYER_BITS + 1)  # less one: its highest bit says that there is none
         slot, segment = Signal(range(max(2, self.slots))), Signal(POSITION_BITS - self.of_segment)
-        layer, run, at = Signal(LAYER_BITS), Signal(RUN_BITS), Signal(ADDRESS_BITS)
+        layers, run, at = Countdown(LAYER_BITS), Signal(RUN_BITS), Signal(ADDRESS_BITS)
         rows = Array(Signal(COUNT_BITS, name=f"rows{n}") for n in range(self.slots))  # the last's
         base, more = Signal(ADDRESS_BITS), Signal(COUNT_BITS)
         full, filled, nothing = Signal(), Signal(self.slots), Signal()  # segment; the last of each
         goes, of_slot, of_run, of_layer, ends, stops = (Signal() for _ in range(6))
         some, positions = self.passes(m, ends, stops)
         position = Signal(POSITION_BITS)  # the first that is not there
-        last_slot, last_run, last_layer = Signal(), Signal(), Signal()
+        last_slot, last_run = Signal(), Signal()
+        began = Signal()  # the layer whose last command went in the last cycle
         m.d.comb += [
             stops.eq(~self.run & ~self.o.valid),
             position.eq(positions[slot]),
@@ -60,14 +62,15 @@ class SpreadReads(SpreadWalk):
             of_slot.eq(goes & ~full),
             of_run.eq(of_slot & last_slot),
             of_layer.eq(of_run & last_run),
-            ends.eq(of_layer & last_layer),
+            ends.eq(of_layer & layers.last),
         ]
         places, command = exact_log2(self.per_row), self.o.payload
         where = self.segment(m, slot, segment)
         whole = self.stride >> exact_log2(self.config.port_bits // 8)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [each.eq(0) for each in (slot, segment, layer, run, at)]
+                m.d.sync += [each.eq(0) for each in (slot, segment, run, at)]
+                m.d.sync += layers.load(self.layers)
                 with m.If(some & self.run):
                     m.next = "PLACE"
             with m.State("PLACE"):
@@ -96,19 +99,18 @@ class SpreadReads(SpreadWalk):
                     full.eq(segment != position[self.of_segment :]),
                     last_slot.eq(self.is_last(slot)),
                     last_run.eq(run + 1 == self.runs),
-                    last_layer.eq(layer + 1 == self.layers),
                 ]
-                with m.If(~self.run):
-                    m.next = "IDLE"
-                with m.Elif(~credit[-1]):
-                    m.next = "ADDRESS"
-            with m.State("ADDRESS"):
+                m.next = "ADDRESS"
+            with m.State("ADDRESS"):  # until there is a credit, less those of all layers before
                 m.d.sync += [
                     command.address.eq(base + at),
                     command.count.eq(Mux(full, whole, rows[slot])),
                     nothing.eq(~full & ~filled.bit_select(slot, 1)),
                 ]
-                m.next = "OFFER"
+                with m.If(~self.run):
+                    m.next = "IDLE"
+                with m.Elif(~credit[-1]):
+                    m.next = "OFFER"
             with m.State("OFFER"):
                 m.d.comb += [
                     self.o.valid.eq(~nothing),
@@ -126,9 +128,10 @@ class SpreadReads(SpreadWalk):
         with m.If(of_run):
             m.d.sync += [run.eq(Mux(last_run, 0, run + 1)), at.eq(at + self.stride)]
         with m.If(of_layer):
-            m.d.sync += layer.eq(layer + 1)
+            m.d.sync += layers.step()
+        m.d.sync += began.eq(of_layer)
         with m.If(self.run):
-            m.d.sync += credit.eq(credit + self.written - of_layer)
+            m.d.sync += credit.eq(credit + self.written - began)
         with m.Else():
             m.d.sync += credit.eq(self.layers - 1)
         return m

@@ -64,13 +64,13 @@ class SpreadWrites(SpreadWalk):
         m.submodules.place = place = Place(self.per_row)
         places, of_beat = exact_log2(self.per_row), exact_log2(self.config.port_bits // WORD_BITS)
         slot, added = Signal(range(max(2, self.slots))), Signal(self.config.tokens.bit_length())
-        layer, run = Signal(LAYER_BITS), Signal(RUN_BITS)
+        layers, run = Countdown(LAYER_BITS), Signal(RUN_BITS)
         # Of a run in a segment; of a layer's first run; of the run behind its channels' bases.
         at, of_layer_at, base = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
         word, values = Signal(COUNT_BITS + places), Signal(COUNT_BITS + places)
         header, left = Signal(), Countdown(WORDS_BITS)  # words of the run, from this one on
         position, there, stops = Signal(POSITION_BITS), Signal(ADDRESS_BITS), ~self.run
-        last_run, last_position, last_slot, last_layer = (Signal() for _ in range(4))
+        last_run, last_position, last_slot = Signal(), Signal(), Signal()
         take, of_run, of_position, of_slot, of_layer, ends = (Signal() for _ in range(6))
         some, positions = self.passes(m, ends, stops)
         m.d.comb += [
@@ -80,13 +80,14 @@ class SpreadWrites(SpreadWalk):
             of_position.eq(of_run & last_run),
             of_slot.eq(of_position & last_position),
             of_layer.eq(of_slot & last_slot),
-            ends.eq(of_layer & last_layer),
+            ends.eq(of_layer & layers.last),
         ]
         where = self.segment(m, slot, position[self.of_segment :])
         first = [word.eq(Cat(place.rest, place.row)), header.eq(1), *left.load(self.words)]
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [each.eq(0) for each in (slot, added, layer, run, at, of_layer_at)]
+                m.d.sync += [each.eq(0) for each in (slot, added, run, at, of_layer_at)]
+                m.d.sync += layers.load(self.layers)
                 with m.If(some & self.run):
                     m.next = "POSITION"
             with m.State("POSITION"):
@@ -104,7 +105,6 @@ class SpreadWrites(SpreadWalk):
                     last_run.eq(self.runs == 1),
                     last_position.eq(added + 1 == Array(self.more)[slot]),
                     last_slot.eq(self.is_last(slot)),
-                    last_layer.eq(layer + 1 == self.layers),
                 ]
                 with m.If(stops):
                     m.next = "IDLE"
@@ -136,7 +136,7 @@ class SpreadWrites(SpreadWalk):
                 with m.If(of_slot):
                     m.d.sync += slot.eq(Mux(of_layer, 0, slot + 1))
                 with m.If(of_layer):
-                    m.d.sync += [of_layer_at.eq(at + self.stride), layer.eq(layer + 1)]
+                    m.d.sync += [of_layer_at.eq(at + self.stride), *layers.step()]
                 with m.If(ends | stops):
                     m.next = "IDLE"
 

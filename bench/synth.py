@@ -66,7 +66,12 @@ def machines() -> dict[str, ArchConfig]:
         "tiny, demo": of("tiny", "demo"),
         PLACED: replace(of("ecpix5", "demo"), **EARLIER),
         "MLP": replace(SMALL, kinds=("mamba2", "mlp")),
-        **{f"attention, {size}": attention(*size) for size in ATTENTION},
+        **{
+            f"attention, {channels} x {rows}, heads of {head_dim}, {lanes} lanes": attention(
+                channels, rows, head_dim, lanes, bits
+            )
+            for channels, rows, head_dim, lanes, bits in ATTENTION
+        },
         "two lanes of 64": replace(SMALL, lanes=2, port_bits=256, aux_port_bits=64),
         "nine lanes of 32": replace(SMALL, **MANY),
         "W4A4 on 8 bits": replace(SMALL, multiplier_bits=8, port_bits=512, lanes=2),

@@ -217,9 +217,9 @@ def _steps(arch: ArchConfig) -> int:
 def _sizes(arch: ArchConfig) -> tuple[float, ...]:
     """Channels, those that are picked out of a row, products, sums of a page, and scores."""
     channels, rows, several = arch.attention_channels, arch.attention_rows, arch.attention_positions
-    picks = -(-(_steps(arch) - 1).bit_length() // 2)  # LUTs, each of four bits
     return (
-        1, channels, channels * picks, channels * rows, channels * rows / several, rows * several
+        1, channels, channels * (_steps(arch) - 1), channels * rows, channels * rows / several,
+        rows * several,
     )  # fmt: skip
 
 

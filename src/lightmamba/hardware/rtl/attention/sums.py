@@ -156,7 +156,7 @@ class Sums(Elaboratable):
             lambda v, f: Mux(f, 0, Array([port.data for port in before])[v]),
             inner.delay(vector, 1), inner.delay(fresh, 1), shape=SUM_BITS * count,
         )  # fmt: skip
-        found, arrives = [], inner.delay(inner.input(place), AHEAD)
+        found, arrives = [], inner.settle(inner.delay(inner.input(place), AHEAD - 1))
         for n in range(count):
             row, lane = divmod(n, s.lanes)
             value = inner.comb(lambda v, n=n: v.word_select(n, SUM_BITS).as_signed(), old)

@@ -32,7 +32,8 @@ class Quantizer(wiring.Component):
     A block is stored while its absmax is found, and the last one is emitted at the same time:
     ``width`` values per cycle, sustained; ``latency`` cycles from the transfer of a block's last
     values to its first output. After ``count`` values come ``pad`` zeros; their sum is a whole
-    number of blocks. Of two values in a cycle, the second is 0 where it is the first zero.
+    number of blocks. In pairs, an odd ``count`` ends with one whose second value is 0: the first
+    of the zeros.
 
     Parameters
     ----------

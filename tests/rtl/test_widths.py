@@ -55,6 +55,11 @@ LESS = {
     ("write_state", "stored"): "the same",
     ("unpacker", "o__payload"): "the lowest word of a beat",
     ("counters", "far"): "the highest bits of an index, of which some are never set",
+    **dict.fromkeys(
+        (("store", "port__addr of query"), ("store", "port__addr of stage"),
+         ("sums", "read__addr of sum_at"), ("sums", "addr of stage")),
+        "a few entries, in block RAM since they are wide",
+    ),
     ("sequencer", "addr"): "a word of the program, which is as long as its memory",
     **{(part, "axi__arlen"): "a burst has 256 beats at most, less one" for part in
        ("read_lane", "read_state", "read_kv", "reader")},

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, signed
 
 from lightmamba.blocks.attention.hardware import SUM_BITS, TOTAL_BITS
 from lightmamba.hardware.rtl.attention.shape import Queries, Shape, less_one
@@ -94,15 +94,19 @@ class Mean(Elaboratable):
         pipe = Pipe(m)
         shift = pipe.input((f.mean + 31)[:6].as_unsigned())
         picked_row = pipe.delay(pipe.input(row), 1)
-        lane = pipe.delay(pipe.input(channel[:lane_bits]), 1)
+        lane = pipe.input(channel[:lane_bits])
         results = []
         for n in range(s.tokens):
             total = pipe.step(
                 lambda r, n=n: self.weights.totals[n].word_select(r, TOTAL_BITS), picked_row,
                 shape=TOTAL_BITS,
             )  # fmt: skip
+            of_row = pipe.step(
+                lambda r, n=n: self.sums.sums[n].word_select(r, s.lanes * SUM_BITS), picked_row,
+                shape=s.lanes * SUM_BITS,
+            )  # fmt: skip
             value = pipe.step(
-                lambda r, b, n=n: self._lane(self.sums.sums[n], r, b), picked_row, lane,
+                lambda v, b: v.word_select(b, SUM_BITS) if len(b) else v, of_row, lane,
                 shape=signed(SUM_BITS),
             )  # fmt: skip
             results.append(self._divide(pipe, total, value, shift))
@@ -114,11 +118,6 @@ class Mean(Elaboratable):
             m.d.comb += lost.eq(arrives & pipe.delay(over, DATAPATH).value)
         queue.connect(issue, arrives, Cat(pipe.delay(v, DATAPATH).value for v, _ in results))
         return m
-
-    def _lane(self, sums: Value, row: Value, lane: Value) -> Value:
-        """Sum of a channel of a query, of those that are read."""
-        mine = sums.word_select(row, self.shape.lanes * SUM_BITS)
-        return (mine.word_select(lane, SUM_BITS) if len(lane) else mine).as_signed()
 
     def _divide(self, pipe: Pipe, total: Timed, value: Timed, shift: Timed) -> tuple[Timed, Timed]:
         """Mean, and whether it was saturated."""

@@ -29,7 +29,7 @@ class Pages(Elaboratable):
         ``data`` is written: as many bytes as come at once, of keys and their values, or as often as
         they fit of one of the two. Else ``fresh``, 64 bits, everywhere.
     exponents, exps : Signal
-        Positions whose exponents are written; keys' and values' of each.
+        Positions whose exponents are written, a cycle later; keys' and values' of each.
     key, value_at : Signal
         Addresses: part, place of the word, page, from the lowest bit.
     keys, values : list of Value
@@ -59,6 +59,11 @@ class Pages(Elaboratable):
         m, s = Module(), self.shape
         parts, place = s.bits("parts"), Cat(self.place[s.within :], self.page)
         columns, each = len(self.keys), s.exponent_bits
+        late_exps, late_place = Signal.like(self.exps), Signal(len(place))  # those of a cycle ago
+        late_exponents = Signal.like(self.exponents)
+        m.d.sync += [
+            late_exps.eq(self.exps), late_place.eq(place), late_exponents.eq(self.exponents)
+        ]  # fmt: skip
         for n, (name, cycle, words, address, found, found_exps) in enumerate((
             ("keys", s.key_cycle, self.key_words, self.key, self.keys, self.key_exps),
             ("values", s.value_cycle, self.value_words, self.value_at, self.values,
@@ -84,9 +89,9 @@ class Pages(Elaboratable):
             m.d.sync += chosen.eq(address[:parts])
             several, of_one, kept = range(s.positions), len(found_exps) // s.positions, read.data
             m.d.comb += [
-                enter.addr.eq(place),
-                enter.data.eq(_joined(self.exps.word_select(2 * i + n, each) for i in several)),
-                enter.en.eq(self.exponents),
+                enter.addr.eq(late_place),
+                enter.data.eq(_joined(late_exps.word_select(2 * i + n, each) for i in several)),
+                enter.en.eq(late_exponents),
                 read.addr.eq(address[parts:]),
                 found_exps.eq(
                     _joined(_part(kept, i, each).word_select(chosen, of_one) for i in several)
@@ -215,7 +220,8 @@ class Loader(Elaboratable):
             m.d.sync += [open_.eq(1), *left.load(cycles(older.some))]
             with m.If(at == 0):
                 m.d.sync += header.eq(older.some)
-        m.d.sync += free.eq(free - (opens & ~self.start) + self.freed)
+        opened = Signal()  # a page takes two cycles at least
+        m.d.sync += [opened.eq(opens & ~self.start), free.eq(free - opened + self.freed)]
 
         # Exponents of as many positions as a row has; whole steps are written, words are read.
         row, wide = Value.cast(self.rows.payload), s.step * 8

@@ -10,9 +10,9 @@ from typing import Any
 from bench import energy
 from bench.boards import bound, claimed
 from bench.stored import Row
+from bench.synth import machines
 from bench.tables.printer import Listed, Table, Tables, load
 from lightmamba.arch.amount import Amount
-from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Channel, Resources, Target, target_names
 from lightmamba.hardware.compiler.plan import plan
 from lightmamba.hardware.estimate.energy import constants
@@ -74,7 +74,7 @@ def _with_papers(row: Row) -> Iterator[dict[str, Any]]:
 
 def _predicted(row: Row) -> dict[str, Any]:
     """Errors of the model of the cells."""
-    predicted = sum(resources(ArchConfig.from_dict(row["arch"])).values(), Amount())
+    predicted = sum(resources(machines()[row["machine"]]).values(), Amount())
     found, cells = amount(row), dict[str, str]()
     for cell in CELLS:
         here, there = getattr(found, cell), getattr(predicted, cell)

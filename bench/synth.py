@@ -34,7 +34,12 @@ from lightmamba.model.config import PUBLISHED
 from lightmamba.numerics.model_formats import Formats
 
 # Machines that the fit does not see: with several tokens, and with the widest attention.
-CHECKS = ("u280-t4, mamba2-2.7b", "u280, nemotron-3-nano-4b", "kv260-t4, granite-4.0-h-350m")
+CHECKS = {
+    f"{target}, {shape}": (target, shape)
+    for target, shape in (
+        ("u280-t4", "mamba2-2.7b"), ("u280", "nemotron-3-nano-4b"), ("kv260-t4", "granite-4.0-h-350m")
+    )
+}  # fmt: skip
 PLAIN = ("mamba2",)  # kinds of layers of most machines
 # Small machines that differ in everything that a group is a sum over. All have the smallest SSM
 # unit, the block that takes longest; those of the targets have the others.
@@ -63,7 +68,7 @@ def machines() -> dict[str, ArchConfig]:
 
     return {
         "u280, mamba2-2.7b": of("u280", "mamba2-2.7b"),
-        **{name: of(*name.split(", ")) for name in CHECKS},
+        **{name: of(*each) for name, each in CHECKS.items()},
         "vck190-paper, mamba2-2.7b": of("vck190-paper", "mamba2-2.7b"),
         "tiny, demo": of("tiny", "demo"),
         PLACED: replace(of("ecpix5", "demo"), **EARLIER),

@@ -77,8 +77,9 @@ class Modes(wiring.Component):
         pipe = Pipe(m)
         multiplied = Products(pipe, dsp48e2=self.dsp48e2)
         a, b, also = (pipe.input(each) for each in (self.a, self.b, self.d))
+        few = [pipe.input(each[:20].as_signed()) for each in (self.a, self.d)]
         fresh = pipe.input(self.fresh)
-        summed = multiplied(a, b, also=also, constant=1 << 17)
+        summed = multiplied(few[0], b, also=few[1], constant=1 << 17)
         for n in range(1, 3):
             later = [pipe.delay(each, n) for each in (a, b, also)]
             summed = multiplied(*later[:2], also=later[2], above=summed)

@@ -259,7 +259,7 @@ def test_an_output_waits(port):
 
 
 def test_all_at_once():
-    """Slots, chunks, turns, parts, values that saturate, two layers."""
+    """Slots, chunks, tiles, parts, values that saturate, two layers."""
     rng, sizes = np.random.default_rng(2), SIZES(3, 1, 64)
     config = machine_of(sizes, tokens=4)
     cases = [
@@ -334,7 +334,7 @@ def test_queries_that_a_smaller_group_lacks_do_not_count():
 # Heads, heads of keys, head_dim; W, R.
 @pytest.mark.parametrize(("sizes", "channels", "rows"), [
     pytest.param(SIZES(3, 1, 16), 32, 4, id="head_dim 16, one head"),
-    pytest.param(SIZES(6, 2, 64), 32, 2, id="two parts, a turn with one query less"),
+    pytest.param(SIZES(6, 2, 64), 32, 2, id="two parts, a tile with one query less"),
     pytest.param(SIZES(2, 2, 96), 64, 1, id="a block that is not there"),
     pytest.param(SIZES(3, 3, 128), 128, 1, id="128", marks=pytest.mark.slow),
     pytest.param(SIZES(6, 2, 64), 64, 3, id="two blocks a word", marks=pytest.mark.slow),
@@ -381,7 +381,7 @@ def test_latency_and_throughput(channels, positions):
 
 
 @pytest.mark.parametrize("positions", [1, 2, slow(4), slow(8)])
-def test_turns_follow_each_other(positions):
+def test_tiles_follow_each_other(positions):
     """With one query at a time, the stages bind, not the memory.
 
     More pages than those that are used while keys and values of the pass come.

@@ -72,7 +72,7 @@ LESS = {
        ("reads_kv", "writes_kv")},
     ("units", "command__payload"): "the unit's own fields; the others choose its inputs",
     **{(part, "final == vector"): "one less than as many vectors as a pass has" for part in
-       ("attention", "turns")},
+       ("attention", "tiles")},
 }  # fmt: skip
 CONFIGS = {
     "one token": ArchConfig(),
@@ -126,7 +126,7 @@ def capacities(config: ArchConfig) -> dict[tuple[str, str], int]:
     if "attention" not in config.kinds:
         return {}
     shape = Shape.of(config)
-    fields = ("heads", "per_group", "head_dim", "parts", "turns")
+    fields = ("heads", "per_group", "head_dim", "parts", "tiles")
     found = {("attention", name): getattr(shape, name) for name in fields}
     return found | {("qkv", "head_dim"): shape.head_dim}
 

@@ -52,7 +52,7 @@ HEAD_DIM = 256  # channels of a head, at most
 HALF = WORD // 2  # bytes of a key's exponents
 # Bits of a sum of weighted values, of a sum of weights, of a weight (numerics/attention.py).
 SUM_BITS, TOTAL_BITS, WEIGHT_BITS = 59, 42, 24
-SUMMED = 177  # cycles from the last turn of a head to its first mean, of one block and position
+SUMMED = 177  # cycles from the last tile of a head to its first mean, of one block and position
 
 
 def pages(positions: int) -> int:
@@ -65,7 +65,7 @@ def pages(positions: int) -> int:
 
 
 def buffers(positions: int) -> int:
-    """Turns whose scores are kept, and turns whose weights are: shorter ones follow each other."""
+    """Tiles whose scores are kept, and tiles whose weights are: shorter ones follow each other."""
     return max(4, 2 * positions)
 
 
@@ -163,7 +163,7 @@ GRAPH = Hardware(
             Field("per_group", 6, "queries for each of them"),
             Field("head_dim", 9, "channels of a head"),
             Field("parts", 4, "words of a head"),
-            Field("turns", 6, "turns of R queries that a group takes"),
+            Field("tiles", 6, "tiles of R queries that a group takes"),
             Field("last_rows", 5, "queries of the last of them"),
             Field("score", 7, "right shift of a sum of products", signed=True),
             Field("mean", 6, "right shift of a mean to the output", signed=True),
@@ -188,7 +188,7 @@ def _power(count: int) -> int:
 def _memories(arch: ArchConfig) -> Iterator[Memory]:
     """Pages, queries, rows of the pass, scores, weights and sums."""
     wide, rows, several = arch.position_channels, arch.attention_rows, arch.attention_positions
-    parts, turns = -(-arch.head_dim // wide), -(-arch.per_group // rows)
+    parts, tiles = -(-arch.head_dim // wide), -(-arch.per_group // rows)
     heads, blocks, words = _power(arch.kv_heads), wide // BLOCK, PAGE // several
     exponents = parts * blocks * EXPONENT  # bits of those of a key, or of a value
     held = pages(several) * words
@@ -199,14 +199,14 @@ def _memories(arch: ArchConfig) -> Iterator[Memory]:
     for bits in (SCORE, WEIGHT_BITS):
         yield buffers(several) * words, several * rows * bits
     for _ in range(arch.tokens):
-        at = heads * _power(turns) * _power(parts)
+        at = heads * _power(tiles) * _power(parts)
         yield from [(in_blocks(at), WORD_BITS)] * (rows * wide // WORD)
         yield at, rows * blocks * EXPONENT
         for _ in range(2):  # two that read
             yield 2 * heads * _power(-(-arch.head_dim // WORD)), WORD_BITS
-            sums = 2 * _power(turns) * _power(parts) * words
+            sums = 2 * _power(tiles) * _power(parts) * words
             yield in_blocks(sums), rows * wide // words * SUM_BITS
-            yield 2 * _power(turns), rows * TOTAL_BITS
+            yield 2 * _power(tiles), rows * TOTAL_BITS
 
 
 def _steps(arch: ArchConfig) -> int:
@@ -226,7 +226,7 @@ def _sizes(arch: ArchConfig) -> tuple[float, ...]:
 def _counted(arch: ArchConfig) -> Amount:
     """DSPs of the two arrays and of the exponents of each block; LUTs of further tokens.
 
-    Their queries, and the sums before a page's, are chosen by the vector of a turn, and each has a
+    Their queries, and the sums before a page's, are chosen by the vector of a tile, and each has a
     divider that picks its sum out of those of a cycle.
     """
     channels, rows = arch.attention_channels, arch.attention_rows
@@ -291,7 +291,7 @@ class InHardware(in_hardware.InHardware):
         self, mixer: Mixer, formats: Formats, arch: ArchConfig
     ) -> dict[str, dict[str, int]]:
         c, rows = mixer.sizes, arch.attention_rows
-        turns = -(-c.per_group // rows)
+        tiles = -(-c.per_group // rows)
         return {
             "qkv": {"count": c.in_rows, "head_dim": c.head_dim},
             "attention": {
@@ -299,8 +299,8 @@ class InHardware(in_hardware.InHardware):
                 "per_group": c.per_group,
                 "head_dim": c.head_dim,
                 "parts": -(-c.head_dim // arch.position_channels),
-                "turns": turns,
-                "last_rows": c.per_group - (turns - 1) * rows,
+                "tiles": tiles,
+                "last_rows": c.per_group - (tiles - 1) * rows,
                 "score": mixer.score,
                 "mean": mixer.mean,
             },

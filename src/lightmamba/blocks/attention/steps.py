@@ -24,14 +24,14 @@ def position_words(sizes: Sizes, arch: ArchConfig) -> int:
     return -(-sizes.head_dim // wide) * 2 * wide // WORD
 
 
-def _turn(work: Any, layer: Sizes) -> int:
-    """Cycles of a turn."""
+def _tile(work: Any, layer: Sizes) -> int:
+    """Cycles of a tile."""
     arch: ArchConfig = work.arch
     return -(-layer.head_dim // arch.position_channels) * PAGE // arch.attention_positions
 
 
-def _turns(work: Any, layer: Sizes) -> int:
-    """Turns of a slot on a page, one or several for each of its tokens."""
+def _tiles(work: Any, layer: Sizes) -> int:
+    """Tiles of a slot on a page, one or several for each of its tokens."""
     found: int = work.slots[0].tokens * -(-layer.per_group // work.arch.attention_rows)
     return found
 
@@ -45,7 +45,7 @@ def _pages(work: Any) -> int:
 def cycles(work: Any, layer: Sizes) -> dict[str, int]:
     """Cycles in which the array works."""
     pages = layer.n_kv_heads * len(work.slots) * _pages(work)
-    return {"attention": pages * _turns(work, layer) * _turn(work, layer)}
+    return {"attention": pages * _tiles(work, layer) * _tile(work, layer)}
 
 
 def _blocks(work: Any, layer: Sizes, sizes: Counts) -> Table:
@@ -91,9 +91,9 @@ def _load(work: Any, layer: Sizes, sizes: Counts) -> Table:
 
 
 def _pages_used(work: Any, layer: Sizes, sizes: Counts) -> Table:
-    """All turns on a page; after the last page of a head its means follow."""
+    """All tiles on a page; after the last page of a head its means follow."""
     slots, pages = len(work.slots), _pages(work)
-    each = _turns(work, layer) * _turn(work, layer)
+    each = _tiles(work, layer) * _tile(work, layer)
     parts = [Table(1, {"asked": 1}, {})]
     for _ in range(layer.n_kv_heads):
         given = column(pages * slots)

@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 from lightmamba.arch.contract import WORD, WORD_BITS
 from lightmamba.hardware.rtl.attention.shape import EXPONENT, PLACE, POSITION_BITS, Shape, less_one
 from lightmamba.hardware.rtl.attention.store import Columns, Store, ram
-from lightmamba.hardware.rtl.attention.turns import Slots
+from lightmamba.hardware.rtl.attention.tiles import Slots
 from lightmamba.hardware.rtl.job import Countdown
 from lightmamba.hardware.rtl.pipe import select
 
@@ -25,7 +25,7 @@ class Pages(Elaboratable):
         Where something is written: page, position, word of a head.
     key_words, value_words : Signal
         Words of 64 bits that are written, of each position of a word.
-    several : Signal
+    of_row : Signal
         ``data`` is written: as many bytes as come at once, of keys and their values, or as often as
         they fit of one of the two. Else ``fresh``, 64 bits, everywhere.
     exponents, exps : Signal
@@ -44,7 +44,7 @@ class Pages(Elaboratable):
         self.part = Signal(shape.bits("parts"))
         count, columns = shape.positions, range(shape.per * shape.positions)
         self.key_words, self.value_words = (Signal(shape.per * count) for _ in range(2))
-        self.several, self.data = Signal(), Signal(shape.step * 8)
+        self.of_row, self.data = Signal(), Signal(shape.step * 8)
         self.fresh = Signal(WORD_BITS)
         self.exponents, self.exps = Signal(count), Signal(2 * shape.exponent_bits * count)
         address = shape.bits("parts") + PLACE - shape.within + shape.page_bits
@@ -76,7 +76,7 @@ class Pages(Elaboratable):
             given = given.replicate(columns * WORD_BITS // len(given))
             store.write(
                 Cat(self.part, place),
-                [Mux(self.several, given.word_select(column, WORD_BITS), self.fresh)
+                [Mux(self.of_row, given.word_select(column, WORD_BITS), self.fresh)
                  for column in range(columns)],
                 [words[column] for column in range(columns)],
             )  # fmt: skip
@@ -140,7 +140,7 @@ class Loader(Elaboratable):
         # Positions of the slot; of several at once, the rest are the new ones.
         older, rest = Countdown(POSITION_BITS, s.at_once), Countdown(POSITION_BITS)
         several = exact_log2(s.at_once)
-        # Of a new position key, value and exponents in turn; of an older one all of it.
+        # Of a new position key, value and exponents one after the other; of an older one all of it.
         section, word = Signal(2), Signal(6)
         left, count = Countdown(7), f.head_dim[3:]  # cycles of the section
         step, header = Signal(range(max(2, s.steps))), Signal()  # of a row; it has exponents
@@ -255,7 +255,7 @@ class Loader(Elaboratable):
             fresh.eq(Array(new)[late["vector"]]),
             p.page.eq(late["page"]),
             p.place.eq(late["place"]),
-            p.several.eq(late["old"]),
+            p.of_row.eq(late["old"]),
             p.data.eq(late["data"]),
             p.fresh.eq(fresh),
             p.exponents.eq(

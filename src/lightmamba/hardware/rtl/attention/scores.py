@@ -12,7 +12,7 @@ from lightmamba.hardware.rtl.attention.shape import (
     PLACE,
     Shape,
     less_one,
-    turn_layout,
+    tile_layout,
 )
 from lightmamba.hardware.rtl.dsp import Products, Sum
 from lightmamba.hardware.rtl.pipe import Pipe, Timed
@@ -28,17 +28,17 @@ COLUMNS = BLOCK // WORD  # of 64 bits, of a block: products that a cascade adds
 # one gets so much that it is positive, and takes nothing from the upper one.
 SPREAD = 18
 POSITIVE = 1 << SPREAD - 1
-Pair = tuple[int, int]  # position of a word, row of a turn
+Pair = tuple[int, int]  # position of a word, row of a tile
 
 
 class Steps:
-    """Walk the words of a page once for each turn, without a pause between turns.
+    """Walk the words of a page once for each tile, without a pause between tiles.
 
     Parameters
     ----------
     m : Module
     layout : data.StructLayout
-        Of a turn.
+        Of a tile.
     parts : Value
         Parts of a head, stable from the start of a job on.
     shape : Shape
@@ -46,25 +46,25 @@ class Steps:
     by_place : bool
         All parts of a word follow each other; else all words of a part.
     may : Value
-        A turn may begin.
-    valid, turn : Value
+        A tile may begin.
+    valid, tile : Value
         One is there.
 
     Attributes
     ----------
     active, begins, ends : Signal
-        A step; a turn is taken in this cycle; the last step of one.
-    turn, part, place : Signal
+        A step; a tile is taken in this cycle; the last step of one.
+    tile, part, place : Signal
     last_part, last_place : Signal
     """
 
     def __init__(
         self, m: Module, layout: Any, parts: Value, shape: Shape, *, by_place: bool, may: Value,
-        valid: Value, turn: Value,
+        valid: Value, tile: Value,
     ) -> None:  # fmt: skip
         self.active, self.begins, self.ends = Signal(), Signal(), Signal()
         widths = layout, shape.bits("parts"), PLACE - shape.within
-        self.turn, self.part, self.place = (Signal(width) for width in widths)
+        self.tile, self.part, self.place = (Signal(width) for width in widths)
         self.last_part, self.last_place = Signal(), Signal()
         m.d.comb += [
             self.last_part.eq(self.part == less_one(m, parts)),
@@ -76,7 +76,7 @@ class Steps:
         wraps = self.last_part if by_place else self.last_place
         with m.If(self.begins):
             m.d.sync += [
-                self.active.eq(1), self.turn.eq(turn), self.part.eq(0), self.place.eq(0)
+                self.active.eq(1), self.tile.eq(tile), self.part.eq(0), self.place.eq(0)
             ]  # fmt: skip
         with m.Elif(self.ends):
             m.d.sync += self.active.eq(0)
@@ -96,7 +96,7 @@ def counted(place: Value, limit: Value, shape: Shape, position: int) -> Value:
 class Scores(Elaboratable):
     """Multiply R queries with all keys of a page, W channels a cycle: W/M of each of M positions.
 
-    A turn takes 32/M steps for each part of a head, one a cycle. Two products share a multiplier:
+    A tile takes 32/M steps for each part of a head, one a cycle. Two products share a multiplier:
     those of a query with two keys, or those of two queries with a key. The four columns of a block
     are a cascade, whose results are added; then the blocks of a position are one, in which each is
     multiplied by the power of two of its exponents.
@@ -110,32 +110,32 @@ class Scores(Elaboratable):
     fields : command of the unit
     store, pages
         Where queries and keys are read.
-    turns : Turns
+    tiles : Tiles
         What comes next.
 
     Attributes
     ----------
     may : Signal
-        There is room for the scores of one turn more.
+        There is room for the scores of one tile more.
     begins : Signal
-        A turn is taken.
-    valid, place, turn, scores
-        Scores of a word: position by position, which the turn may not count.
+        A tile is taken.
+    valid, place, tile, scores
+        Scores of a word: position by position, which the tile may not count.
     lost, lost_by
         Those that saturated, and of which vector, a cycle later.
     """
 
     def __init__(
-        self, shape: Shape, op: Attention, fields: Any, store: Any, pages: Any, turns: Any
+        self, shape: Shape, op: Attention, fields: Any, store: Any, pages: Any, tiles: Any
     ) -> None:
         self.shape, self.op, self.fields = shape, op, fields
-        self.store, self.pages, self.turns = store, pages, turns
-        self.layout = turn_layout(shape)
+        self.store, self.pages, self.tiles = store, pages, tiles
+        self.layout = tile_layout(shape)
         self.may, self.begins, self.valid = Signal(), Signal(), Signal()
-        self.place, self.turn = Signal(PLACE - shape.within), Signal(self.layout)
+        self.place, self.tile = Signal(PLACE - shape.within), Signal(self.layout)
         count = shape.rows * shape.positions
         self.scores = Signal(data.ArrayLayout(signed(op.score.bits), count))
-        self.lost, self.lost_by = Signal(count), Signal.like(self.turn.vector)
+        self.lost, self.lost_by = Signal(count), Signal.like(self.tile.vector)
 
     @property
     def first(self) -> Value:
@@ -147,14 +147,14 @@ class Scores(Elaboratable):
         m, s = Module(), self.shape
         steps = Steps(
             m, self.layout, self.fields.parts, s, by_place=True, may=self.may,
-            valid=self.turns.valid, turn=self.turns.turn,
+            valid=self.tiles.valid, tile=self.tiles.tile,
         )  # fmt: skip
         pipe = Pipe(m)
         m.d.comb += [
-            self.turns.ready.eq(steps.begins),
+            self.tiles.ready.eq(steps.begins),
             self.begins.eq(steps.begins),
-            self.pages.key.eq(Cat(steps.part, steps.place, steps.turn.page)),
-            self.store.query.eq(Cat(steps.part, steps.turn.head, steps.turn.turn)),
+            self.pages.key.eq(Cat(steps.part, steps.place, steps.tile.page)),
+            self.store.query.eq(Cat(steps.part, steps.tile.head, steps.tile.tile)),
         ]
         self._inputs(pipe, steps)
         last = pipe.input(steps.active & steps.last_part)
@@ -170,21 +170,21 @@ class Scores(Elaboratable):
                 )  # fmt: skip
         each = [found[position, row] for position in range(s.positions) for row in range(s.rows)]
         stage = each[0][0].stage
-        turn, place = (
+        tile, place = (
             pipe.settle(pipe.delay(pipe.input(each), stage - 1)).value
-            for each in (steps.turn, steps.place)
+            for each in (steps.tile, steps.place)
         )
         m.d.comb += [
             self.valid.eq(pipe.valid(last.value, stage)),
             self.place.eq(place),
-            self.turn.eq(turn),
+            self.tile.eq(tile),
             Value.cast(self.scores).eq(Cat(value.value for value, _ in each)),
         ]
-        counts = [counted(self.place, self.turn.limit, s, n) for n in range(s.positions)]
-        m.d.sync += self.lost_by.eq(self.turn.vector)
+        counts = [counted(self.place, self.tile.limit, s, n) for n in range(s.positions)]
+        m.d.sync += self.lost_by.eq(self.tile.vector)
         m.d.sync += [
             self.lost[n].eq(
-                self.valid & counts[n // s.rows] & (n % s.rows < self.turn.rows) & over.value
+                self.valid & counts[n // s.rows] & (n % s.rows < self.tile.rows) & over.value
             )
             for n, (_, over) in enumerate(each)
         ]
@@ -193,10 +193,10 @@ class Scores(Elaboratable):
     def _inputs(self, pipe: Pipe, steps: Steps) -> None:
         """Columns of keys and of queries, exponents, and which blocks are part of the head."""
         s, store = self.shape, self.store
-        vector = pipe.input(steps.turn.vector)
+        vector = pipe.input(steps.tile.vector)
 
         def of_vector(each: list[Any], cycle: int) -> Timed:
-            """The one of the turn's vector, of those that are there ``cycle`` after the step."""
+            """The one of the tile's vector, of those that are there ``cycle`` after the step."""
             return pipe.step(lambda v: Array(each)[v], pipe.delay(vector, cycle))
 
         self._queries = [

@@ -1,4 +1,4 @@
-"""Sizes of the attention unit, and what its stages tell each other of a turn."""
+"""Sizes of the attention unit, and what its stages tell each other of a tile."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from lightmamba.blocks.attention.hardware import pages
 from lightmamba.numerics.attention import PAGE, POSITIONS
 
 __all__ = [
-    "EXPONENT", "LEVELS", "PLACE", "POSITION_BITS", "Queries", "Shape", "less_one", "turn_layout",
+    "EXPONENT", "LEVELS", "PLACE", "POSITION_BITS", "Queries", "Shape", "less_one", "tile_layout",
 ]  # fmt: skip
 
 PLACE = (PAGE - 1).bit_length()  # bits of a position within a page
@@ -79,7 +79,7 @@ class Shape:
 
     @property
     def words(self) -> int:
-        """Words of a page for each part of a head: cycles of a turn."""
+        """Words of a page for each part of a head: cycles of a tile."""
         return PAGE // self.positions
 
     @property
@@ -93,8 +93,8 @@ class Shape:
         return (self.pages - 1).bit_length()
 
     @property
-    def turns(self) -> int:
-        """Turns of R queries that a group takes."""
+    def tiles(self) -> int:
+        """Tiles of R queries that a group takes."""
         return -(-self.per_group // self.rows)
 
     @property
@@ -159,7 +159,7 @@ class Shape:
         return 3 + position + place * WORD // self.lanes
 
     def bits(self, name: str) -> int:
-        """Bits of a number that counts ``heads``, ``turns`` or ``parts``; 0 of a constant.
+        """Bits of a number that counts ``heads``, ``tiles`` or ``parts``; 0 of a constant.
 
         One at least of ``heads``, since yosys reads no memory whose address is constant.
         """
@@ -167,11 +167,11 @@ class Shape:
 
 
 class Queries:
-    """Walk the queries of a group: R rows, then the next turn.
+    """Walk the queries of a group: R rows, then the next tile.
 
     Attributes
     ----------
-    turn, row : Signal
+    tile, row : Signal
     last : Value
         The last query of the group.
     counters : tuple of Signal
@@ -180,8 +180,8 @@ class Queries:
 
     def __init__(self, shape: Shape, last: Value) -> None:
         query = Signal(range(max(2, shape.per_group)), name="query")
-        self.turn, self.row = Signal(shape.bits("turns")), Signal(range(max(2, shape.rows)))
-        self.counters = query, self.turn, self.row
+        self.tile, self.row = Signal(shape.bits("tiles")), Signal(range(max(2, shape.rows)))
+        self.counters = query, self.tile, self.row
         self.last, self._rows = query == last, shape.rows
 
     def step(self, ends: Value) -> list[Any]:
@@ -190,7 +190,7 @@ class Queries:
         return [
             query.eq(Mux(ends, 0, query + 1)),
             self.row.eq(Mux(ends | wraps, 0, self.row + 1)),
-            self.turn.eq(Mux(ends, 0, self.turn + wraps)),
+            self.tile.eq(Mux(ends, 0, self.tile + wraps)),
         ]
 
 
@@ -204,18 +204,18 @@ def less_one(m: Module, count: Value) -> Signal:
     return last
 
 
-def turn_layout(shape: Shape) -> Any:
-    """Layout of a turn: R queries of one vector and a group, and a page of keys and values.
+def tile_layout(shape: Shape) -> Any:
+    """Layout of a tile: R queries of one vector and a group, and a page of keys and values.
 
     ``limit`` positions of the page count. ``first`` is the query's first page, ``ends`` the last
-    turn on the page, ``final`` the last one of a head of keys and values.
+    tile on the page, ``final`` the last one of a head of keys and values.
     """
     return data.StructLayout(
         {
             "head": unsigned(shape.bits("heads")),
             "odd": unsigned(1),  # its head is; what is kept of a head lies twice
             "vector": unsigned(VECTOR_BITS),
-            "turn": unsigned(shape.bits("turns")),
+            "tile": unsigned(shape.bits("tiles")),
             "page": unsigned(shape.page_bits),
             "rows": unsigned(shape.rows.bit_length()),
             "limit": unsigned(PLACE + 1),

@@ -103,7 +103,7 @@ class Store(Elaboratable):
     wants : Signal
         More are to come.
     query : Signal
-        Address of queries: part, head, turn, from the lowest bit.
+        Address of queries: part, head, tile, from the lowest bit.
     queries, query_exps : list of Signal
         By vector: R·W/M values, a cycle before the columns of keys that they meet, and R·W/M/32
         exponents, one cycle after the address.
@@ -117,7 +117,7 @@ class Store(Elaboratable):
         self.start, self.taken, self.wants, self.asked, self.whole = (Signal() for _ in range(5))
         self.q = [Signal(8, name=f"q{n}") for n in range(shape.tokens)]
         self.exp = [Signal(EXPONENT, name=f"exp{n}") for n in range(shape.tokens)]
-        self.query = Signal(sum(shape.bits(name) for name in ("heads", "turns", "parts")))
+        self.query = Signal(sum(shape.bits(name) for name in ("heads", "tiles", "parts")))
         width = shape.rows * shape.wide
         self.queries = [Signal(width * 8, name=f"queries{n}") for n in range(shape.tokens)]
         self.query_exps = [
@@ -139,7 +139,7 @@ class Store(Elaboratable):
         s, f = self.shape, self.fields
         section, head = Signal(range(SECTIONS)), Signal(s.bits("heads"))
         group, channel = Queries(s, less_one(m, f.per_group)), Signal(8)
-        turn, row = group.turn, group.row
+        tile, row = group.tile, group.row
         ends_head, ends_group, ends_section = Signal(), Signal(), Signal()
         m.d.comb += [
             ends_head.eq(channel == less_one(m, f.head_dim)),
@@ -168,7 +168,7 @@ class Store(Elaboratable):
             with m.If(self.taken):
                 m.d.sync += word.eq(Cat(word[8:], self.q[n]))
             given = Cat(word, self.q[n])
-            self._queries(m, n, self.taken & (section == 0), Cat(head, turn), row, channel, given)
+            self._queries(m, n, self.taken & (section == 0), Cat(head, tile), row, channel, given)
             self._words(m, n, self.taken & (section != 0), head, section == 2, channel, given)
         return m
 

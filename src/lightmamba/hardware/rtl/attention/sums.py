@@ -8,7 +8,7 @@ from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, V
 from lightmamba.arch.contract import BLOCK, WORD
 from lightmamba.blocks.attention.hardware import SUM_BITS, WEIGHT_BITS, in_blocks
 from lightmamba.hardware.rtl.attention.scores import Steps
-from lightmamba.hardware.rtl.attention.shape import EXPONENT, LEVELS, PLACE, Shape, turn_layout
+from lightmamba.hardware.rtl.attention.shape import EXPONENT, LEVELS, PLACE, Shape, tile_layout
 from lightmamba.hardware.rtl.attention.store import kept_by_vector, ram
 from lightmamba.hardware.rtl.attention.weights import FALL, FALLS
 from lightmamba.hardware.rtl.dsp import Products, Sum
@@ -26,7 +26,7 @@ AHEAD = 1 + shift_latency(0, FALLS, LEVELS)
 class Sums(Elaboratable):
     """Weigh the values of a page, W channels of R queries a cycle, and add them to what there is.
 
-    A turn takes 32/M steps for each part of a head, one per cycle. A multiplier weighs a channel of
+    A tile takes 32/M steps for each part of a head, one per cycle. A multiplier weighs a channel of
     a position of the word and keeps its sum; the M positions of a channel are a cascade. W/32
     channels of a query begin a cycle later than those before them, and so end, and are taken, a
     cycle later: no sum waits.
@@ -43,18 +43,18 @@ class Sums(Elaboratable):
     Attributes
     ----------
     page_freed, head_summed : Signal
-        The last turn on a page is through; all sums of a head are there.
+        The last tile on a page is through; all sums of a head are there.
     sum_at : Signal
-        Which W/32 channels of a part, part, turn and parity of a head, from the lowest bit.
+        Which W/32 channels of a part, part, tile and parity of a head, from the lowest bit.
     sums : list of Signal
         By vector, R·W/32 sums, one cycle later: query by query.
     """
 
     def __init__(self, shape: Shape, fields: Any, pages: Any, weights: Any) -> None:
         self.shape, self.fields, self.pages, self.weights = shape, fields, pages, weights
-        self.layout = turn_layout(shape)
+        self.layout = tile_layout(shape)
         self.page_freed, self.head_summed = Signal(), Signal()
-        self.sum_at = Signal(PLACE - shape.within + shape.bits("parts") + shape.bits("turns") + 1)
+        self.sum_at = Signal(PLACE - shape.within + shape.bits("parts") + shape.bits("tiles") + 1)
         width = SUM_BITS * shape.rows * shape.lanes
         self.sums = [Signal(width, name=f"sums{n}") for n in range(shape.tokens)]
 
@@ -63,7 +63,7 @@ class Sums(Elaboratable):
         falls, buffer = Signal(FALL * s.rows), Signal.like(w.buffer)
         steps = Steps(
             m, self.layout, self.fields.parts, s, by_place=False, may=Signal(init=1),
-            valid=w.valid, turn=w.turn,
+            valid=w.valid, tile=w.tile,
         )  # fmt: skip
         with m.If(steps.begins):
             m.d.sync += falls.eq(w.falls)
@@ -74,11 +74,11 @@ class Sums(Elaboratable):
             w.freed.eq(steps.ends),
             w.place.eq(steps.place),
             w.buffer.eq(buffer),
-            self.pages.value_at.eq(Cat(steps.part, steps.place, steps.turn.page)),
+            self.pages.value_at.eq(Cat(steps.part, steps.place, steps.tile.page)),
         ]
         pipe, columns = Pipe(m), range(len(self.pages.values))
         read = max(s.value_cycle(column) for column in columns)  # the last of a word
-        m.d.comb += self.page_freed.eq(pipe.valid(steps.ends & steps.turn.ends, read))
+        m.d.comb += self.page_freed.eq(pipe.valid(steps.ends & steps.tile.ends, read))
         self._add(m, steps, falls, self._array(pipe, steps))
         return m
 
@@ -130,28 +130,28 @@ class Sums(Elaboratable):
         late = {
             name: array.delay(array.input(value), begins - 1).value
             for name, value in (
-                ("part", steps.part), ("turn", steps.turn.as_value()), ("falls", falls),
+                ("part", steps.part), ("tile", steps.tile.as_value()), ("falls", falls),
                 ("last", steps.last_part),
             )
         }  # fmt: skip
         here = array.valid(steps.active & steps.last_place, begins - 1)
         moving, place = Signal(), Signal(PLACE - s.within)
-        turn, part, last = Signal(self.layout), Signal(s.bits("parts")), Signal()
+        tile, part, last = Signal(self.layout), Signal(s.bits("parts")), Signal()
         by = Signal(FALL * s.rows)
         with m.If(here):
             m.d.sync += [
-                moving.eq(1), place.eq(0), turn.eq(late["turn"]), part.eq(late["part"]),
+                moving.eq(1), place.eq(0), tile.eq(late["tile"]), part.eq(late["part"]),
                 by.eq(late["falls"]), last.eq(late["last"]),
             ]  # fmt: skip
         with m.Elif(moving):
             m.d.sync += [place.eq(place + 1), moving.eq(place != s.words - 1)]
 
-        address = inner.input(Cat(place, part, turn.turn, turn.odd))
+        address = inner.input(Cat(place, part, tile.tile, tile.odd))
         depth, count = in_blocks(1 << len(address)), s.rows * s.lanes
         stores = [ram(m, f"sums{n}", SUM_BITS * count, depth) for n in range(s.tokens)]
         before = [store.read_port() for store in stores]
         m.d.comb += [port.addr.eq(address.value) for port in before]
-        vector, fresh = inner.input(turn.vector), inner.input(turn.first)
+        vector, fresh = inner.input(tile.vector), inner.input(tile.first)
         old = inner.step(
             lambda v, f: Mux(f, 0, Array([port.data for port in before])[v]),
             inner.delay(vector, 1), inner.delay(fresh, 1), shape=SUM_BITS * count,
@@ -171,7 +171,7 @@ class Sums(Elaboratable):
         where, vector = (inner.delay(each, stage).value for each in (address, vector))
         values = Cat(each.value for each in found)
         kept_by_vector(m, stores, where, values, leaves, vector, self.sum_at, self.sums)
-        ends = moving & (place == s.words - 1) & last & turn.final
+        ends = moving & (place == s.words - 1) & last & tile.final
         m.d.sync += self.head_summed.eq(inner.valid(ends, stage))
 
 

@@ -10,13 +10,13 @@ from amaranth.utils import exact_log2
 from lightmamba.arch.config import ArchConfig
 from lightmamba.blocks.attention.hardware import latency
 from lightmamba.hardware.rtl import passes
-from lightmamba.hardware.rtl.attention.mean import Mean
+from lightmamba.hardware.rtl.attention.divide import Divide
 from lightmamba.hardware.rtl.attention.pages import Loader, Pages
 from lightmamba.hardware.rtl.attention.scores import Scores
 from lightmamba.hardware.rtl.attention.shape import PLACE, Shape, less_one
 from lightmamba.hardware.rtl.attention.store import Store
 from lightmamba.hardware.rtl.attention.sums import Sums
-from lightmamba.hardware.rtl.attention.turns import Slots, Turns
+from lightmamba.hardware.rtl.attention.tiles import Slots, Tiles
 from lightmamba.hardware.rtl.attention.weights import Weights
 from lightmamba.hardware.rtl.job import Countdown, Job
 from lightmamba.hardware.rtl.layouts import WORD, command, i_stream, o_stream, payload
@@ -120,21 +120,21 @@ class Attention(wiring.Component):
         m.submodules.store = store = Store(s, f)
         m.submodules.pages = pages = Pages(s)
         m.submodules.loader = loader = Loader(s, f, slots, store, pages, self.i_kv)
-        m.submodules.turns = turns = Turns(s, f, slots)
-        m.submodules.scores = scores = Scores(s, self.op, f, store, pages, turns)
+        m.submodules.tiles = tiles = Tiles(s, f, slots)
+        m.submodules.scores = scores = Scores(s, self.op, f, store, pages, tiles)
         m.submodules.weights = weights = Weights(s, self.op, scores)
         m.submodules.sums = sums = Sums(s, f, pages, weights)
-        m.submodules.mean = mean = Mean(s, self.op, f, weights, sums, self.o, self.lost_mean)
+        m.submodules.divide = divide = Divide(s, self.op, f, weights, sums, self.o, self.lost_mean)
         m.d.comb += [
-            *(part.start.eq(start) for part in (store, loader, turns, mean)),
+            *(part.start.eq(start) for part in (store, loader, tiles, divide)),
             self.i.ready.eq(job.active & store.wants),
             store.taken.eq(self.i.ready & self.i.valid),
             *(q.eq(self.i.payload[n].q) for n, q in enumerate(store.q)),
             *(exp.eq(self.i.payload[n].exp) for n, exp in enumerate(store.exp)),
             loader.freed.eq(sums.page_freed),
-            turns.asked.eq(store.asked),
-            turns.loaded.eq(loader.loaded),
-            turns.head_done.eq(mean.head_done),
+            tiles.asked.eq(store.asked),
+            tiles.loaded.eq(loader.loaded),
+            tiles.head_done.eq(divide.head_done),
             self.scored.valid.eq(scores.valid),
             self.scored.place.eq(scores.first),
         ]
@@ -144,7 +144,7 @@ class Attention(wiring.Component):
         # A row that is being read may be one to which a position is appended.
         written = self._write(m, start, f, slots, store, loader.done)
         # The divider is last, so all earlier stages are done when it is.
-        job.end(store.whole & loader.done & turns.done & mean.done & written)
+        job.end(store.whole & loader.done & tiles.done & divide.done & written)
         return m
 
     def _write(

@@ -7,7 +7,7 @@ from amaranth.lib import data, fifo
 
 from lightmamba.blocks.attention.hardware import TOTAL_BITS, WEIGHT_BITS, buffers
 from lightmamba.hardware.rtl.attention.scores import counted
-from lightmamba.hardware.rtl.attention.shape import PLACE, Shape, turn_layout
+from lightmamba.hardware.rtl.attention.shape import PLACE, Shape, tile_layout
 from lightmamba.hardware.rtl.attention.store import kept_by_vector, ram
 from lightmamba.hardware.rtl.interpolation import interpolate
 from lightmamba.hardware.rtl.pipe import Pipe, Timed
@@ -24,7 +24,7 @@ FALL, FALLS = 6, 62  # bits of a fall of the sums, and the largest
 class Weights(Elaboratable):
     """Weigh the positions of a page, R queries and M positions at a time.
 
-    A turn takes 32/M cycles, one for each word.
+    A tile takes 32/M cycles, one for each word.
 
     Source: ``numerics.attention.Attention.weigh``.
 
@@ -38,29 +38,29 @@ class Weights(Elaboratable):
     Attributes
     ----------
     freed : Signal
-        Weights of a turn have been used.
+        Weights of a tile have been used.
     valid, ready : Signal
-        The weights of a turn are complete; it is taken.
-    turn, falls : Signal
-        That turn, and by how much what was summed before it is shifted right.
+        The weights of a tile are complete; it is taken.
+    tile, falls : Signal
+        That tile, and by how much what was summed before it is shifted right.
     buffer, place : Signal
         Address of weights.
     weights : Signal
         R weights of each of M positions, one cycle later.
     total_at : Signal
-        Turn and parity of a head.
+        Tile and parity of a head.
     totals : list of Signal
-        By vector, R sums of weights of that turn, one cycle later.
+        By vector, R sums of weights of that tile, one cycle later.
     """
 
     def __init__(self, shape: Shape, op: Attention, scores: Any) -> None:
         self.shape, self.op, self.scores = shape, op, scores
-        self.layout, self.buffers = turn_layout(shape), buffers(shape.positions)
+        self.layout, self.buffers = tile_layout(shape), buffers(shape.positions)
         self.freed, self.valid, self.ready = (Signal() for _ in range(3))
-        self.turn, self.falls = Signal(self.layout), Signal(FALL * shape.rows)
+        self.tile, self.falls = Signal(self.layout), Signal(FALL * shape.rows)
         self.buffer, self.place = Signal(range(self.buffers)), Signal(PLACE - shape.within)
         self.weights = Signal(WEIGHT_BITS * shape.rows * shape.positions)
-        self.total_at = Signal(shape.bits("turns") + 1)
+        self.total_at = Signal(shape.bits("tiles") + 1)
         self.totals = [
             Signal(TOTAL_BITS * shape.rows, name=f"totals{n}") for n in range(shape.tokens)
         ]
@@ -73,14 +73,14 @@ class Weights(Elaboratable):
         m.d.sync += room.eq(room - self.scores.begins + done)
 
         store = ram(m, "scores", 32 * s.rows * s.positions, self.buffers * s.words)
-        largest, turn_in = self._arriving(m, store, scored)
-        # Turns whose scores are complete.
+        largest, tile_in = self._arriving(m, store, scored)
+        # Tiles whose scores are complete.
         m.submodules.complete = complete = fifo.SyncFIFOBuffered(
             width=FLOOR.width * s.rows + self.layout.size, depth=self.buffers + 1
         )
         m.d.comb += [
             complete.w_en.eq(scored),
-            complete.w_data.eq(Cat(largest, turn_in)),
+            complete.w_data.eq(Cat(largest, tile_in)),
         ]
         self._weigh(m, store, complete, done)
         return m
@@ -95,14 +95,14 @@ class Weights(Elaboratable):
             enter.en.eq(given.valid),
         ]
         largest = [Signal(FLOOR, name=f"largest{row}") for row in range(s.rows)]
-        valid, counts, begins, last, turn, floors = self._floors(m)
+        valid, counts, begins, last, tile, floors = self._floors(m)
         for best, floor in zip(largest, floors, strict=True):
             with m.If(valid & counts & (begins | (floor > best))):
                 m.d.sync += best.eq(floor)
         ends = Signal()
         m.d.comb += ends.eq(valid & last)
         kept = Signal(self.layout, reset_less=True)
-        m.d.sync += [scored.eq(ends), kept.eq(turn)]
+        m.d.sync += [scored.eq(ends), kept.eq(tile)]
         # Scores of the next page are kept at once, whenever the floors of this one are looked at.
         whole = ends if s.positions == 1 else given.valid & (given.place == s.words - 1)
         with m.If(whole):
@@ -112,12 +112,12 @@ class Weights(Elaboratable):
     def _floors(self, m: Module) -> tuple[Value, Value, Value, Value, Any, list[Value]]:
         """Largest floors of a word, a cycle later for each time that its positions are halved.
 
-        Returns whether a word is there, counts, begins and ends its page, then its turn, and its
+        Returns whether a word is there, counts, begins and ends its page, then its tile, and its
         largest floor by query.
         """
         s, given, pipe = self.shape, self.scores, Pipe(m)
         counts = [
-            pipe.input(counted(given.place, given.turn.limit, s, n)) for n in range(s.positions)
+            pipe.input(counted(given.place, given.tile.limit, s, n)) for n in range(s.positions)
         ]
         tops = []
         for row in range(s.rows):
@@ -133,21 +133,21 @@ class Weights(Elaboratable):
             tops.append(each[0][0].value)
         found = (
             counts[0], pipe.input(given.place == 0), pipe.input(given.place == s.words - 1),
-            pipe.input(given.turn.as_value()),
+            pipe.input(given.tile.as_value()),
         )  # fmt: skip
-        counts_, begins, last, turn = (pipe.delay(each, s.within).value for each in found)
+        counts_, begins, last, tile = (pipe.delay(each, s.within).value for each in found)
         there = pipe.valid(given.valid, s.within)
-        return there, counts_, begins, last, data.View(self.layout, turn), tops
+        return there, counts_, begins, last, data.View(self.layout, tile), tops
 
     def _weigh(self, m: Module, store: Any, complete: Any, done: Signal) -> None:
         s, exp2 = self.shape, self.op.exp2
-        turn = data.View(self.layout, complete.r_data[FLOOR.width * s.rows :])
+        tile = data.View(self.layout, complete.r_data[FLOOR.width * s.rows :])
         current, now = Signal(self.layout), [Signal(FLOOR, name=f"now{r}") for r in range(s.rows)]
         falls = [Signal(FALL, name=f"fall{r}") for r in range(s.rows)]
         room = Signal(range(self.buffers + 1), init=self.buffers)  # for weights
         active, place = Signal(), Signal(PLACE - s.within)
         reads, writes = Signal(range(self.buffers)), Signal(range(self.buffers))
-        begins, ends, settled = Signal(), Signal(), Signal()  # what is kept of a turn is read
+        begins, ends, settled = Signal(), Signal(), Signal()  # what is kept of a tile is read
         m.d.sync += settled.eq(complete.r_rdy)
         m.d.comb += [
             ends.eq(active & (place == s.words - 1)),
@@ -157,33 +157,33 @@ class Weights(Elaboratable):
         ]
         m.d.sync += room.eq(room - begins + self.freed)
         with m.If(begins):
-            m.d.sync += [active.eq(1), place.eq(0), current.eq(turn)]
+            m.d.sync += [active.eq(1), place.eq(0), current.eq(tile)]
         with m.Elif(active):
             m.d.sync += [place.eq(place + 1), active.eq(~ends)]
         with m.If(ends):
             m.d.sync += reads.eq(reads + 1)
 
-        # The maximum so far, by vector and turn; what the first page finds replaces it.
-        maxima = ram(m, "maxima", FLOOR.width * s.rows, s.tokens << s.bits("turns"))
+        # The maximum so far, by vector and tile; what the first page finds replaces it.
+        maxima = ram(m, "maxima", FLOOR.width * s.rows, s.tokens << s.bits("tiles"))
         enter, read = maxima.write_port(), maxima.read_port(domain="comb")
-        m.d.comb += read.addr.eq(Cat(turn.turn, turn.vector))
+        m.d.comb += read.addr.eq(Cat(tile.tile, tile.vector))
         kept = Signal(FLOOR.width * s.rows, reset_less=True)
         m.d.sync += kept.eq(read.data)
         for row in range(s.rows):
             before = kept.word_select(row, FLOOR.width).as_signed()
             found = complete.r_data.word_select(row, FLOOR.width).as_signed()
-            grows = turn.limit.any() & (found > before)
+            grows = tile.limit.any() & (found > before)
             fall = Signal(signed(FLOOR.width + 1), name=f"grown{row}")
             with m.If(begins):
                 m.d.sync += [
-                    now[row].eq(Mux(turn.first | grows, found, before)),
-                    fall.eq(Mux(turn.first | ~grows, 0, found - before)),
+                    now[row].eq(Mux(tile.first | grows, found, before)),
+                    fall.eq(Mux(tile.first | ~grows, 0, found - before)),
                 ]
             m.d.sync += falls[row].eq(Mux(fall > FALLS, FALLS, fall[:FALL]))
         late = Signal()
         m.d.sync += late.eq(begins)
         m.d.comb += [
-            enter.addr.eq(Cat(current.turn, current.vector)),
+            enter.addr.eq(Cat(current.tile, current.vector)),
             enter.data.eq(Cat(now)),
             enter.en.eq(late),
         ]
@@ -214,14 +214,14 @@ class Weights(Elaboratable):
         self, m: Module, pipe: Pipe, rows: list[Timed], current: Any, falls: list[Any],
         active: Value, place: Value, writes: Signal,
     ) -> None:  # fmt: skip
-        """Keep the weights of a turn, add them up, and hand the turn on."""
+        """Keep the weights of a tile, add them up, and hand the tile on."""
         s, stage = self.shape, rows[0].stage
         kept = ram(m, "weights", WEIGHT_BITS * s.rows * s.positions, self.buffers * s.words)
         enter, read = kept.write_port(), kept.read_port()
         here = pipe.valid(active, stage)
         at = pipe.settle(pipe.delay(pipe.input(place), stage - 1)).value
         first = pipe.settle(pipe.delay(pipe.input(place == 0), stage - 1)).value
-        turn = data.View(self.layout, pipe.delay(pipe.input(current), stage).value)
+        tile = data.View(self.layout, pipe.delay(pipe.input(current), stage).value)
         fall = pipe.delay(pipe.input(Cat(falls)), stage).value
         ends = here & (at == s.words - 1)
         with m.If(ends):
@@ -238,28 +238,28 @@ class Weights(Elaboratable):
         )
         m.d.comb += [
             weighed.w_en.eq(ends),
-            weighed.w_data.eq(Cat(turn, fall)),
+            weighed.w_data.eq(Cat(tile, fall)),
             self.valid.eq(weighed.r_rdy),
             weighed.r_en.eq(self.ready),
-            Cat(self.turn, self.falls).eq(weighed.r_data),
+            Cat(self.tile, self.falls).eq(weighed.r_data),
         ]
-        self._totals(m, rows, here, first, ends, turn, fall)
+        self._totals(m, rows, here, first, ends, tile, fall)
 
     def _totals(
-        self, m: Module, rows: list[Timed], here: Value, first: Value, ends: Value, turn: Any,
+        self, m: Module, rows: list[Timed], here: Value, first: Value, ends: Value, tile: Any,
         fall: Value,
     ) -> None:  # fmt: skip
-        """Add a page's weights to those before it, by vector, parity of the head and turn."""
+        """Add a page's weights to those before it, by vector, parity of the head and tile."""
         s, pipe = self.shape, Pipe(m)
         page_bits = WEIGHT_BITS + PLACE
-        address = pipe.input(Cat(turn.turn, turn.odd), 0)
+        address = pipe.input(Cat(tile.tile, tile.odd), 0)
         stores = [
-            ram(m, f"totals{n}", TOTAL_BITS * s.rows, 2 << s.bits("turns")) for n in range(s.tokens)
+            ram(m, f"totals{n}", TOTAL_BITS * s.rows, 2 << s.bits("tiles")) for n in range(s.tokens)
         ]
         before = [store.read_port(domain="comb") for store in stores]
         m.d.comb += [port.addr.eq(address.value) for port in before]
         old = pipe.step(lambda v: v, pipe.input(
-            Mux(turn.first, 0, Array([port.data for port in before])[turn.vector])
+            Mux(tile.first, 0, Array([port.data for port in before])[tile.vector])
         ))  # fmt: skip
         found = []
         for row in range(s.rows):
@@ -277,7 +277,7 @@ class Weights(Elaboratable):
             ))  # fmt: skip
         stage = found[0].stage
         leaves, where = pipe.valid(ends, stage), pipe.delay(address, stage).value
-        vector = pipe.delay(pipe.input(turn.vector), stage).value
+        vector = pipe.delay(pipe.input(tile.vector), stage).value
         values = Cat(each.value for each in found)
         kept_by_vector(m, stores, where, values, leaves, vector, self.total_at, self.totals)
 

@@ -1,4 +1,4 @@
-"""Turns of attention: which queries meet which page, and the positions that a pass has."""
+"""Tiles of attention: which queries meet which page, and the positions that a pass has."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from lightmamba.hardware.rtl.attention.shape import (
     POSITION_BITS,
     Shape,
     less_one,
-    turn_layout,
+    tile_layout,
 )
 from lightmamba.numerics.attention import PAGE
 
-__all__ = ["Slots", "Turns"]
+__all__ = ["Slots", "Tiles"]
 
 
 class Slots:
@@ -61,8 +61,8 @@ class Slots:
         )
 
 
-class Turns(Elaboratable):
-    """Say which queries meet which page: head, slot, page, vector and turn, in this order.
+class Tiles(Elaboratable):
+    """Say which queries meet which page: head, slot, page, vector and tile, in this order.
 
     Attributes
     ----------
@@ -70,18 +70,18 @@ class Turns(Elaboratable):
         A job starts; its queries are there; a page is there.
     head_done : Signal
         The means of a head are read; two heads are worked on at a time.
-    valid, ready, turn : Signal
-        The next turn; it is taken.
+    valid, ready, tile : Signal
+        The next tile; it is taken.
     done : Signal
-        All turns of the job are given.
+        All tiles of the job are given.
     """
 
     def __init__(self, shape: Shape, fields: Any, slots: Slots) -> None:
         self.shape, self.fields, self.slots = shape, fields, slots
         self.start, self.asked, self.loaded = (Signal() for _ in range(3))
         self.head_done, self.done = Signal(), Signal()
-        self.layout = turn_layout(shape)
-        self.valid, self.ready, self.turn = Signal(), Signal(), Signal(self.layout)
+        self.layout = tile_layout(shape)
+        self.valid, self.ready, self.tile = Signal(), Signal(), Signal(self.layout)
 
     def elaborate(self, platform: object) -> Module:
         m, s, f, slots = Module(), self.shape, self.fields, self.slots
@@ -91,16 +91,16 @@ class Turns(Elaboratable):
         head, odd = Signal(s.bits("heads")), Signal()
         slot = Signal(range(max(2, s.tokens)))
         vector = Signal(range(max(2, s.tokens)))  # of the slot
-        turn, first = Signal(s.bits("turns")), Signal()
+        tile, first = Signal(s.bits("tiles")), Signal()
         # Positions of the slot's first vector from this page on, and those of the vector.
         ahead, sees = (Signal(signed(POSITION_BITS + 1)) for _ in range(2))
         behind = Signal(POSITION_BITS)  # of the slot, from this page on
         working, fresh, entering = Signal(), Signal(), Signal()
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=self.layout.size, depth=3)
         given, emits = Signal(self.layout), Signal()
-        last_turn, last_vector, last_page, last_slot, last_head = (Signal() for _ in range(5))
+        last_tile, last_vector, last_page, last_slot, last_head = (Signal() for _ in range(5))
         m.d.comb += [
-            last_turn.eq(turn == less_one(m, f.turns)),
+            last_tile.eq(tile == less_one(m, f.tiles)),
             last_vector.eq(vector == slots.final[slot]),
             last_page.eq(behind <= PAGE),
             last_slot.eq(slot == slots.last),
@@ -116,18 +116,18 @@ class Turns(Elaboratable):
             given.head.eq(head),
             given.odd.eq(odd),
             given.vector.eq(slots.first[slot] + vector),
-            given.turn.eq(turn),
+            given.tile.eq(tile),
             given.page.eq(page),
-            given.rows.eq(Mux(last_turn, f.last_rows, s.rows)),
+            given.rows.eq(Mux(last_tile, f.last_rows, s.rows)),
             given.limit.eq(Mux(sees[-1], 0, Mux(sees[PLACE:].any(), PAGE, sees[: PLACE + 1]))),
             given.first.eq(first),
-            given.ends.eq(last_turn & last_vector),
+            given.ends.eq(last_tile & last_vector),
             given.final.eq(given.ends & last_page & last_slot),
             queue.w_en.eq(emits),
             queue.w_data.eq(given),
             self.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.ready),
-            self.turn.eq(queue.r_data),
+            self.tile.eq(queue.r_data),
             self.done.eq(~working & ~queue.r_rdy),
         ]
         opens, begins = Signal(), Signal()
@@ -139,7 +139,7 @@ class Turns(Elaboratable):
         with m.If(self.start):
             m.d.sync += [
                 working.eq(1), entering.eq(1), fresh.eq(1), odd.eq(0),
-                *(each.eq(0) for each in (head, slot, vector, turn)),
+                *(each.eq(0) for each in (head, slot, vector, tile)),
             ]  # fmt: skip
         with m.Elif(working & entering):  # a slot
             m.d.sync += [
@@ -148,8 +148,8 @@ class Turns(Elaboratable):
                 behind.eq(slots.end[slot]),
             ]  # fmt: skip
         with m.Elif(emits):
-            m.d.sync += [fresh.eq(0), turn.eq(Mux(last_turn, 0, turn + 1))]
-            with m.If(last_turn):
+            m.d.sync += [fresh.eq(0), tile.eq(Mux(last_tile, 0, tile + 1))]
+            with m.If(last_tile):
                 m.d.sync += [vector.eq(Mux(last_vector, 0, vector + 1)), sees.eq(sees + 1)]
             with m.If(given.ends):
                 m.d.sync += [

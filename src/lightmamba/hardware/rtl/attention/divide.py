@@ -11,7 +11,7 @@ from lightmamba.hardware.rtl.pipe import Pipe, Queue, Timed
 from lightmamba.hardware.rtl.shifts import round_saturate, shift_cut, split_product
 from lightmamba.numerics.attention import Attention
 
-__all__ = ["MEAN_SHIFTS", "Mean"]
+__all__ = ["MEAN_SHIFTS", "Divide"]
 
 MEAN_SHIFTS = 0, 62  # right shifts of a product to the output: 31, and that of the layer
 STEPS = (32, 16, 8, 4, 2, 1)  # zero bits that a step of the normalization looks for
@@ -19,7 +19,7 @@ WIDE = 36  # bits of a sum divided by the power of two of its weights
 DATAPATH = 28  # cycles without the queue
 
 
-class Mean(Elaboratable):
+class Divide(Elaboratable):
     """Divide the sums of all vectors, a channel a cycle: query by query of each head.
 
     Source: ``numerics.attention.Attention.divide``.
@@ -57,7 +57,7 @@ class Mean(Elaboratable):
         there = Signal(range(3))  # heads whose sums are complete
         head, odd = Signal(8), Signal()
         group = Queries(s, less_one(m, f.per_group))
-        turn, row = group.turn, group.row
+        tile, row = group.tile, group.row
         channel = Signal(8)
         last_head = less_one(m, f.heads)
         working, issue, ends_query, ends_head = (Signal() for _ in range(4))
@@ -88,8 +88,8 @@ class Mean(Elaboratable):
         lane_bits, within = (s.lanes - 1).bit_length(), (s.wide - 1).bit_length()
         part = channel[within : within + s.bits("parts")]
         m.d.comb += [
-            self.sums.sum_at.eq(Cat(channel[lane_bits:within], part, turn, odd)),
-            self.weights.total_at.eq(Cat(turn, odd)),
+            self.sums.sum_at.eq(Cat(channel[lane_bits:within], part, tile, odd)),
+            self.weights.total_at.eq(Cat(tile, odd)),
         ]
         pipe = Pipe(m)
         shift = pipe.input((f.mean + 31)[:6].as_unsigned())

@@ -251,3 +251,12 @@ def test_choices_for_kinds_of_a_target_like_another():
     packed = Target.load("u280-t4")
     assert "multiplier_bits" not in packed.per_kind["attention"]
     assert packed.for_kinds(["attention"]).machine.weight_fifo == u280["weight_fifo"]
+
+
+def test_primitives_of_a_device_are_for_targets_that_have_it():
+    """UltraScale+ has DSP48E2, and so has a simulation; Versal and the ECP5 have not."""
+    machines = {name: Target.load(name).for_kinds(["attention"]).machine for name in target_names()}
+    assert {name.split("-")[0] for name, machine in machines.items() if machine.dsp48e2} == {
+        "kv260", "tiny", "u280", "u55c"
+    }  # fmt: skip
+    assert not machines["tiny"].dsp48e2 and machines["tiny-hybrid"].dsp48e2

@@ -264,16 +264,22 @@ class Weights(Elaboratable):
         found = []
         for row in range(s.rows):
             page = Signal(page_bits, name=f"page{row}", reset_less=True)
-            weights = sum((each.value for each in rows[row + s.rows :: s.rows]), rows[row].value)
-            with m.If(here):
-                m.d.sync += page.eq(Mux(first, 0, page) + weights)
+            each = [pipe.input(weight.value) for weight in rows[row :: s.rows]]
+            while len(each) > 2:  # two are added to those of the page
+                pairs = zip(each[::2], each[1::2], strict=True)
+                each = [pipe.step(lambda v, w: v + w, *pair) for pair in pairs]
+            late = each[0].stage
+            begins = pipe.delay(pipe.input(first), late).value
+            with m.If(pipe.valid(here, late)):
+                added = sum((value.value for value in each[1:]), each[0].value)
+                m.d.sync += page.eq(Mux(begins, 0, page) + added)
             total = pipe.comb(
                 lambda v, r=row: Cat(v.word_select(r, TOTAL_BITS), 0).as_signed(), old
             )
             by = pipe.input(fall.word_select(row, FALL))
-            added = pipe.comb(lambda v: Cat(v, 0).as_signed(), pipe.input(page, 1))
+            term = pipe.comb(lambda v: Cat(v, 0).as_signed(), pipe.input(page, late + 1))
             found.append(pipe.comb(
-                lambda v: v[:TOTAL_BITS], shift_add(pipe, total, by, added, high=FALLS)
+                lambda v: v[:TOTAL_BITS], shift_add(pipe, total, by, term, high=FALLS)
             ))  # fmt: skip
         stage = found[0].stage
         leaves, where = pipe.valid(ends, stage), pipe.delay(address, stage).value

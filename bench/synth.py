@@ -93,10 +93,11 @@ def machines() -> dict[str, ArchConfig]:
 
 
 def attention(channels: int, rows: int, head_dim: int, lanes: int, bits: int) -> ArchConfig:
-    """Machine of attention layers alone."""
+    """Machine of a hybrid with these sizes of attention."""
     return replace(
-        SMALL, kinds=("attention",), lanes=lanes, port_bits=bits, attention_channels=channels,
-        attention_rows=rows, dsp48e2=True, kv_heads=4, per_group=rows, head_dim=head_dim,
+        SMALL, kinds=("attention", "mamba2"), lanes=lanes, port_bits=bits,
+        attention_channels=channels, attention_rows=rows, dsp48e2=True, kv_heads=4,
+        per_group=rows, head_dim=head_dim,
     )  # fmt: skip
 
 

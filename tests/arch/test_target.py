@@ -239,7 +239,7 @@ def test_choices_for_kinds_that_do_not_go_together():
 
 
 def test_choices_for_kinds_of_a_target_like_another():
-    """Those of the other one count, but for what this one says for all kinds, or for that kind."""
+    """Choices of the other one count, but for those of this one for all kinds, or for that kind."""
     u280 = Target.load("u280").per_kind["attention"]
     text = 'name = "mine"\nabout = "x"\nlike = "u280"\n[machine]\nrow_fifo = 128'
     rest = {name: value for name, value in u280.items() if name != "row_fifo"}

@@ -54,7 +54,7 @@ def test_equals_arithmetic(width):
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_one_beat_per_sum(width):
-    """Each beat begins anew; its cycles, one for the sum of two, and the two of the queue."""
+    """Every beat begins a new sum. One cycle adds two squares; the queue takes two."""
     x = np.array([3, -(1 << 24), 0, 1 << 16, (1 << 16) - 1, 5] * 3).reshape(-1, width)
     got = drive(Squares(1, width), {"i": x.tolist()}, {"o": len(x)})
     assert got.out["o"] == (x**2).sum(axis=1).tolist()

@@ -302,14 +302,14 @@ def drive(
     return Bench(dut).drive(inputs, outputs, **options)
 
 
-def handed(rows: Iterable[Any], lanes: int, beside: int) -> list[dict[str, int]]:
-    """Rows as an epilogue of so many lanes hands them on: pairs, the last of an odd slot alone.
+def handed(rows: Iterable[Any], lanes: int, unused: int) -> list[dict[str, int]]:
+    """Rows in the pairs in which an epilogue of ``lanes`` lanes gives them; an odd slot ends alone.
 
-    What stands ``beside`` a lone one must not count.
+    A row without a second one comes with ``unused``, which must not count.
     """
     found, left = [], [int(row) for row in rows]
     while left:
         slot, left = left[:lanes], left[lanes:]
         for first, *rest in (slot[n : n + 2] for n in range(0, len(slot), 2)):
-            found.append({"first": first, "second": [*rest, beside][0], "both": len(rest)})
+            found.append({"first": first, "second": [*rest, unused][0], "both": len(rest)})
     return found

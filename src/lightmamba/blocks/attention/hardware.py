@@ -27,12 +27,13 @@ from lightmamba.arch.records import Found, blocked, carried
 from lightmamba.arch.spread import spread
 from lightmamba.blocks import in_hardware
 from lightmamba.blocks.attention.arithmetic import Mixer, Sizes, numerics
-from lightmamba.blocks.attention.steps import STEPS, cycles, position_words
+from lightmamba.blocks.attention.steps import STEPS, cycles, position_words, row_cycles
 from lightmamba.blocks.in_hardware import BLOCKED, NORMLESS, Seen
 from lightmamba.numerics.attention import PAGE
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = [
+    "EXPONENT",
     "SUM_BITS",
     "TOTAL_BITS",
     "WEIGHT_BITS",
@@ -195,7 +196,7 @@ def _memories(arch: ArchConfig) -> Iterator[Memory]:
     for _ in range(2):  # keys and values
         yield from [(held * _power(parts), WORD_BITS)] * (arch.attention_channels // WORD)
         yield held, several * exponents
-    yield _steps(arch), arch.row_bytes // _steps(arch) // WORD * 2 * exponents
+    yield row_cycles(arch), arch.row_bytes // row_cycles(arch) // WORD * 2 * exponents
     for bits in (SCORE, WEIGHT_BITS):
         yield buffers(several) * words, several * rows * bits
     for _ in range(arch.tokens):
@@ -209,16 +210,11 @@ def _memories(arch: ArchConfig) -> Iterator[Memory]:
             yield 2 * _power(tiles), rows * TOTAL_BITS
 
 
-def _steps(arch: ArchConfig) -> int:
-    """Cycles that a row of earlier positions takes."""
-    return max(1, arch.row_bytes // (2 * arch.attention_channels))
-
-
 def _sizes(arch: ArchConfig) -> tuple[float, ...]:
     """Channels, those that are picked out of a row, products, sums of a page, and scores."""
     channels, rows, several = arch.attention_channels, arch.attention_rows, arch.attention_positions
     return (
-        1, channels, channels * (_steps(arch) - 1), channels * rows, channels * rows / several,
+        1, channels, channels * (row_cycles(arch) - 1), channels * rows, channels * rows / several,
         rows * several,
     )  # fmt: skip
 

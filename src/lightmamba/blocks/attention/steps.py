@@ -13,7 +13,7 @@ from lightmamba.arch.steps import HELD, Table, column, every, joined
 from lightmamba.blocks.attention.arithmetic import Sizes
 from lightmamba.numerics.attention import PAGE
 
-__all__ = ["STEPS", "cycles", "position_words"]
+__all__ = ["STEPS", "cycles", "position_words", "row_cycles"]
 
 Counts = Mapping[str, int]  # sizes of the graph
 
@@ -22,6 +22,11 @@ def position_words(sizes: Sizes, arch: ArchConfig) -> int:
     """64-bit words of a key and its value: W/M channels of one, then as many of the other."""
     wide = arch.position_channels
     return -(-sizes.head_dim // wide) * 2 * wide // WORD
+
+
+def row_cycles(arch: ArchConfig) -> int:
+    """Cycles that the unit takes for a row of earlier positions."""
+    return max(1, arch.row_bytes // (2 * arch.attention_channels))
 
 
 def _tile(work: Any, layer: Sizes) -> int:
@@ -71,7 +76,7 @@ def _rows(work: Any, layer: Sizes, sizes: Counts) -> Table:
 def _load(work: Any, layer: Sizes, sizes: Counts) -> Table:
     """Earlier positions row by row, all slots at once; then those of the pass."""
     arch, words = work.arch, 1 + position_words(layer, work.arch)
-    row = max(1, arch.row_bytes // (2 * arch.attention_channels))  # cycles that it takes
+    row = row_cycles(arch)
     slots, new = len(work.slots), 2 * layer.head_dim // WORD + 1
     parts = [Table(1, {"loading": 1}, {})]
     for head in range(layer.n_kv_heads):

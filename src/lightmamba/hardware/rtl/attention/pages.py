@@ -137,7 +137,7 @@ class Loader(Elaboratable):
         page = Signal.like(self.pages.page)
         head, slot = Signal(s.bits("heads")), Signal(range(max(2, s.tokens)))
         at = Signal(POSITION_BITS)
-        # Positions of the slot; of several at once, the rest are the new ones.
+        # Positions of the slot that memory has, and new ones.
         older, rest = Countdown(POSITION_BITS, s.at_once), Countdown(POSITION_BITS)
         several = exact_log2(s.at_once)
         # Of a new position key, value and exponents one after the other; of an older one all of it.
@@ -148,10 +148,10 @@ class Loader(Elaboratable):
         working, waits, opens, open_ = Signal(), Signal(), Signal(), Signal()
         fires, takes = Signal(), Signal()
         ends_part, ends_position, ends_page, ends_row = (Signal() for _ in range(4))
-        begins = slots.before[slot], slots.end[slot]
+        before = slots.before[slot]
         last, over = Signal(), Signal()  # position of all, of the slot
         m.d.comb += [
-            over.eq(rest.last & ~older.some if several else rest.last),
+            over.eq(rest.last & ~older.some),
             last.eq(over & (slot == slots.last) & (head == less_one(m, f.heads))),
         ]
         per_row = s.row // WORD  # positions whose exponents a row holds
@@ -169,7 +169,7 @@ class Loader(Elaboratable):
             self.rows.ready.eq(open_ & older.some & ends_row),
             address.eq(Cat(word[: self.store.word_bits], section[0], head)),
             exponents.eq(section == 2),
-            ends_page.eq(ends_position & self._full(at, older, rest, begins[0])),
+            ends_page.eq(ends_position & self._full(at, older, rest, before)),
             takes.eq(fires & ends_page),
             opens.eq((waits | (takes & ~over)) & free.any()),
             self.done.eq(~working),
@@ -182,18 +182,16 @@ class Loader(Elaboratable):
             m.d.sync += word.eq(Mux(ends_part, 0, word + 1))
             with m.If(ends_position):
                 m.d.sync += [
-                    section.eq(0), at.eq(Mux(rest.last, 0, at + 1)),
-                    *([] if several else rest.step()),
+                    section.eq(0),
                     *left.load(cycles(older.some & ~older.last)),
                     header.eq(older.some & ~older.last & at[several : exact_log2(per_row)].all()),
                 ]  # fmt: skip
                 with m.If(older.some):
-                    m.d.sync += older.step()
-                    if several:
-                        m.d.sync += at.eq(Mux(older.last, begins[0], at + s.at_once))
-                if several:
-                    with m.Else():
-                        m.d.sync += rest.step()
+                    m.d.sync += [
+                        *older.step(), at.eq(Mux(older.last, before, at + s.at_once))
+                    ]  # fmt: skip
+                with m.Else():
+                    m.d.sync += [*rest.step(), at.eq(Mux(rest.last, 0, at + 1))]
             with m.Elif(ends_part):
                 m.d.sync += [section.eq(section + 1), *left.load(count)]
             with m.Else():
@@ -214,8 +212,7 @@ class Loader(Elaboratable):
         with m.Elif(opens):
             m.d.sync += waits.eq(0)
             with m.If(at == 0):
-                fresh = slots.count[slot] if several else begins[1]
-                m.d.sync += [*older.load(begins[0]), *rest.load(fresh)]
+                m.d.sync += [*older.load(before), *rest.load(slots.count[slot])]
         with m.Elif(working & ~waits & ~open_):
             m.d.sync += [open_.eq(1), *left.load(cycles(older.some))]
             with m.If(at == 0):
@@ -246,7 +243,7 @@ class Loader(Elaboratable):
             "fired": fires & ~header, "full": takes, "page": page, "place": at[:PLACE],
             "word": word, "section": section, "old": older.some, "data": now,
             "which": within[several:each],
-            "vector": (slots.first[slot] + (at - begins[0]))[:3],
+            "vector": (slots.first[slot] + (at - before))[:3],
         })  # fmt: skip
         m.d.sync += self.loaded.eq(late["full"])
         fresh = Signal(WORD_BITS)
@@ -275,11 +272,9 @@ class Loader(Elaboratable):
 
     def _full(self, at: Value, older: Countdown, rest: Countdown, before: Value) -> Value:
         """Whether a page is full with what comes now, or the slot has no more."""
-        found = at[:PLACE].all() | rest.last
-        if not (bits := exact_log2(self.shape.at_once)):
-            return found
+        bits = exact_log2(self.shape.at_once)
         part = older.last & before[:bits].any()  # new ones follow in the same word
-        return Mux(older.some, at[bits:PLACE].all() & ~part, found)
+        return Mux(older.some, at[bits:PLACE].all() & ~part, at[:PLACE].all() | rest.last)
 
     def _of_positions(self, late: dict[str, Signal], value: Value, width: int) -> Value:
         """For every position of a word: the value, if the position comes now; else 0."""

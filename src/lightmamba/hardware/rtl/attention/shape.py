@@ -9,7 +9,7 @@ from amaranth.lib import data
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import BLOCK, WORD
 from lightmamba.arch.passes import VECTOR
-from lightmamba.blocks.attention.hardware import pages
+from lightmamba.blocks.attention.hardware import EXPONENT, pages
 from lightmamba.numerics.attention import PAGE, POSITIONS
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
 
 PLACE = (PAGE - 1).bit_length()  # bits of a position within a page
 POSITION_BITS = POSITIONS.bit_length() + 1
-EXPONENT = 4  # bits of a block's
 LEVELS = 2  # multiplexers of a shift between registers: as many as a LUT of six inputs holds
 VECTOR_BITS = next(field.bits for field in VECTOR if field.name == "slot")
 
@@ -133,7 +132,7 @@ class Shape:
         return self.parts * self.blocks * EXPONENT
 
     def exponents_of(self, word: Value) -> Value:
-        """Those of a key and of its value that a position's word of 64 bits has."""
+        """Exponents of a key and of its value in a position's word of 64 bits."""
         half = len(word) // 2
         return Cat(word[: self.exponent_bits], word[half : half + self.exponent_bits])
 

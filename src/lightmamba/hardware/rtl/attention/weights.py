@@ -261,17 +261,16 @@ class Weights(Elaboratable):
         old = pipe.step(lambda v: v, pipe.input(
             Mux(tile.first, 0, Array([port.data for port in before])[tile.vector])
         ))  # fmt: skip
-        found = []
+        late, found = max(0, s.within - 1), []  # cycles of the additions before the last one
+        counts, begins = pipe.valid(here, late), pipe.delay(pipe.input(first), late).value
         for row in range(s.rows):
             page = Signal(page_bits, name=f"page{row}", reset_less=True)
             each = [pipe.input(weight.value) for weight in rows[row :: s.rows]]
             while len(each) > 2:  # two are added to those of the page
                 pairs = zip(each[::2], each[1::2], strict=True)
                 each = [pipe.step(lambda v, w: v + w, *pair) for pair in pairs]
-            late = each[0].stage
-            begins = pipe.delay(pipe.input(first), late).value
-            with m.If(pipe.valid(here, late)):
-                added = sum((value.value for value in each[1:]), each[0].value)
+            added = sum((value.value for value in each[1:]), each[0].value)
+            with m.If(counts):
                 m.d.sync += page.eq(Mux(begins, 0, page) + added)
             total = pipe.comb(
                 lambda v, r=row: Cat(v.word_select(r, TOTAL_BITS), 0).as_signed(), old

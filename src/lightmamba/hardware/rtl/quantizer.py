@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import C, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 from amaranth.utils import exact_log2
@@ -123,7 +123,11 @@ class Quantizer(wiring.Component):
     def _by_format(self, plain: int, head: int) -> Value:
         """Constant of the format that the job uses."""
         bits = signed(max(plain.bit_length(), head.bit_length()) + 1)
-        return Mux(self._head, Const(head, bits), Const(plain, bits))
+        return self._of(Const(plain, bits), Const(head, bits))
+
+    def _of(self, plain: Value, head: Value) -> Value:
+        """Which of two the format of the job asks for."""
+        return Mux(self._head, head, plain)
 
     def _codes(self, m: Module, held: BlockQueue, stored: Value, last: Value, value: Any) -> None:
         """Code of each block: ``BlockQuant.index`` of the absmax, above the base, saturated."""
@@ -190,8 +194,9 @@ class Quantizer(wiring.Component):
         twice = shift_cut(pipe, product, shift, 11, high=MAX_SHIFT + 1)
         high = self._by_format(self.op.qmax, self.head_op.qmax)
         low = self._by_format(self.op.qmin, self.head_op.qmin)
-        above = pipe.comb(lambda v: v > Cat(C(0, 1), high).as_signed(), twice)
-        below = pipe.comb(lambda v: v < Cat(C(1, 1), low - 1).as_signed(), twice)
+        op, head = self.op, self.head_op
+        above = pipe.comb(lambda v: self._of(v > 2 * op.qmax, v > 2 * head.qmax), twice)
+        below = pipe.comb(lambda v: self._of(v < 2 * op.qmin - 1, v < 2 * head.qmin - 1), twice)
         q = pipe.step(
             lambda v, a, b: Mux(a, high, Mux(b, low, (v + 1) >> 1)), twice, above, below,
             shape=signed(8),

@@ -18,14 +18,14 @@ __all__ = ["Slots", "Tiles"]
 
 
 class Slots:
-    """Contents of a job's slots, in registers that are set at its start.
+    """Contents of a job's slots, in registers that are set at its start, or a cycle later.
 
     Attributes
     ----------
-    before, end : Array of Signal
-        Positions that a slot has in memory; those and the new ones.
-    first, count, final : Array of Signal
-        Its first vector, how many it has, and the number of its last one.
+    before, first, count : Array of Signal
+        Positions that a slot has in memory, its first vector, and how many it has.
+    final : Array of Signal
+        Number of its last vector, a cycle later.
     last : Signal
         The last slot that is used.
     """
@@ -35,8 +35,8 @@ class Slots:
     ) -> None:
         tokens = len(vectors)
         bits = tokens.bit_length()
-        names = ("before", "end", "first", "count", "final")
-        widths = (POSITION_BITS, POSITION_BITS, max(1, (tokens - 1).bit_length()), bits, bits)
+        names = ("before", "first", "count", "final")
+        widths = (POSITION_BITS, max(1, (tokens - 1).bit_length()), bits, bits)
         found = {
             name: [Signal(width, name=f"{name}{n}") for n in range(tokens)]
             for name, width in zip(names, widths, strict=True)
@@ -50,15 +50,12 @@ class Slots:
                 )[:bits]
                 m.d.sync += [
                     found["before"][n].eq(before[n]),
-                    found["end"][n].eq(before[n] + count),
                     found["first"][n].eq(slot.first),
                     found["count"][n].eq(count),
-                    found["final"][n].eq(count - 1),
                 ]
             m.d.sync += self.last.eq(sum(used[1:], start=C(0, bits)))
-        self.before, self.end, self.first, self.count, self.final = (
-            Array(found[name]) for name in names
-        )
+        m.d.sync += [found["final"][n].eq(found["count"][n] - 1) for n in range(tokens)]
+        self.before, self.first, self.count, self.final = (Array(found[name]) for name in names)
 
 
 class Tiles(Elaboratable):
@@ -145,7 +142,7 @@ class Tiles(Elaboratable):
             m.d.sync += [
                 entering.eq(0), first.eq(1), ahead.eq(slots.before[slot] + 1),
                 sees.eq(slots.before[slot] + 1),
-                behind.eq(slots.end[slot]),
+                behind.eq(slots.before[slot] + slots.count[slot]),
             ]  # fmt: skip
         with m.Elif(emits):
             m.d.sync += [fresh.eq(0), tile.eq(Mux(last_tile, 0, tile + 1))]

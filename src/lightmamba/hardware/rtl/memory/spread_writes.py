@@ -69,7 +69,8 @@ class SpreadWrites(SpreadWalk):
         at, of_layer_at, base = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
         word, values = Signal(COUNT_BITS + places), Signal(COUNT_BITS + places)
         header, left = Signal(), Countdown(WORDS_BITS)  # words of the run, from this one on
-        position, there, stops = Signal(POSITION_BITS), Signal(ADDRESS_BITS), ~self.run
+        before, position = Signal(POSITION_BITS), Signal(POSITION_BITS)
+        there, stops = Signal(ADDRESS_BITS), ~self.run
         last_run, last_position, last_slot = Signal(), Signal(), Signal()
         take, of_run, of_position, of_slot, of_layer, ends = (Signal() for _ in range(6))
         some, positions = self.passes(m, ends, stops)
@@ -91,7 +92,10 @@ class SpreadWrites(SpreadWalk):
                 with m.If(some & self.run):
                     m.next = "POSITION"
             with m.State("POSITION"):
-                m.d.sync += position.eq(positions[slot] + added)
+                m.d.sync += before.eq(positions[slot])
+                m.next = "ADDED"
+            with m.State("ADDED"):
+                m.d.sync += position.eq(before + added)
                 m.next = "PLACE"
             with m.State("PLACE"):
                 m.d.comb += place.start.eq(1)

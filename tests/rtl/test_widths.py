@@ -56,8 +56,7 @@ LESS = {
     ("unpacker", "o__payload"): "the lowest word of a beat",
     ("counters", "far"): "the highest bits of an index, of which some are never set",
     **dict.fromkeys(
-        (("store", "port__addr of query"), ("store", "port__addr of stage"),
-         ("sums", "read__addr of sum_at"), ("sums", "addr of stage")),
+        (("store", "port__addr of query"), ("store", "port__addr of stage")),
         "a few entries, in block RAM since they are wide",
     ),
     ("sequencer", "addr"): "a word of the program, which is as long as its memory",

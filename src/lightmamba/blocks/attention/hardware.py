@@ -53,6 +53,7 @@ HEAD_DIM = 256  # channels of a head, at most
 HALF = WORD // 2  # bytes of a key's exponents
 # Bits of a sum of weighted values, of a sum of weights, of a weight (numerics/attention.py).
 SUM_BITS, TOTAL_BITS, WEIGHT_BITS = 59, 42, 24
+IN_LUTS = 1280  # bits of a row of a memory, at most, that may lie in LUTs: a choice
 SUMMED = 177  # cycles from the last tile of a head to its first mean, of one block and position
 
 
@@ -70,9 +71,9 @@ def buffers(positions: int) -> int:
     return max(4, 2 * positions)
 
 
-def in_blocks(entries: int) -> int:
-    """Entries of a memory that is so wide that LUTs are too dear for it, however few they are."""
-    return max(entries, 2 * DISTRIBUTED)
+def in_blocks(entries: int, bits: int) -> int:
+    """Entries of a memory, more than are used if its rows are too wide to lie in LUTs."""
+    return entries if bits <= IN_LUTS else max(entries, 2 * DISTRIBUTED)
 
 
 def latency(config: ArchConfig) -> int:
@@ -201,12 +202,14 @@ def _memories(arch: ArchConfig) -> Iterator[Memory]:
         yield buffers(several) * words, several * rows * bits
     for _ in range(arch.tokens):
         at = heads * _power(tiles) * _power(parts)
-        yield from [(in_blocks(at), WORD_BITS)] * (rows * wide // WORD)
+        columns = rows * wide // WORD
+        yield from [(in_blocks(at, columns * WORD_BITS), WORD_BITS)] * columns
         yield at, rows * blocks * EXPONENT
         for _ in range(2):  # two that read
             yield 2 * heads * _power(-(-arch.head_dim // WORD)), WORD_BITS
             sums = 2 * _power(tiles) * _power(parts) * words
-            yield in_blocks(sums), rows * wide // words * SUM_BITS
+            bits = rows * wide // words * SUM_BITS
+            yield in_blocks(sums, bits), bits
             yield 2 * _power(tiles), rows * TOTAL_BITS
 
 

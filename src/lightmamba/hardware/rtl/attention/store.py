@@ -39,8 +39,9 @@ class Columns:
         self._pipe, self._columns = Pipe(m), dict[int, list[int]]()  # of every cycle
         for column, cycle in enumerate(cycles):
             self._columns.setdefault(cycle, []).append(column)
+        depth = in_blocks(depth, WORD_BITS * len(cycles))
         self._rams = {
-            cycle: ram(m, f"{name}{cycle}", WORD_BITS * len(mine), in_blocks(depth))
+            cycle: ram(m, f"{name}{cycle}", WORD_BITS * len(mine), depth)
             for cycle, mine in self._columns.items()
         }
 

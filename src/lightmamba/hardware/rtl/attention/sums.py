@@ -147,7 +147,8 @@ class Sums(Elaboratable):
             m.d.sync += [place.eq(place + 1), moving.eq(place != s.words - 1)]
 
         address = inner.input(Cat(place, part, tile.tile, tile.odd))
-        depth, count = in_blocks(1 << len(address)), s.rows * s.lanes
+        count = s.rows * s.lanes
+        depth = in_blocks(1 << len(address), SUM_BITS * count)
         stores = [ram(m, f"sums{n}", SUM_BITS * count, depth) for n in range(s.tokens)]
         before = [store.read_port() for store in stores]
         m.d.comb += [port.addr.eq(address.value) for port in before]

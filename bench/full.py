@@ -19,7 +19,7 @@ one that begins the sequence and is compared, and one whose cycles are taken.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -291,13 +291,7 @@ def main() -> None:
     for name in asked(__doc__, ROWS).row:
         with tempfile.TemporaryDirectory() as folder:
             for found in measure(name, Path(folder) / "build"):
-                keep("passes" if "mode" in found else "full", found, stay=_others(name))
-
-
-def _others(name: str) -> Callable[[dict[str, Any]], bool]:
-    """Rows that stay next to one of this name: not that of the same machine by its earlier name."""
-    before = name.replace("u280,", "u280-hybrid,")
-    return lambda row: row["name"] != before
+                keep("passes" if "mode" in found else "full", found)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,9 @@ from lightmamba.hardware.estimate.workload import Workload
 from lightmamba.model.config import HYBRIDS
 from lightmamba.numerics.model_formats import Formats
 
-__all__ = ["CHART", "CONTEXTS", "SHOWN", "TARGETS"]
+__all__ = ["CHART", "CONTEXTS", "TARGETS"]
 
 TARGETS, CONTEXTS = ("u280", "kv260"), (1024, 8192)  # of the table, for every shape
-# Targets of the rows that pages show. `u280-hybrid` was a target of its own, of the machines that
-# `u280` makes for hybrids now; with rows of `bench.hybrids` and `bench.full` for `u280`, TARGETS.
-SHOWN = ("u280-hybrid", "kv260")
 CHART = [("granite-4.0-h-1b", target, CONTEXTS[0]) for target in ("u55c", "vck190")]
 
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from bench.hybrids import CONTEXTS, SHOWN
+from bench.hybrids import CONTEXTS, TARGETS
 from bench.mutants import faults, listed, planted, read, survivals
 from bench.stored import Row, rows
 from bench.tables.printer import Listed, Table, Tables, load, percent
@@ -18,7 +18,7 @@ SIX = (  # cases of bench.estimates
     "mamba2-2.7b on u280 (bench.full)",
     "mamba2-2.7b on vck190 (bench.full)",
     "mamba2-2.7b on kv260 (bench.full)",
-    f"granite-4.0-h-1b on {SHOWN[0]}, 1,024 positions (bench.full)",
+    f"granite-4.0-h-1b on {TARGETS[0]}, 1,024 positions (bench.full)",
     "ulx3s",
     "W8A8, slow lanes",
 )
@@ -68,7 +68,7 @@ def hybrids() -> Table:
     found = {(r["shape"], r["target"], r["context"]): r for r in load("hybrids")}
     body, shown = [], []
     for shape in HYBRIDS:
-        for target in SHOWN:
+        for target in TARGETS:
             cells = [shape, f"`{target}`"]
             for context in CONTEXTS:
                 run = simulated.get((shape, target, context))

@@ -2,7 +2,7 @@
 
 from bench.boards import claimed
 from bench.engine_pairs import Spread, ratios, share, spread
-from bench.hybrids import SHOWN
+from bench.hybrids import TARGETS
 from bench.stored import Row
 from bench.tables.printer import Listed, Table, Tables, load, span
 from lightmamba.arch.target import Target
@@ -17,7 +17,7 @@ HOW = {
     "vck190-paper": "measured on a board at 400 MHz, without the LM head",
 }
 BOARDS = ("u280", "vck190", "kv260", "vck190-paper")  # targets of Mamba2-2.7B in the summary
-HYBRID = ("granite-4.0-h-1b", 1024, SHOWN)  # shape, positions, targets
+HYBRID = ("granite-4.0-h-1b", 1024, TARGETS)  # shape, positions, targets
 SHORT = {"granite-4.0-h-350m": "Granite-4.0-H-350M"}
 LONG = 512  # tokens before those that are timed, from which on a row names them
 ENGINES = {

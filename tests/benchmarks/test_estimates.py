@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from bench import synth
 from bench.estimates import cases, machines
-from bench.hybrids import SHOWN, TARGETS
 from bench.stored import rows
 
 from lightmamba.arch.amount import Amount
@@ -46,7 +45,7 @@ def test_each_quick_row_is_there():
 def test_whole_models(row):
     """If the RTL has changed: ``python -m bench.full``."""
     context = row.get("context") or None
-    target = Target.load(dict(zip(SHOWN, TARGETS, strict=True)).get(row["target"], row["target"]))
+    target = Target.load(row["target"])
     found = estimate(PUBLISHED[row["shape"]], Formats(), target, context=context)
     within = ONE_TOKEN if context else WITHIN
     assert found.cycles == pytest.approx(row["cycles_per_token"], rel=within)

@@ -60,12 +60,12 @@ def speeds() -> dict[str, list[Speed]]:
         rate, other = full[key := f"{LARGE} on {target}"]["tokens_per_second"], PAPER.get(key)
         large.append(Speed(name, "simulated", rate, _bound(target, LARGE), other))
     hybrid = list[Speed]()
-    for row in load("hybrids", shape=HYBRID, context=CONTEXT):
-        if row["target"] in HYBRID_BOARDS:
-            run = full.get(f"{HYBRID} on {row['target']}, {CONTEXT:,} positions")
-            limit = row["tokens_per_second"] * row["cycles"] / row["bound_cycles"]
-            how, rate = "simulated" if run else "estimated", (run or row)["tokens_per_second"]
-            hybrid.append(Speed(HYBRID_BOARDS[row["target"]], how, rate, limit))
+    for target, board in HYBRID_BOARDS.items():
+        row = load("hybrids", shape=HYBRID, context=CONTEXT, target=target)[0]
+        run = full.get(f"{HYBRID} on {target}, {CONTEXT:,} positions")
+        limit = row["tokens_per_second"] * row["cycles"] / row["bound_cycles"]
+        how, rate = "simulated" if run else "estimated", (run or row)["tokens_per_second"]
+        hybrid.append(Speed(board, how, rate, limit))
     row = load("engine", kind="llama", shape=CPU, threads=THREADS)[0]
     here, other = (median(row["rates"]["decode"][name]) for name in ("ours", "llama.cpp"))
     limit = 1e9 * median(row["probes"]) / row["bytes_read"]

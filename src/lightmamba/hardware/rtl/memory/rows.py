@@ -22,8 +22,8 @@ class RowReader(wiring.Component):
     """Read rows in bursts: the same beats of every channel, as many as their queues have room for.
 
     The whole room of a burst is reserved before its addresses go out, and ``rready`` is always 1.
-    One row a cycle. ``latency`` cycles lie between a command and its first addresses,
-    ``data_latency`` between the last beat of a row and ``o``.
+    One row a cycle, and addresses every other cycle. ``latency`` cycles lie between a command and
+    its first addresses, ``data_latency`` between the last beat of a row and ``o``.
 
     Parameters
     ----------
@@ -82,9 +82,8 @@ class RowReader(wiring.Component):
         taken = Signal.like(burst.beats)  # rows asked for in the last cycle; ``free`` has them yet
         fits = Signal()  # of the last cycle, hence careful about what was asked for in it
         ask, leave, asked, late = Signal(), Signal(), Signal(), Signal()
-        enough = [free >= count * longest for count in (1, 2, 3)]
         m.d.sync += [
-            fits.eq(Mux(ask & late, enough[2], Mux(ask | late, enough[1], enough[0]))),
+            fits.eq(Mux(ask | late, free >= 2 * longest, free >= longest)),
             late.eq(ask),
             taken.eq(Mux(ask, burst.beats, 0)),
         ]
@@ -92,7 +91,7 @@ class RowReader(wiring.Component):
             bursts.flush.eq(self.flush),
             ask.eq(bursts.o.valid & fits & ~self.flush & ~asked),
             bursts.o.ready.eq(ask),
-            asked.eq(Cat(axi.arvalid & ~axi.arready for axi in self.axi).any()),
+            asked.eq(Cat(axi.arvalid for axi in self.axi).any()),
             self.drained.eq((free == self.depth) & ~late & ~bursts.busy),
         ]
         m.d.sync += free.eq(free - taken + leave)

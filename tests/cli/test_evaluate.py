@@ -1,5 +1,6 @@
 """``lightmamba evaluate``."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -109,6 +110,28 @@ def test_tasks_from_local_files(run, world, tasks):
     limited = run("evaluate", world.worded, *tasks, "--limit", 1, "--text", world.text, "--json")
     assert [task["rows"] for task in limited.json["tasks"]] == [1, 1]
     assert limited.json["perplexity"] > 1
+
+
+def test_questions_and_chats(run, world, tmp_path):
+    """A chat's prompt is rendered; another one is taken as it is."""
+    asked = tmp_path / "asked.jsonl"
+    row = {"prompt": "It was", "settings": {"max_gen_toks": 6, "until": []}}
+    words = ("generate", world.worded_file, "--max-tokens", 6)
+    text = run(*words, "--prompt", "It was", "--json").json["text"]
+    asked.write_text(json.dumps(row | {"answer": text}))
+    found = run("evaluate", world.worded_file, "--task", asked, "--json").json["tasks"][0]
+    assert (found["rows"], found["metrics"]) == (1, {"exact_match": 1.0})
+
+    chat = tmp_path / "chat.safetensors"
+    template = "The rain {{ messages[0].content }}{% if add_generation_prompt %} was{% endif %}"
+    save(replace(load(world.worded_file), chat_template=template), chat)
+    text = run(*words, "--prompt", "The rain It was was", "--json").json["text"]
+    asked.write_text(json.dumps(row | {"answer": text}))
+    found = run("evaluate", chat, "--task", asked, "--chat", "--json").json["tasks"][0]
+    assert found["metrics"] == {"exact_match": 1.0}
+    said = run("evaluate", world.worded_file, "--task", asked, "--chat")
+    assert "no chat template; leave --chat out" in said.refusal
+    assert "--chat is for tasks" in run("evaluate", chat, "--text", world.text, "--chat").refusal
 
 
 def test_the_shipped_text_has_a_name(run, world, tmp_path, monkeypatch):

@@ -93,7 +93,7 @@ class WideModel:
 class BlankTokenizer:
     """One id per printable character or newline, another where a blank stands before it."""
 
-    vocab = 2 * 96
+    vocab = vocab_size = 2 * 96
 
     def encode(self, text):
         return [self._id(piece) for piece in re.findall(r" ?[^ ]| ", text)]

@@ -67,6 +67,44 @@ def folder(tmp_path):
     return tmp_path
 
 
+WRITTEN = """\
+task: written
+dataset_path: json
+dataset_kwargs:
+  data_files: {{test: {data}}}
+  cache_dir: {cache}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{{{query}}}}"
+doc_to_target: "{{{{choices[gold]}}}}"
+generation_kwargs: {{until: ["~"], max_gen_toks: 5}}
+metric_list:
+  - metric: exact_match
+"""
+
+
+@needs_lm_eval
+@pytest.mark.filterwarnings("ignore")
+def test_prompts_are_turns_of_a_conversation(model, folder, tmp_path):
+    """By the model's own template."""
+    task = WRITTEN.format(data=folder / "birds.jsonl", cache=tmp_path / "cache")
+    (folder / "written.yaml").write_text(task)
+    rendered = []
+
+    def template(messages, *, add_generation_prompt=True):
+        rendered.append((messages, add_generation_prompt))
+        return "".join(f"{each['role']}: {each['content']}" for each in messages)
+
+    (found,) = run_tasks(
+        model, BlankTokenizer(), ["written"], include_path=folder, template=template
+    )
+    assert (found.rows, set(found.metrics)) == (3, {"exact_match"})
+    assert [messages for messages, _ in rendered[-3:]] == [
+        [{"role": "user", "content": row["query"]}] for row in ROWS
+    ]
+    assert all(prompt for _, prompt in rendered)
+
+
 def instances(*args):
     return [SimpleNamespace(args=each) for each in args]
 
@@ -178,7 +216,5 @@ def test_generation_is_greedy_and_stops(model):
     )
     lm = adapter(model, eot_id=written[10])
     assert generate(max_gen_toks=20) == tokenizer.decode(written[5 : written.index(written[10], 5)])
-    with pytest.raises(InputError, match="only greedy tasks are supported"):
-        generate(do_sample=True, temperature=1.0)
     with pytest.raises(InputError, match="a prompt of zero tokens"):
         adapter(model).generate_until(instances(("", {})))

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from lightmamba.evaluate import Journal, Part, Request, compare, perplexity
-from lightmamba.evaluate.scoring import Reader
+from lightmamba.evaluate.reader import Reader
 
 from .fakes import BlankTokenizer, TableModel, random_ids
 

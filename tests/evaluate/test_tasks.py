@@ -9,7 +9,8 @@ import pytest
 
 from lightmamba.common.errors import InputError
 from lightmamba.evaluate import evaluate_file
-from lightmamba.evaluate.tasks import read_rows
+from lightmamba.evaluate.reader import Reader
+from lightmamba.evaluate.tasks import Question, read_rows
 
 from .fakes import BlankTokenizer, TableModel
 
@@ -79,7 +80,8 @@ def test_multiple_choice(tmp_path, model, batch):
 
 def test_prompts(tmp_path):
     rows = [CHOICES[0], CHOICES[1], CONTEXTS[0] | {"gold": 0}]
-    asked, plain, who = read_rows(write(tmp_path / "prompts.jsonl", rows))
+    found: list[Any] = read_rows(write(tmp_path / "prompts.jsonl", rows))
+    asked, plain, who = found
     question = "Question: What is wet?\nAnswer:"
     assert asked.pairs == ((question, " Fire."), (question, " The deep sea."))
     assert asked.answers == ("Fire.", "The deep sea.")
@@ -138,6 +140,14 @@ def test_limit(tmp_path, model):
         ('{"context_options": ["a", "b"], "continuation": " ", "gold": 0}', "none of them empty"),
         ('{"text": "word"}', "line 2 has no last word after a context"),
         ('{"text": "the cat sat"}', "line 2 is of another kind than the rows before it"),
+        ('{"prompt": "a"}', 'line 2 has no answer to its prompt; a row looks like {"prompt"'),
+        ('{"prompt": "a", "answer": 4}', "line 2 has no answer to its prompt"),
+        ('{"prompt": "a", "answer": ["b", 4]}', "line 2 must have a prompt and an answer"),
+        ('{"prompt": "", "answer": "b"}', "line 2 must have a prompt and an answer"),
+        ('{"prompt": "a", "answer": " "}', "neither of them empty"),
+        ('{"prompt": "a", "answer": "b", "pattern": "("}', r"pattern '\(', which is no regular"),
+        ('{"prompt": "a", "answer": "b", "settings": [1]}', r"settings \[1\]; try"),
+        ('{"prompt": "a", "answer": "b"}', "line 2 is of another kind than the rows before it"),
     ],
 )
 def test_bad_rows_are_named(tmp_path, line, sentence):
@@ -157,6 +167,53 @@ def test_bad_files_are_named(tmp_path):
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"binary.jsonl is not UTF-8"):
         read_rows(tmp_path / "binary.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "right"),
+    [
+        (None, " 4 ", True),
+        (None, "It is 4", False),
+        ("[0-9]+", "2 + 2 is 4", True),
+        ("[0-9]+", "4, not 5", False),
+        ("is ([0-9]+)", "is 5, no, is 4!", True),
+        ("is ([0-9]+)", "4", False),
+        ("is (x)?", "is 4", False),
+    ],
+)
+def test_an_answer(pattern, text, right):
+    assert Question("2 + 2?", ("four", "4"), pattern).is_answered(text) == right
+
+
+def test_questions(tmp_path, model):
+    """A model that goes on is right once its text ends where the answer does."""
+    tokenizer = BlankTokenizer()
+    (text,) = Reader(model, tokenizer).write("", [("Birds", {"max_gen_toks": 6})])
+    row = {"prompt": "Birds", "answer": ["no", text], "settings": {"max_gen_toks": 6, "until": []}}
+    other = row | {"answer": text[:3], "settings": {"max_gen_toks": 6, "until": text[3]}}
+    path = write(tmp_path / "birds.jsonl", [row, other, row | {"answer": "no"}])
+    found = evaluate_file(model, tokenizer, path)
+    assert found.rows == 3
+    assert_mean(found.metrics["exact_match"], [1, 1, 0])
+
+    def template(messages):
+        return messages[0]["content"].replace("Dogs", "Birds")
+
+    path = write(path, [row | {"prompt": "Dogs"}])
+    asked = evaluate_file(model, tokenizer, path, template=template)
+    assert asked.metrics["exact_match"].value == 1
+
+
+def test_a_text_ends_with_its_line(tmp_path, model):
+    tokenizer = BlankTokenizer()
+    settings = {"max_gen_toks": 200, "temperature": 2.0}
+    (text,) = Reader(model, tokenizer).write("", [("Birds", settings)])
+    line, _, rest = text.partition("\n")
+    assert rest
+    path = write(
+        tmp_path / "birds.jsonl", [{"prompt": "Birds", "answer": line or "?", "settings": settings}]
+    )
+    assert evaluate_file(model, tokenizer, path).metrics["exact_match"].value == bool(line.strip())
 
 
 def _expect(model, context, continuation):

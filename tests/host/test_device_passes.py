@@ -11,6 +11,7 @@ from lightmamba.common.passes import Pass, Slot
 from lightmamba.device.host.devices import check_speculation
 from lightmamba.engine import Engine
 from lightmamba.evaluate.scoring import Request, score
+from lightmamba.evaluate.writing import prompt_of, write
 from lightmamba.hardware.compiler import build
 from lightmamba.text import DeviceDecoder, ModelDrafter, NgramDrafter, Speculation, generate
 from lightmamba.text.drafting import most_drafted
@@ -44,6 +45,23 @@ def decoder(device):
 def most(device: Pretended) -> int:
     assert device.artifact is not None
     return device.artifact.arch.tokens
+
+
+class Numbers:
+    """A text is the numbers of its tokens."""
+
+    vocab_size = sizes().vocab_size - 3  # less the padding of a random model
+
+    def decode(self, ids):
+        return "".join(f"{each} " for each in ids)
+
+
+def test_tasks_are_written_by_a_device(device, decoder):
+    prompts = [prompt_of(ids, {"temperature": 2.0, "max_gen_toks": 6}) for ids in ([3, 4], [5])]
+    wanted = write(Engine(device.model), Numbers(), prompts)
+    assert write(decoder, Numbers(), prompts, batch=1) == wanted
+    with pytest.raises(InputError, match="one sequence at a time"):
+        write(decoder, Numbers(), prompts)
 
 
 def test_a_copy_behind_a_pass_is_of_that_pass(device, decoder):

@@ -79,6 +79,8 @@ def evaluate(add: Options) -> None:
     add("--against CKPT", reference, type=bundled_checkpoint)
     add("--task NAME or FILE", "jsonl file, or a task of lm-eval; repeatable", [])
     add("--limit", "evaluate at most this many rows of each task", type=int)
+    add("--chat", "treat the prompts of tasks as chat messages, with the model's template", False)
+    add("--seed", "seed of what tasks sample", 0)
     add("--window", "tokens between resets of the state", 1024)
     add("--batch", "sequences evaluated together (default: chosen for speed)", type=int)
     add("--journal FILE", "saves progress; the same command resumes from it")

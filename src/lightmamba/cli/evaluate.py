@@ -120,6 +120,8 @@ def _check(args: argparse.Namespace) -> None:
     if args.results and not args.against:
         raise InputError("--results keeps a comparison with the float model; give --against CKPT")
     check_results(args.results)
+    if args.chat and not args.task:
+        raise InputError("--chat is for tasks; give --task FILE or --task NAME too")
     if args.against and not (args.text or args.ids):
         raise InputError("--against compares on a text; give --text FILE or --ids FILE too")
     at_least(args, window=(2, 1024), batch=(1, 16), limit=(1, 100))
@@ -190,5 +192,6 @@ def _tasks(
     for group in groups:
         with progress(", ".join(group)) as bar:
             options = {"limit": args.limit, "batch": args.batch, "threads": args.threads}
+            options |= {"chat": args.chat, "seed": args.seed}
             found += subject.tasks(group, **options, journal=journal, progress=bar)
     return found

@@ -33,7 +33,7 @@ def run_tasks(
     Parameters
     ----------
     model, tokenizer, **reading
-        As of :class:`~lightmamba.evaluate.scoring.Reader`.
+        As of :class:`~lightmamba.evaluate.reader.Reader`.
     names : sequence of str
         Tasks, groups, tags, patterns such as "arc_*", or paths of YAML files.
     limit : int, optional
@@ -82,6 +82,8 @@ def run_tasks(
                 task_manager=manager,
                 log_samples=False,
                 bootstrap_iters=BOOTSTRAP_ITERATIONS,
+                apply_chat_template=adapter.reader.template is not None,
+                fewshot_as_multiturn=adapter.reader.template is not None,
             )
         except OSError as error:
             reason = str(error).split("\n")[0]

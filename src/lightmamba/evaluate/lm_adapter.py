@@ -1,18 +1,15 @@
-"""The three methods that lm-eval asks of a model; ``harness`` imports this, and lm-eval, late."""
+"""The methods that lm-eval asks of a model; ``harness`` imports this, and lm-eval, late."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from lm_eval.api.model import LM
 
-from lightmamba.common.errors import InputError
-from lightmamba.evaluate.model import LanguageModel, Tokenizer, advance
-from lightmamba.evaluate.scoring import Reader, Request, Score
+from lightmamba.evaluate.model import LanguageModel, Tokenizer
+from lightmamba.evaluate.reader import Reader
+from lightmamba.evaluate.scoring import Request, Score
 
 __all__ = ["HarnessModel"]
-
-MAX_TOKENS = 256  # where a task gives no limit
 
 
 class HarnessModel(LM):
@@ -21,7 +18,7 @@ class HarnessModel(LM):
     Parameters
     ----------
     model, tokenizer, **reading
-        As of :class:`~lightmamba.evaluate.scoring.Reader`.
+        As of :class:`~lightmamba.evaluate.reader.Reader`.
     name : str
         Of the journal's part.
     """
@@ -56,47 +53,28 @@ class HarnessModel(LM):
         return [each.log_likelihood for each in scores]
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """Continue every (context, settings) greedily, up to the first stop string.
+        """Continue every (context, settings), up to the first stop string.
 
-        Raises
-        ------
-        InputError
-            If a task asks for sampling, or for a context of zero tokens.
+        Settings are those of :func:`~lightmamba.evaluate.writing.prompt_of`.
         """
-        texts = []
-        for each in requests:
-            context, settings = each.args
-            if settings.get("do_sample") and settings.get("temperature") != 0:
-                raise InputError("this task samples its text; only greedy tasks are supported here")
-            until = settings.get("until") or []
-            stops = [until] if isinstance(until, str) else list(until)
-            most = int(settings.get("max_gen_toks", MAX_TOKENS))
-            texts.append(self._generate(context, stops, most))
-            if self.reader.progress is not None:
-                self.reader.progress(len(texts), len(requests))
-        return texts
+        return self.reader.write(f"{self.name}, written", [each.args for each in requests])
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Name of the model's tokenizer, in lm-eval's caches."""
+        return "lightmamba"
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """Note in lm-eval's results; the template is the model's own."""
+        return "the model's own"
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """Render a conversation as the model was trained on it."""
+        assert self.reader.template is not None
+        return self.reader.template(chat_history, add_generation_prompt=add_generation_prompt)
 
     def _first(self) -> tuple[int, ...]:
         """The end-of-text id, if there is one."""
         return () if self.reader.eot_id is None else (self.reader.eot_id,)
-
-    def _generate(self, context: str, until: Sequence[str], max_tokens: int) -> str:
-        model, tokenizer = self.reader.model, self.reader.tokenizer
-        ids = list(tokenizer.encode(context)) or list(self._first())
-        if not ids:
-            raise InputError("a prompt of zero tokens cannot be continued; give it some text")
-        state = model.empty_state(1)
-        written: list[int] = []
-        text = ""
-        while len(written) < max_tokens:
-            logits, state = advance(model, np.array([ids]), state)
-            token = int(logits[0, : model.valid_vocab].argmax())
-            if token == self.reader.eot_id:
-                break
-            written.append(token)
-            ids = [token]
-            text = tokenizer.decode(written)
-            places = [text.find(stop) for stop in until if stop in text]
-            if places:
-                return text[: min(places)]
-        return text

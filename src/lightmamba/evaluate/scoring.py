@@ -1,16 +1,13 @@
 """Log-likelihood of a continuation after a context, many at a time."""
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import chain, groupby
-from typing import Any
 
 import numpy as np
 
 from lightmamba.common.errors import InputError
-from lightmamba.evaluate.journal import Journal, Part
+from lightmamba.evaluate.journal import Part
 from lightmamba.evaluate.logprobs import likelihoods
 from lightmamba.evaluate.model import (
     SEQUENCES,
@@ -26,7 +23,7 @@ from lightmamba.evaluate.model import (
     together,
 )
 
-__all__ = ["Reader", "Request", "Score", "encode_pair", "score"]
+__all__ = ["Request", "Score", "encode_pair", "score"]
 
 
 @dataclass(frozen=True)
@@ -154,52 +151,6 @@ def score(
     found = (part or Part()).results(model, numbered, measure, progress)
     scores = dict(zip(chain(*chain(*units)), chain(*found), strict=True))
     return [Score(*scores[i]) for i in range(len(requests))]
-
-
-@dataclass(frozen=True)
-class Reader:
-    """Reads the contexts of tasks and scores what follows them.
-
-    Parameters
-    ----------
-    model : LanguageModel
-        Read from its empty state for every context.
-    tokenizer : Tokenizer
-        Of the model's vocabulary.
-    batch : int, optional
-        Sequences read together; by default as many as pay.
-    eot_id : int, optional
-        End-of-text id: replaces an empty context and ends generated text.
-    threads : int
-        Work on the logits.
-    progress : callable (done, total), optional
-        Called with the number of tokens read, or of requests continued.
-    journal : Journal, optional
-        What it has of log-likelihoods is not read again; texts that are written are not in it.
-    """
-
-    model: LanguageModel
-    tokenizer: Tokenizer
-    batch: int | None = None
-    eot_id: int | None = None
-    threads: int = 1
-    progress: Progress | None = None
-    journal: Journal | None = None
-
-    def pairs(self, name: str, pairs: Iterable[tuple[str, str]]) -> list[Score]:
-        """Score (context, continuation) pairs, which are the part ``name`` of the journal."""
-        encoded = [encode_pair(self.tokenizer, *pair, eot_id=self.eot_id) for pair in pairs]
-        return self.score(name, encoded)
-
-    def score(self, name: str, requests: Sequence[Request]) -> list[Score]:
-        """Score requests, which are the part ``name`` of the journal."""
-        part = None
-        if self.journal is not None:
-            asked = [(request.context, request.continuation) for request in requests]
-            digest = sha256(json.dumps(asked).encode()).hexdigest()
-            part = self.journal.part(name, {"rows": digest, "batch": self.batch})
-        how: dict[str, Any] = {"batch": self.batch, "threads": self.threads}
-        return score(self.model, requests, **how, progress=self.progress, part=part)
 
 
 Unit = list[list[int]]  # the requests of each context, of several contexts of one length

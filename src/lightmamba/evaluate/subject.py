@@ -1,6 +1,6 @@
 """A model with what came with it, and the results of evaluating it as plain values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from lightmamba.evaluate.likelihood import perplexity
 from lightmamba.evaluate.model import LanguageModel
 from lightmamba.evaluate.tasks import evaluate_file
 from lightmamba.model.tokenizer import BareTokenizer, Tokenizer, check_vocab
-from lightmamba.text.chat import special_ids
+from lightmamba.text.chat import render_chat, special_ids, special_words
 from lightmamba.text.model import Model
 
 __all__ = ["Subject"]
@@ -64,13 +64,33 @@ class Subject:
             return perplexity(self.logits, ids, **options).plain()
         return compare(self.logits, reference, ids, **options).plain()
 
-    def tasks(self, tasks: Sequence[str], **options: Any) -> list[dict[str, Any]]:
+    def chat_text(
+        self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True
+    ) -> str:
+        """Text of a conversation by the model's chat template."""
+        words = special_words(self.given.special_ids, self.tokenizer)
+        return render_chat(
+            self.given.chat_template, messages, special_tokens=words,
+            add_generation_prompt=add_generation_prompt,
+        )  # fmt: skip
+
+    def tasks(
+        self, tasks: Sequence[str], *, chat: bool = False, **options: Any
+    ) -> list[dict[str, Any]]:
         """Results of tasks: files of rows (``.jsonl``), or all of them tasks of lm-eval.
 
-        ``options`` are those of :func:`evaluate_file` and :func:`run_tasks`.
+        With ``chat``, prompts are turns of a conversation. ``options`` are those of
+        :func:`evaluate_file` and :func:`run_tasks`.
+
+        Raises
+        ------
+        InputError
+            If the model has no chat template, or as those two.
         """
+        if chat and self.given.chat_template is None:
+            raise InputError("the model has no chat template; leave --chat out")
         ends = special_ids(self.given.special_ids, "eos")
-        options["eot_id"] = next(iter(ends), None)
+        options |= {"eot_id": next(iter(ends), None), "template": self.chat_text if chat else None}
         tokenizer = BareTokenizer(self.tokenizer)
         if all(task.endswith(".jsonl") for task in tasks):
             files = map(Path, tasks)

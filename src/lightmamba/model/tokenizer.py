@@ -134,7 +134,7 @@ class BareTokenizer:
     """A tokenizer that puts no special ids around a text, as tasks want it."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+        self._tokenizer, self.vocab_size = tokenizer, tokenizer.vocab_size
 
     def encode(self, text: str) -> list[int]:
         """Map text to ids."""

@@ -26,7 +26,11 @@ __all__ = ["Entry", "Sources"]
 BUNDLED = {
     "demo": demo_checkpoint, "bundled": demo_checkpoint, "bundled-hybrid": hybrid_checkpoint,
 }  # fmt: skip
-LAST_WORD, CHOICES = ("acc", "perplexity"), ("acc", "acc_norm", "acc_bytes")  # metrics of files
+METRICS = {  # of files, by the kind of their rows
+    "last words": ("acc", "perplexity"),
+    "choices": ("acc", "acc_norm", "acc_bytes"),
+    "questions": ("exact_match",),
+}
 OPTIONAL = ("tokenizer_config.json", "generation_config.json")  # read with a checkpoint, if there
 
 
@@ -105,11 +109,11 @@ class Sources:
 
     def task(self, entry: Entry, rows: int | None) -> Task:
         """A task of a ``.jsonl`` file, or of lm-eval by its name."""
-        place, metric = entry.place, entry.options.get("metric", "acc")
-        rows = entry.options.get("rows", rows)
+        place, rows = entry.place, entry.options.get("rows", rows)
         if place.endswith(".jsonl"):
             path = self.path(place)
-            known = LAST_WORD if read_rows(path, 1)[0].is_last_word else CHOICES
+            known = METRICS[read_rows(path, 1)[0].kind]
+            metric = entry.options.get("metric", known[0])
             if metric not in known:
                 raise InputError(f"{place} has no metric {metric!r}; it has {', '.join(known)}")
             return Task(entry.name or path.stem, str(path.resolve()), sha256(path), metric, rows)
@@ -122,7 +126,7 @@ class Sources:
             ) from error
         if entry.name not in (None, place):
             raise InputError(f"a task of lm-eval keeps its name; leave out name = {entry.name!r}")
-        return Task(place, None, version, metric, rows)
+        return Task(place, None, version, entry.options.get("metric", "acc"), rows)
 
     def machine(self, entry: Entry) -> Machine:
         """A shipped target, or one of a TOML file."""

@@ -8,6 +8,8 @@ import pytest
 
 from lightmamba.text import Generation
 from tests.serve.running import expected, running, served
+from tests.serve.test_refused import error
+from tests.serve.test_stop import started
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 chromium = pytest.mark.skipif(
@@ -111,11 +113,21 @@ def test_without_a_template_the_text_goes_on_and_the_key_is_asked_for(page, mode
         assert page.inner_text("#error") == ""
 
 
-def test_it_is_one_file(server):
+def test_it_is_one_file_that_runs_only_its_own(server):
     """No style, script, picture or font from elsewhere, and the browser is told so."""
     found = server.http().get("/")
     assert found.status_code == 200
     assert not re.findall(r"(?:src|href)\s*=|@import|url\(|https?:", found.text)
+    assert not re.findall(r"<[^>]*\s(?:style|on\w+)\s*=", found.text.split("<script>")[0])
     policy = found.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "connect-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert policy.count("'sha256-") == 2
+
+
+def test_no_page():
+    with started("--no-page") as (http, _):
+        said = error(http.get("/"), 404)["message"]
+        assert said == "there is nothing at '/'; try /v1/completions"
+        assert http.get("/v1/models").status_code == 200

@@ -143,6 +143,7 @@ def serve(add: Options) -> None:
     add("--request-seconds", "timeout of a request", 600.0)
     add("--grace-seconds", "for running requests after Ctrl+C", 30.0)
     add("--cache-mb", "memory of the prefix cache, 0 for none", 256)
+    add("--no-page", "serve the API only, without the web page", False)
     add.shared("--speculate")
 
 

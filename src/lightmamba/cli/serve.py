@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         max_tokens=args.max_tokens, max_prompt=args.max_prompt, max_body=args.max_body,
         max_requests=args.max_requests,
         request_seconds=args.request_seconds, grace_seconds=args.grace_seconds,
-        cache_bytes=args.cache_mb << 20,
+        cache_bytes=args.cache_mb << 20, page=not args.no_page,
     )  # fmt: skip
 
     found = {"url": "", "model": "", "device": args.device}

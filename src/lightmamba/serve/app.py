@@ -1,6 +1,8 @@
 """The web application: paths, and errors in OpenAI's form."""
 
 import asyncio
+import base64
+import hashlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,12 +37,6 @@ from lightmamba.serve.settings import Settings
 from lightmamba.serve.tokens import add_tokens
 
 __all__ = ["create_app"]
-
-# The page runs its own script and style, and talks to this server only.
-POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 
 def create_app(served: Served, settings: Settings) -> FastAPI:
@@ -78,6 +74,8 @@ def create_app(served: Served, settings: Settings) -> FastAPI:
     _add_answers(app, served, settings, scheduler)
     add_tokens(app, served, settings)
     _add_views(app, served, scheduler, metrics)
+    if settings.page:
+        _add_page(app)
     paths = {route.path for route in app.routes if isinstance(route, Route)}
     return app
 
@@ -107,7 +105,6 @@ def _add_answers(app: FastAPI, served: Served, settings: Settings, scheduler: Sc
 
 
 def _add_views(app: FastAPI, served: Served, scheduler: Scheduler, metrics: Metrics) -> None:
-    page = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     model = {"id": served.name, "object": "model", "created": int(time.time()),
              "owned_by": "lightmamba", "fingerprint": served.fingerprint}  # fmt: skip
 
@@ -139,9 +136,23 @@ def _add_views(app: FastAPI, served: Served, scheduler: Scheduler, metrics: Metr
         """Metrics in Prometheus' text format."""
         return Response(metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+
+def _add_page(app: FastAPI) -> None:
+    page = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+
+    def source(tag: str) -> str:
+        """Hash of the page's own script or style, as a policy writes it."""
+        text = page.split(f"<{tag}>")[1].split(f"</{tag}>")[0]
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+    policy = (
+        f"default-src 'none'; script-src {source('script')}; style-src {source('style')}; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def root() -> Response:
-        return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
+        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -44,6 +44,8 @@ class Settings:
         Time that running requests get to finish when the server stops.
     cache_bytes
         Memory of the prefix cache; 0 turns it off.
+    page
+        Whether ``/`` is a page for browsers.
 
     Raises
     ------
@@ -64,6 +66,7 @@ class Settings:
     body_seconds: float = 30.0
     grace_seconds: float = 30.0
     cache_bytes: int = 256 << 20
+    page: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 1 << 16:

@@ -6,6 +6,7 @@ The libraries are opened by ctypes and use nothing of Python, so their names and
 version of it.
 """
 
+import os
 import runpy
 from glob import glob
 from pathlib import Path
@@ -17,13 +18,9 @@ from setuptools.command.build_ext import build_ext
 FOLDER, MADE = "src/lightmamba/native", ".build/native"
 HEADERS = runpy.run_path(f"{FOLDER}/found.py")["headers"]()  # kinds of mixers, by their folders
 FLAGS = ["-std=c++20", "-O3", "-fwrapv", "-fno-strict-aliasing", "-Wno-psabi", "-g0"]
-AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mpopcnt", "-mlzcnt"]
-AVX512 = [f"-mavx512{part}" for part in ("f", "bw", "dq", "vl", "cd", "vnni")]
-ISAS = {
-    "portable": [],
-    "avx2": AVX2,
-    "avx512": [*AVX2, *AVX512, "-mprefer-vector-width=512"],
-}
+# A build for another processor than this one's names it: LIGHTMAMBA_MACHINE=aarch64.
+MACHINE = os.environ.get("LIGHTMAMBA_MACHINE")
+ISAS = runpy.run_path(f"{FOLDER}/isas.py")["isas"](MACHINE)
 
 
 class Libraries(build_ext):

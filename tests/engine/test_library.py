@@ -1,6 +1,7 @@
 """Kernels of other sources are refused, and what goes wrong in them is an exception of Python."""
 
 import ctypes
+import os
 import re
 import shutil
 import subprocess
@@ -16,11 +17,15 @@ from lightmamba.native import (
     Phase,
     Sequences,
     Work,
+    best_isa,
+    chosen,
     found,
     library,
     structs,
     usable_isas,
 )
+from lightmamba.native.isas import isas
+from lightmamba.native.library import ISAS
 
 NATIVE = Path(structs.__file__).parent
 
@@ -98,6 +103,32 @@ def enumerated(header, name):
     found = re.search(rf"enum {name} {{(.*?)}}", text, re.DOTALL)
     assert found is not None
     return [word.strip() for word in found[1].split(",") if word.strip()]
+
+
+def test_instruction_sets_of_a_processor():
+    assert list(isas("x86_64")) == list(isas("AMD64")) == ["portable", "avx2", "avx512"]
+    assert list(isas("aarch64")) == list(isas("arm64")) == ["portable", "dotprod", "i8mm"]
+    assert isas("riscv64") == {"portable": ()}
+    assert tuple(isas()) == ISAS
+
+
+def test_an_instruction_set_is_chosen_for_a_while():
+    with chosen("portable"):
+        assert library.context(None, 1).isa == "portable"
+        assert os.environ[library.CHOICE] == "portable"  # for processes that are started
+        with chosen(None):
+            assert library.context(None, 1).isa == "portable"
+        with chosen(best_isa()):
+            assert library.context(None, 1).isa == best_isa()
+        assert library.context(None, 1).isa == "portable"
+    assert library.context(None, 1).isa == best_isa()
+    assert library.CHOICE not in os.environ
+    with (
+        pytest.raises(InputError, match="no sse9 kernels for this processor; there are: portable"),
+        chosen("sse9"),
+    ):
+        pass
+    assert library.CHOICE not in os.environ
 
 
 def test_enumerations_are_those_of_the_headers():

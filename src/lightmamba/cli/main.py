@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
 from importlib import import_module, metadata
 from typing import Any
@@ -81,7 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _terminate)
     try:
         at_least(args, threads=(1, os.cpu_count() or 1))
-        result = _run(args)
+        with _kernels(args.isa):
+            result = _run(args)
         status: int = result.pop("exit_status", 0)
         if args.json:
             print(json.dumps(_plain(result), allow_nan=False))
@@ -168,6 +170,15 @@ def _unknown(parser: argparse.ArgumentParser, verb: str, word: str) -> str:
     close = get_close_matches(word.partition("=")[0], flags, 1, 0.75)
     meant = f"did you mean {close[0]}? " if close else ""
     return f"unrecognized argument {word}; {meant}see lightmamba {verb} --help"
+
+
+def _kernels(isa: str | None) -> AbstractContextManager[None]:
+    """Choose the CPU's kernels by their instruction set, where one is named."""
+    if isa is None:
+        return nullcontext()
+    from lightmamba.engine import chosen  # takes time, which others need not wait for
+
+    return chosen(isa)
 
 
 def _run(args: argparse.Namespace) -> dict[str, Any]:

@@ -120,9 +120,10 @@ class Options:
         self.parser.set_defaults(resumes=places)
 
     def common(self) -> None:
-        """Add what every verb has: ``--json``, ``--threads``, ``--quiet`` and ``--verbose``."""
+        """Add what every verb has: how it prints, and what of the processor it uses."""
         self("--json", "print one JSON object on stdout", False)
         self("--threads", "CPU threads to use (default: all cores)", os.cpu_count() or 1)
+        self("--isa NAME", "instruction set of the CPU's kernels (default: the best)")
         loud = Options(self.parser.add_mutually_exclusive_group())
         loud("-q --quiet", "results and errors only: no notes, no progress", False)
         how = "tell what is loaded, which kernels run and how long it takes, on stderr"

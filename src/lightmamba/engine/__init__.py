@@ -4,8 +4,9 @@ from lightmamba.engine.digest import Difference, Digests, digest, first_differen
 from lightmamba.engine.engine import Engine, Observe
 from lightmamba.engine.reference import one_blas_thread
 from lightmamba.engine.state import State
+from lightmamba.native import chosen
 
 __all__ = [
-    "Difference", "Digests", "Engine", "Observe", "State", "digest", "first_difference",
-    "one_blas_thread",
+    "Difference", "Digests", "Engine", "Observe", "State", "chosen", "digest",
+    "first_difference", "one_blas_thread",
 ]  # fmt: skip

@@ -59,7 +59,8 @@ class Native:
         self.context = native.context(isa, threads)
         logging.getLogger(__name__).info(
             "the engine runs %s kernels on %d threads%s", self.context.isa, threads,
-            "; this processor has no AVX2" if self.context.isa == native.ISAS[0] else "",
+            f"; this processor has none of {', '.join(native.ISAS[1:])}"
+            if native.best_isa() == native.ISAS[0] else "",
         )  # fmt: skip
         self.described = Description(model, self.context)
         self._workspace: Workspace | None = None

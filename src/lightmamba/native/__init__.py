@@ -6,7 +6,15 @@ this processor runs. Where there is no library (an installation without a compil
 """
 
 from lightmamba.native.forks import ForkLock
-from lightmamba.native.library import ISAS, Context, available, best_isa, context, usable_isas
+from lightmamba.native.library import (
+    ISAS,
+    Context,
+    available,
+    best_isa,
+    chosen,
+    context,
+    usable_isas,
+)
 from lightmamba.native.structs import (
     KINDS,
     LOSSES,
@@ -30,5 +38,5 @@ from lightmamba.native.structs import (
 __all__ = [
     "ISAS", "KINDS", "LOSSES", "Blocks", "Context", "ForkLock", "Layer", "Linear", "LinearOp",
     "Model", "PackOp", "Panel", "Phase", "QuantizeOp", "RmsOp", "Sequences", "Slot", "Tables",
-    "Transform", "Work", "available", "best_isa", "context", "usable_isas",
+    "Transform", "Work", "available", "best_isa", "chosen", "context", "usable_isas",
 ]  # fmt: skip

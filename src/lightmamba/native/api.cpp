@@ -7,6 +7,11 @@
 #include <iterator>
 #include <new>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #include "events.hpp"
 #include "kernels.hpp"
 #include "pool.hpp"
@@ -56,7 +61,8 @@ void over(Context* c, int64_t items, const Work& work) {
 
 extern "C" {
 
-// The best that this processor has: 2 for AVX-512 with VNNI, 1 for AVX2, 0 for none of them.
+// The best that this processor has of isas.py: 2 for AVX-512 with VNNI, or for products of matrices of
+// bytes; 1 for AVX2, or for dot products of bytes; 0 for none of them.
 int lightmamba_best_isa() {
 #if defined(__x86_64__)
     __builtin_cpu_init();
@@ -67,6 +73,8 @@ int lightmamba_best_isa() {
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vnni");
     if (avx2) return avx512 ? 2 : 1;
+#elif defined(__aarch64__) && defined(__linux__)
+    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) return getauxval(AT_HWCAP2) & HWCAP2_I8MM ? 2 : 1;
 #endif
     return 0;
 }

@@ -83,6 +83,50 @@ INLINE i32x16 dot(const Words w[8], const int8_t* a) {
     }
     return out;
 }
+#elif defined(__ARM_FEATURE_DOTPROD)
+struct Words {
+    uint8x16_t quarter[4];  // of four rows each
+};
+
+INLINE void unpack4(const uint8_t* at, Words out[8]) {
+    for (int i = 0; i < 16; ++i) {
+        const uint8x16_t both = vld1q_u8(at + 16 * i);
+        out[i / 4 * 2].quarter[i % 4] = vandq_u8(both, vdupq_n_u8(15));
+        out[i / 4 * 2 + 1].quarter[i % 4] = vshrq_n_u8(both, 4);
+    }
+}
+
+INLINE void unpack8(const uint8_t* at, Words out[8]) {
+    for (int i = 0; i < 32; ++i) out[i / 4].quarter[i % 4] = vld1q_u8(at + 16 * i);
+}
+
+// Bytes of 4 bits have no sign bit. Without products of bytes with and without sign, those of 8 bits
+// lose their 128 first, and their sum gets it back.
+template <int BITS>
+INLINE i32x16 dot(const Words w[8], const int8_t* a) {
+    int32x4_t sums[4] = {};
+    for (int i = 0; i < 8; ++i) {
+        const int8x16_t four = vreinterpretq_s8_s32(vdupq_n_s32(load<int32_t>(a + 4 * i)));
+        for (int k = 0; k < 4; ++k) {
+            const uint8x16_t u = w[i].quarter[k];
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+            sums[k] = vusdotq_s32(sums[k], u, four);
+#else
+            const uint8x16_t less = BITS == 8 ? veorq_u8(u, vdupq_n_u8(128)) : u;
+            sums[k] = vdotq_s32(sums[k], vreinterpretq_s8_u8(less), four);
+#endif
+        }
+    }
+    i32x16 out = load<i32x16>(sums);
+#if !defined(__ARM_FEATURE_MATMUL_INT8)
+    if (BITS == 8) {
+        int32_t all = 0;
+        for (int i = 0; i < STEP; ++i) all += a[i];
+        out += 128 * all;
+    }
+#endif
+    return out;
+}
 #else
 struct Words {
     uint8_t bytes[64];

@@ -2,18 +2,24 @@
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from lightmamba.common.errors import InputError
 from lightmamba.native.forks import ForkLock
+from lightmamba.native.isas import isas
 from lightmamba.native.structs import shared, squeezed
 
-__all__ = ["ISAS", "Context", "available", "best_isa", "context", "kernels", "usable_isas"]
+__all__ = [
+    "ISAS", "Context", "available", "best_isa", "chosen", "context", "kernels", "usable_isas",
+]  # fmt: skip
 
+CHOICE = "LIGHTMAMBA_ISA"  # variable of the environment that chooses one of them
 NO_MEMORY = 1  # of the statuses in api.cpp
-ISAS = ("portable", "avx2", "avx512")  # each includes those before it
+ISAS = tuple(isas())  # each includes those before it
 
 
 def _path(isa: str) -> Path:
@@ -64,6 +70,34 @@ def usable_isas() -> tuple[str, ...]:
 def best_isa() -> str:
     """The best of :func:`usable_isas`."""
     return usable_isas()[-1]
+
+
+@contextmanager
+def chosen(isa: str | None) -> Iterator[None]:
+    """Let this process and those that it starts use an instruction set, where none is named.
+
+    Raises
+    ------
+    InputError
+        If this processor does not have it, or it was not built.
+    """
+    before = os.environ.get(CHOICE)
+    if isa is not None:
+        _check(isa)
+        os.environ[CHOICE] = isa
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(CHOICE, None)
+        else:
+            os.environ[CHOICE] = before
+
+
+def _check(isa: str) -> None:
+    if isa not in usable_isas():
+        usable = ", ".join(usable_isas()) or "none"
+        raise InputError(f"there are no {isa} kernels for this processor; there are: {usable}")
 
 
 class Context:
@@ -118,15 +152,15 @@ def _context(process: int, isa: str, threads: int) -> Context:
 
 
 def context(isa: str | None, threads: int) -> Context:
-    """The context of this process for an instruction set (None: the best) and threads.
+    """The context of this process for an instruction set and threads.
+
+    Without one it is that of ``LIGHTMAMBA_ISA`` in the environment, or the best.
 
     Raises
     ------
     InputError
         If this processor does not have it, or it was not built.
     """
-    chosen = isa or best_isa()
-    if chosen not in usable_isas():
-        usable = ", ".join(usable_isas())
-        raise InputError(f"there are no {chosen} kernels for this processor; there are: {usable}")
-    return _context(os.getpid(), chosen, threads)
+    name = isa or os.environ.get(CHOICE) or best_isa()
+    _check(name)
+    return _context(os.getpid(), name, threads)

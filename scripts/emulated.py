@@ -9,11 +9,11 @@ the emulation, so it is not measured.
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from release import TEXT, WANTED, run
 
 PACKAGES = ("python3.13-minimal", "libpython3.13-stdlib", "libstdc++6")
 LIBRARIES = "/usr/lib/aarch64-linux-gnu"
@@ -56,7 +56,7 @@ class Emulated:
         self._get("update")
         self._get("install", "--yes", "--download-only", "--no-install-recommends", *PACKAGES)
         for package in self._apt.glob("cache/archives/*.deb"):
-            _run("dpkg-deb", "--extract", package, self.root)
+            run("dpkg-deb", "--extract", package, self.root)
         if not (self.root / "lib").exists():
             (self.root / "lib").symlink_to("usr/lib")
 
@@ -68,7 +68,7 @@ class Emulated:
             "Dir::State::status": self._apt / "status", "Dir::Cache": self._apt / "cache",
         }  # fmt: skip
         options = [word for name, value in state.items() for word in ("-o", f"{name}={value}")]
-        _run("apt-get", "-qq", *options, *words)
+        run("apt-get", "-qq", *options, *words)
 
     def python(self, *words: object) -> str:
         """Output of the interpreter."""
@@ -76,7 +76,7 @@ class Emulated:
             "LD_LIBRARY_PATH": LIBRARIES, "PYTHONPATH": self.site, "HOME": self._apt / "home",
         }  # fmt: skip
         variables = [word for name, value in given.items() for word in ("-E", f"{name}={value}")]
-        return _run(
+        return run(
             "qemu-aarch64", "-cpu", "max", "-L", self.root, *variables,
             self.root / "usr/bin/python3.13", *words,
         )  # fmt: skip
@@ -87,8 +87,8 @@ class Emulated:
         pip = (sys.executable, "-m", "pip", "download", "-q", "-d", wheels)
         of = [word for name in PLATFORMS for word in ("--platform", name)]
         # The wheel may be for a newer system than the platforms that its needs are chosen by.
-        needs = _run(sys.executable, "-c", NEEDS, wheel).split("\n")
-        _run(*pip, "pip", *of, "--only-binary=:all:", "--python-version", "3.13",
+        needs = run(sys.executable, "-c", NEEDS, wheel).split("\n")
+        run(*pip, "pip", *of, "--only-binary=:all:", "--python-version", "3.13",
              *(each for each in needs if each))  # fmt: skip
         (own,) = wheels.glob("pip-*.whl")
         self.python(own / "pip", "install", "-q", "--root-user-action", "ignore", "--target",
@@ -106,8 +106,8 @@ print("\\n".join(each.partition(";")[0].strip() for each in found if "extra ==" 
 """
 
 
-def tried(wheel: Path, text: tuple[str, ...], wanted: str, tokens: int) -> str:
-    """Install a wheel, let it write a text, and compare digests; what was found.
+def tried(wheel: Path, tokens: int) -> str:
+    """Install a wheel, let it write the README's text, and compare digests; what was found.
 
     Raises
     ------
@@ -117,37 +117,24 @@ def tried(wheel: Path, text: tuple[str, ...], wanted: str, tokens: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         emulated = Emulated(Path(folder))
         emulated.install(wheel)
-        written = emulated.python("-m", "lightmamba", *text)
-        if wanted not in written:
+        written = emulated.python("-m", "lightmamba", *TEXT)
+        if WANTED not in written:
             raise SystemExit(f"the wheel writes another text:\n{written}")
         there = emulated.python("-c", DIGESTS, tokens)
-    here = _run(sys.executable, "-c", DIGESTS, tokens)
+    here = run(sys.executable, "-c", DIGESTS, tokens)
     found = {tuple(line.split()[n] for n in (0, 2, 3)) for line in (here + there).splitlines()}
     if len(found) != len({name for name, *_ in found}):
         raise SystemExit(f"digests differ; here:\n{here}there:\n{there}")
     return f"the text of the README; digests of {tokens} tokens of each model are equal\n{there}"
 
 
-def _run(*command: object) -> str:
-    done = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True,
-        env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"},
-    )  # fmt: skip
-    if done.returncode:
-        words = " ".join(map(str, command))[:200]
-        raise SystemExit(f"{words} failed\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
 def main() -> None:
     """Try the wheel."""
-    from release import TEXT, WANTED
-
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--tokens", type=int, default=100, help="of each digest (100)")
     args = parser.parse_args()
-    print(tried(args.wheel.resolve(), TEXT, WANTED, args.tokens))
+    print(tried(args.wheel.resolve(), args.tokens))
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def test_progress_ends_at_what_was_promised(engine):
 
 
 def test_a_journal_keeps_texts(tmp_path):
-    """Of the prompts, their settings and their seed."""
+    """A text is kept under its prompt, its settings and the seed."""
     model = TableModel.random(4, BlankTokenizer.vocab)
 
     def written(seed=0, **settings):

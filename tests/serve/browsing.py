@@ -1,4 +1,4 @@
-"""What a person does with the page at `/`, in headless Chromium."""
+"""The page at `/` as people use it, in headless Chromium."""
 
 import json
 import shutil

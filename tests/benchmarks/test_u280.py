@@ -34,6 +34,6 @@ def test_a_token_of_130m_on_32_lanes(tmp_path):
     cycles, _ = chained(opened.device, 10, 4)
     opened.device.simulator.close()
     expected = next(r for r in rows("full") if r["name"] == NAME)["compared_cycles"][1]
-    assert step.cycles <= 1.002 * expected  # the row may be of slower hardware
+    assert step.cycles == pytest.approx(expected, rel=0.002)
     # The queues of the state are nearly full by then: these are a little faster than a long chain.
     assert cycles == pytest.approx(estimate(config, Formats(), target).cycles, rel=0.02)

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.boards import bound
-from bench.hybrids import TARGETS
 from bench.pictures import text_of, write
 from bench.tables.printer import load
 from bench.tables.speed import PAPER, full_rows
@@ -21,7 +20,7 @@ __all__ = ["CHARTS"]
 LARGE = "mamba2-2.7b"
 BOARDS = {"u280": "U280", "vck190": "VCK190", "kv260": "KV260", "vck190-paper": "VCK190, 12 GB/s"}
 HYBRID, CONTEXT = "granite-4.0-h-1b", 1024
-HYBRID_BOARDS = {TARGETS[0]: "U280", "u55c": "U55C", "vck190": "VCK190", "kv260": "KV260"}
+HYBRID_BOARDS = {"u280": "U280", "u55c": "U55C", "vck190": "VCK190", "kv260": "KV260"}
 CPU, THREADS = "mamba2-1.3b", 2
 RECIPES = {"ours": "ours", "rtn32": "RTN, blocks of 32", "smoothquant": "SmoothQuant"}
 WIDTHS = ("w4a4", "w4a8", "w8a8")

@@ -18,7 +18,7 @@ SIX = (  # cases of bench.estimates
     "mamba2-2.7b on u280 (bench.full)",
     "mamba2-2.7b on vck190 (bench.full)",
     "mamba2-2.7b on kv260 (bench.full)",
-    f"granite-4.0-h-1b on {TARGETS[0]}, 1,024 positions (bench.full)",
+    "granite-4.0-h-1b on u280, 1,024 positions (bench.full)",
     "ulx3s",
     "W8A8, slow lanes",
 )

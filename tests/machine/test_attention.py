@@ -153,7 +153,7 @@ def test_a_group_has_as_many_queries_at_once_as_it_has_or_the_target():
     machine = replace(Target.load("tiny").machine, attention_channels=256, attention_rows=1)
     found = plan(MIXED, Formats(), replace(Target.load("tiny"), machine=machine))
     assert (found.attention_channels, found.attention_rows) == (256, 1)
-    assert found.attention_positions == 8
+    assert found.attention_positions == 4
 
 
 @pytest.mark.parametrize(("layer", "message"), [

@@ -31,6 +31,7 @@ ATTENTION = (
     "attention_channels", "attention_rows", "row_fifo", "segment", "kv_heads", "per_group",
     "head_dim", "dsp48e2",
 )  # fmt: skip
+MOST_POSITIONS = 4  # of a word of keys and values
 WIDE = ("wide_weight_bits", "wide_act_bits")  # and those only where projections differ
 
 
@@ -188,9 +189,12 @@ class ArchConfig:
 
     @property
     def attention_positions(self) -> int:
-        """M: positions of which W/M channels each meet in a cycle, as many as W holds heads."""
+        """M: positions of which W/M channels each meet in a cycle, as many as W holds heads.
+
+        At most four: the sums of a page are added while the next one comes, in 32/M cycles.
+        """
         channels = 1 << (max(BLOCK, self.head_dim) - 1).bit_length()
-        return max(1, self.attention_channels // channels)
+        return min(MOST_POSITIONS, max(1, self.attention_channels // channels))
 
     @property
     def position_channels(self) -> int:

@@ -54,7 +54,7 @@ HALF = WORD // 2  # bytes of a key's exponents
 # Bits of a sum of weighted values, of a sum of weights, of a weight (numerics/attention.py).
 SUM_BITS, TOTAL_BITS, WEIGHT_BITS = 59, 42, 24
 IN_LUTS = 1280  # bits of a row of a memory, at most, that may lie in LUTs: a choice
-SUMMED = 177  # cycles from the last tile of a head to its first mean, of one block and position
+SUMMED = 176  # cycles from the last tile of a head to its first mean, of one block and position
 
 
 def pages(positions: int) -> int:
@@ -78,7 +78,7 @@ def in_blocks(entries: int, bits: int) -> int:
 
 def latency(config: ArchConfig) -> int:
     """Cycles from the last row of a sequence's only position to its first mean."""
-    return 213 + config.head_dim // 4 + _cascades(config) - 4 * _saved(config)
+    return 212 + config.head_dim // 4 + _cascades(config) - 4 * _saved(config)
 
 
 def _cascades(config: ArchConfig) -> int:

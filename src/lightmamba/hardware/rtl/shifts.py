@@ -120,8 +120,8 @@ def shift_add(
 ) -> Timed:  # fmt: skip
     """:func:`round_shift` of ``x``, and ``term`` added, in as many bits as ``x``; both are signed.
 
-    Takes :func:`shift_latency` cycles and two: the addition rounds as well, floor((floor(2·x / 2^s)
-    + 2·term + 1) / 2), its lower half one cycle before the upper one.
+    Takes :func:`shift_latency` cycles and one: the addition rounds as well, floor((floor(2·x / 2^s)
+    + 2·term + 1) / 2), its lower half in a cycle of its own, the upper one without a register.
     """
     bits = len(x) + 1
     doubled = shift_cut(pipe, x, shift, bits, high=high, levels=levels)
@@ -130,7 +130,7 @@ def shift_add(
     odd = pipe.settle(pipe.delay(odd, doubled.stage - 1))
     low = pipe.step(lambda d, q: d[:half] + q[:half], doubled, odd)
     uppers = [pipe.settle(pipe.comb(lambda v: v[half:], each)) for each in (doubled, odd)]
-    upper = pipe.step(lambda d, q, low: d + q + low[half], *uppers, low, shape=bits - half)
+    upper = pipe.comb(lambda d, q, low: (d + q + low[half])[: bits - half], *uppers, low)
     return pipe.comb(lambda low, up: Cat(low[1:half], up).as_signed(), low, upper)
 
 

@@ -13,7 +13,7 @@ from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.ssm import SsmStep
 
-__all__ = ["PROJECTIONS", "FormatException", "Formats", "Widths"]
+__all__ = ["EXAMPLE", "PROJECTIONS", "FormatException", "Formats", "Widths"]
 
 PROJECTIONS = ("in_proj", "out_proj")
 EXAMPLE = 'layers = [1, 3], projection = "out_proj", weight_bits = 8, act_bits = 8'  # of Widths

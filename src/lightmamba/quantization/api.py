@@ -219,9 +219,7 @@ class FileRun:
             checkpoint is gone, or the output cannot be written.
         """
         self.plan.check(self.output.parent)
-        work = _work(self.checkpoint, self.ids, self.seed, self.device, progress)
-        manifest, done = self._manifest(work.device), False
-        journal = Journal(self.folder, manifest, self.least, restart=self.restart)
+        (work, journal), done = self.begin(progress), False
         try:
             model = lower_model(
                 work, self.recipe, valid_vocab=self.checkpoint.valid_vocab, threads=self.threads,
@@ -233,6 +231,18 @@ class FileRun:
         finally:
             journal.close(remove=done)
         return model.origin
+
+    def begin(self, progress: Progress | None = None) -> tuple[Work, Journal]:
+        """The run's state, and its journal, which the caller closes.
+
+        Raises
+        ------
+        InputError
+            As :class:`Journal`.
+        """
+        work = _work(self.checkpoint, self.ids, self.seed, self.device, progress)
+        manifest = self._manifest(work.device)
+        return work, Journal(self.folder, manifest, self.least, restart=self.restart)
 
     def _manifest(self, device: torch.device) -> dict[str, Any]:
         """All that the bytes depend on; a journal with another manifest is refused."""

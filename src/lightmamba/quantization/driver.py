@@ -6,6 +6,7 @@ float layer and its moments; the residual streams lie where the store puts them.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -56,8 +57,13 @@ def lower_model(
     valid_vocab: int,
     threads: int = 1,
     store: Run | None = None,
+    also: Mapping[str, Mapping[str, Projection]] | None = None,
 ) -> QuantizedModel:
-    """Integers of the model of ``work`` by ``recipe``; goes on from what ``store`` has."""
+    """Integers of the model of ``work`` by ``recipe``; goes on from what ``store`` has.
+
+    With ``also``, a projection such as ``layers.3.in_proj`` is lowered to other arithmetic as well,
+    which the store keeps as ``layers.3.in_proj.NAME``; the model is the same.
+    """
     recipe.formats.check_layers(work.config.n_layer)
     store = store or Run()
     while True:
@@ -65,7 +71,7 @@ def lower_model(
             step.begin(work)
         work.formats = recipe.formats
         try:
-            return _Lowering(work, recipe, valid_vocab, threads, store).run()
+            return _Lowering(work, recipe, valid_vocab, threads, store, also or {}).run()
         except _TooWide as error:  # so rare that nothing of the work is saved
             store.commit({"largest": error.args[0]})
 
@@ -88,9 +94,10 @@ class _Lowering:
     """One run over the layers."""
 
     def __init__(
-        self, work: Work, recipe: Recipe, valid_vocab: int, threads: int, store: Run
-    ) -> None:
-        self.work, self.recipe, self.store = work, recipe, store
+        self, work: Work, recipe: Recipe, valid_vocab: int, threads: int, store: Run,
+        also: Mapping[str, Mapping[str, Projection]],
+    ) -> None:  # fmt: skip
+        self.work, self.recipe, self.store, self.also = work, recipe, store, also
         self.config, self.formats = work.config, work.formats
         self.facts: dict[str, Any] = {"done": -1, "errors": {}, **store.facts}
         self.errors: dict[str, float] = self.facts["errors"]
@@ -197,9 +204,11 @@ class _Lowering:
     def _quantize(
         self, name: str, op: Projection, inputs: Inputs, target: FloatProjection
     ) -> QuantizedLinear:
-        linear, self.errors[name] = quantize_projection(
-            op, target, inputs, rounding=self.work.rounding, correct=self.work.correct
-        )
+        how: dict[str, Any] = {"rounding": self.work.rounding, "correct": self.work.correct}
+        for what, other in self.also.get(name, {}).items():
+            mine = replace(target, weight=target.weight.clone())
+            self.store.put(f"{name}.{what}", quantize_projection(other, mine, inputs, **how)[0])
+        linear, self.errors[name] = quantize_projection(op, target, inputs, **how)
         return linear
 
     def _residual_inputs(self, floats: Floats, norm: Tensor, before: Any, u_q: Rows) -> Inputs:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from lightmamba.engine import Engine, State
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedModel
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 from lightmamba.quantization.streams import Rows
 
@@ -34,6 +35,10 @@ class IntegerPath:
         self.model = replace(model, config=model.config.first(1))
         self.seqlen, self.threads = seqlen, threads
         self.ops = Engine(replace(self.model, layers=()), threads=threads).ops
+
+    def of(self, formats: Formats) -> "IntegerPath":
+        """The same with other formats."""
+        return IntegerPath(replace(self.model, formats=formats), self.seqlen, self.threads)
 
     def _engine(self, index: int, layer: QuantizedLayer) -> Engine:
         config = replace(self.model.config, layers=(layer.mixer.sizes,))

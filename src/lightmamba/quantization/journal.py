@@ -129,8 +129,9 @@ class Journal(Run):
             dtype, shape, data = value
             return np.frombuffer(data, dtype).reshape(shape).copy()
 
-        types = {"embedding": Table, "head": QuantizedLinear}
-        return msgspec.convert(values, types.get(name, QuantizedLayer), dec_hook=made)
+        types = {"embedding": Table, "layers": QuantizedLayer}  # else head, or one projection
+        wanted = types.get(name.rpartition(".")[0] or name, QuantizedLinear)
+        return msgspec.convert(values, wanted, dec_hook=made)
 
     def _part(self, name: str) -> Path:
         return self.folder / f"{name}{PART}"

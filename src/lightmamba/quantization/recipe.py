@@ -17,7 +17,7 @@ import tomli_w
 from lightmamba.common.errors import InputError
 from lightmamba.common.plain import build
 from lightmamba.numerics.formats import NIBBLES
-from lightmamba.numerics.model_formats import Formats, Widths
+from lightmamba.numerics.model_formats import EXAMPLE, Formats, Widths
 
 if TYPE_CHECKING:
     from lightmamba.quantization.work import Site, Work
@@ -295,13 +295,7 @@ class Recipe:
         InputError
             For broken TOML, an unknown pass or key, or a value that cannot be.
         """
-        try:
-            data = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise InputError(f"{where} is not TOML: {error}") from error
-        except RecursionError as error:
-            raise InputError(f"{where} is not TOML: brackets nested too deeply") from error
-        wrong = ""
+        data, wrong = _toml(text, where), ""
         if unknown := sorted(set(data) - {"name", "pass", "exception"}):
             wrong = f"unknown key {unknown[0]!r}"
         elif not isinstance(data.get("name"), str):
@@ -331,16 +325,30 @@ class Recipe:
             shipped = resources.files("lightmamba.quantization") / "recipes" / f"{name}.toml"
             log.info("recipe %s from %s", name, shipped)
             return Recipe.parse(shipped.read_text(encoding="utf-8"), name)
-        path = Path(name)
-        if not path.is_file():
+        if not Path(name).is_file():
             known = ", ".join(recipe_names())
             raise InputError(f"no recipe or file {name!r}; shipped recipes: {known}")
+        return Recipe.parse(_text(name, "a recipe"), name)
+
+    def also(self, name: str) -> "Recipe":
+        """The recipe with the ``[[exception]]`` tables of a TOML file, which has nothing else.
+
+        Raises
+        ------
+        InputError
+            If the file is not of that kind, or an exception cannot be.
+        """
+        data = _toml(_text(name, "exceptions"), name)
+        if set(data) != {"exception"} or not _tables(data["exception"]):
+            raise InputError(
+                f"{name} must have [[exception]] tables and nothing else; write [[exception]] and "
+                f"below it {', '.join(EXAMPLE)}, a line each"
+            )
         try:
-            return Recipe.parse(path.read_text(encoding="utf-8"), name)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name} is not UTF-8 text; give a TOML file") from error
-        except OSError as error:
-            raise InputError(f"cannot read {name} as a recipe: {error}") from error
+            more = map(Widths.read, data["exception"])
+            return replace(self, exceptions=(*self.exceptions, *more))
+        except ValueError as error:
+            raise InputError(f"{name}: {error}") from error
 
     def to_toml(self) -> str:
         """Text that :meth:`parse` reads back to an equal recipe."""
@@ -349,6 +357,25 @@ class Recipe:
         if self.exceptions:
             table["exception"] = [widths.table() for widths in self.exceptions]
         return tomli_w.dumps(table)
+
+
+def _text(name: str, what: str) -> str:
+    """Text of a file that is to be read as something."""
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is not UTF-8 text; give a TOML file") from error
+    except OSError as error:
+        raise InputError(f"cannot read {name} as {what}: {error}") from error
+
+
+def _toml(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{where} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{where} is not TOML: brackets nested too deeply") from error
 
 
 def recipe_names() -> list[str]:

@@ -118,6 +118,7 @@ def quantization_of(
     output: Path,
     *,
     recipe: str,
+    exceptions: str | None = None,
     calibration: "Calibration",
     seed: int = 0,
     revision: str | None = None,
@@ -132,6 +133,8 @@ def quantization_of(
     ----------
     checkpoint, output, recipe, seed, revision, threads, restart
         As of :func:`quantize`.
+    exceptions
+        TOML file of ``[[exception]]`` tables that the recipe gets.
     calibration
         What ranges are measured on.
     tokenizer
@@ -151,6 +154,7 @@ def quantization_of(
 
     torch.set_num_threads(threads)
     steps = Recipe.load(recipe)
+    steps = steps if exceptions is None else steps.also(exceptions)
     place = bundled_checkpoint(str(checkpoint))
     found = open_checkpoint(place, revision=revision, tokenizer=tokenizer)
     ids, kind = calibration.tokens(found, seed)

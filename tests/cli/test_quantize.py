@@ -57,6 +57,42 @@ def test_people_get_a_plan_a_table_and_the_path(run, world, tmp_path):
         assert word in said.err
 
 
+def test_a_budget(run, world, tmp_path):
+    """The recipe that is written makes the same file."""
+    file, again = tmp_path / "m.safetensors", tmp_path / "again.safetensors"
+    said = run("quantize", world.worded, "-o", file, *FEW, "--budget", "6", "--act-budget", "5")
+    recipe = tmp_path / "m.recipe.toml"
+    assert said.out.endswith(f"{file}\n{recipe}\n")
+    assert "exceptions, those that cost most first" in said.out
+    found = run("quantize", world.worded, "-o", again, *FEW, "--recipe", recipe, "--json").json
+    assert found["recipe"] == "w4a4"
+    assert again.read_bytes() == file.read_bytes()
+    assert load(file).formats.exceptions
+    assert {each.name for each in tmp_path.iterdir()} == {file.name, again.name, recipe.name}
+
+
+def test_a_budget_as_json(run, world, tmp_path):
+    file = tmp_path / "m.safetensors"
+    found = run("quantize", world.worded, "-o", file, *FEW, "--budget", "8", "--json").json
+    assert found["recipe_file"] == str(tmp_path / "m.recipe.toml")
+    assert found["mean_bits"] == {"weights": 8, "activations": 4}
+    assert found["cycles"] == 2
+    rows = found["projections"]
+    assert {row["weight_bits"] for row in rows} == {8}
+    assert [row["kl_weights"] for row in rows] == sorted(r["kl_weights"] for r in rows)[::-1]
+    taken = run("quantize", world.worded, "-o", tmp_path / "n.safetensors", *FEW,
+                "--exceptions", table(tmp_path / "e.toml")).status  # fmt: skip
+    assert taken == 0
+    assert load(tmp_path / "n.safetensors").formats.of(1, "in_proj").bits == 8
+    assert load(tmp_path / "n.safetensors").formats.of(0, "in_proj").bits == 4
+
+
+def table(path):
+    """A file of one exception."""
+    path.write_text('[[exception]]\nlayers = [1]\nprojection = "in_proj"\nweight_bits = 8\n')
+    return path
+
+
 @pytest.mark.parametrize(
     ("output", "sentence"),
     [

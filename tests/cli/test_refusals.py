@@ -26,6 +26,9 @@ def places(world, tmp_path_factory):
         "huge": "1 " + "9" * 5000,
     }.items():  # fmt: skip
         (root / f"{name}.txt").write_text(ids)
+    table = '[[exception]]\nlayers = [{}]\nprojection = "out_proj"\nweight_bits = 8\n'
+    (root / "two.toml").write_text(2 * table.format(1))
+    (root / "far.toml").write_text(table.format(7))
     words = write_tokenizer(root / "large.json", 500).read_bytes()
     save(replace(load(world.worded_file), tokenizer=words), root / "stranger.st")
     (root / "plan.toml").write_text('models = ["demo"]\nrecipes = ["w4a4"]\ntargets = ["tiny"]\n')
@@ -82,6 +85,12 @@ CASES = [
     ("quantize {ck} -o {out} --calibration {bad}/few.txt", "at least 1024"),
     ("quantize {ck} -o {out} --calibration {text} --calibration-ids {ids}", "both"),
     ("quantize {ck} -o {out} --sequences 0", "at least 1 sequence"),
+    ("quantize {ck} -o {out} --exceptions {bad}/none.toml", "as exceptions: "),
+    ("quantize {ck} -o {out} --exceptions {bad}/plan.toml", "[[exception]] tables and nothing"),
+    ("quantize {ck} -o {out} --exceptions {bad}/two.toml", "of layer 1 has two exceptions"),
+    ("quantize {ck} -o {out} --exceptions {bad}/far.toml", "the model's layers are 0 to 1"),
+    ("quantize {ck} -o {out} --budget 3", "--budget must be from 4 to 8"),
+    ("quantize {ck} -o {out} --budget x", "--budget must be a number, not 'x'"),
     # flags that do not go together, or are out of range
     ("quantize {ck} -o {out} --seed -1", "--seed"),
     ("quantize {ck} -o {out} --torch-device cuda", "torch finds no cuda device"),

@@ -88,6 +88,9 @@ BENCHMARKS = {
         "measured",
         words=lambda r: ["--models", r["model"], "--methods", r["method"], "--only", r["width"]],
     ),
+    "budget": Benchmark(
+        ("model", "weights", "activations"), "measured", words=lambda r: [r["model"]]
+    ),
     "calibration": Benchmark(
         ("model", "width", "sequences"), "measured", "accuracy", words=lambda r: ["calibration"]
     ),

@@ -135,7 +135,7 @@ def test_costs_are_the_divergence_of_whole_models(world, tmp_path):
 def ranked(root, output):
     with Ranking(job(root, output), Budget(5)) as ranking:
         ranking.quantize(quiet)
-        ranking.choose(quiet)
+        ranking.measure(quiet)
 
 
 def test_a_ranking_that_was_stopped_goes_on(world, tmp_path, monkeypatch):
@@ -155,7 +155,7 @@ def test_a_ranking_that_was_stopped_goes_on(world, tmp_path, monkeypatch):
     with Ranking(job(world, output), Budget(5)) as ranking:
         monkeypatch.setattr("lightmamba.quantization.driver.quantize_projection", lambda: 1 / 0)
         ranking.quantize(quiet)
-        choice = ranking.choose(quiet)
+        choice = choose(W4A4, ranking.measure(quiet), Budget(5))
         monkeypatch.undo()
         replace(ranking.run, recipe=choice.recipe).run()
     assert len(measured) == 1 + 2 * ranking.run.checkpoint.config.n_layer

@@ -87,7 +87,7 @@ def _chosen(
     job: "FileRun", args: argparse.Namespace
 ) -> Iterator[tuple["FileRun", "Choice | None"]]:
     """The run, with exceptions within the budgets, and how they were chosen, if there are any."""
-    from lightmamba.quantization.budget import Budget, Ranking
+    from lightmamba.quantization.budget import Budget, Ranking, choose
 
     budget = Budget(args.budget, args.act_budget)
     if not budget.names:
@@ -98,7 +98,8 @@ def _chosen(
         with progress("quantizing with 8 bits, and each projection by the recipe") as bar:
             ranking.quantize(bar)
         with progress("measuring the cost of each projection") as bar:
-            choice = ranking.choose(bar)
+            costs = ranking.measure(bar)
+        choice = choose(job.recipe, costs, budget)
         chosen = [row for row in choice.rows() if max(row["weight_bits"], row["act_bits"]) > 4]
         table(
             "exceptions, those that cost most first", list(COLUMNS.values()),

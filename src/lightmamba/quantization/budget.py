@@ -173,7 +173,7 @@ class Ranking:
 
     def __init__(self, run: FileRun, budget: Budget) -> None:
         budget.check(run.recipe)
-        self.run, self.budget = run, budget
+        self.run = run
         recipe = widened(run.recipe, run.checkpoint.config.n_layer)
         self.wanted = narrow(run.recipe, recipe, budget.names)
         output = run.output.with_name(f"{run.output.name}.ranking")
@@ -196,8 +196,8 @@ class Ranking:
             threads=self.run.threads, store=self.journal, also=self.wanted,
         )  # fmt: skip
 
-    def choose(self, progress: Progress) -> Choice:
-        """Measure what the formats of each projection cost, and choose exceptions."""
+    def measure(self, progress: Progress) -> list[Cost]:
+        """Cost of the recipe's formats in each projection that has no exception."""
         ids, journal = self.run.ids, self.journal
         known, found = dict(journal.facts.get("costs", {})), list[Cost]()
         for name, cost in costs(
@@ -208,4 +208,4 @@ class Ranking:
             if known.get(name) != cost.kl:
                 known[name] = cost.kl
                 journal.commit({**journal.facts, "costs": known})
-        return choose(self.run.recipe, found, self.budget)
+        return found

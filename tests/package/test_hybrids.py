@@ -5,19 +5,18 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.device.package import Board
 from lightmamba.device.package.design import design
-from lightmamba.device.package.ecp5 import sources
 from lightmamba.device.package.noc import network
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
-from lightmamba.model.data import demo_file, hybrid_file
+from lightmamba.model.data import hybrid_file
 from lightmamba.model.qmodel import load
 
 BOARDS = {"u280": 32, "vck190": 4, "kv260": 4}  # lanes that hold keys and values
 
 
-def designed(name, folder, model=None, **more):
-    """Design of a model on a board, by default of the bundled hybrid."""
-    build(model or load(hybrid_file()), Target.load(name), folder, **more)
+def designed(name, folder):
+    """Design of the bundled hybrid on a board."""
+    build(load(hybrid_file()), Target.load(name), folder)
     return design(Artifact.read(folder), Board.load(name))
 
 
@@ -39,14 +38,6 @@ def test_lanes_write_to_their_own_channels(made):
 def test_their_addresses_belong_to_their_interfaces(made):
     buses = {e.name: e.bus for e in made.entries if e.name.startswith("kv_base")}
     assert list(buses.values()) == [f"m_axi_lane{n}" for n in range(BOARDS[made.board.name])]
-
-
-def test_a_ulx3s_maps_them_by_abc(tmp_path):
-    """yosys 0.52 stops in abc9."""
-    for name, kinds, mapping in (("a", (), "\nabc -lut"), ("b", ("mamba2",), "\nabc9 ")):
-        model = load(demo_file()) if kinds else None
-        made = designed("ulx3s", tmp_path / name, model, kinds=kinds)
-        assert sources(made, "")["script.ys"].count(mapping) == 1
 
 
 def test_a_network_on_chip_expects_few_writes(tmp_path):

@@ -77,11 +77,10 @@ def sources(design: Design, verilog: str) -> dict[str, str]:
     """
     edits = {f"edits/{name}": (SYNTHESIS / name).read_text("utf-8") for name in FILES}
     edits["edits/__init__.py"] = EDITS
-    timed = "attention" not in design.artifact.arch.kinds
     return {
         ACCELERATOR: verilog,
         SYSTEM: system_verilog(design),
-        "script.ys": script([SYSTEM, ACCELERATOR], TOP, timed=timed),
+        "script.ys": script([SYSTEM, ACCELERATOR], TOP),
         **_pins(design),
         **edits,
     }

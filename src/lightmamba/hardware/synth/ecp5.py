@@ -15,8 +15,6 @@ from lightmamba.hardware.synth.tools import find_tool
 __all__ = ["DEVICE", "OPTIONS", "place", "script", "synthesized"]
 
 SCRIPT = Path(__file__).with_name("ecp5.ys")
-TIMED, UNTIMED = "abc9 -W 300 -D 3600", "abc -lut 4:7 -dress"
-
 LIMIT_S = 5400.0  # of a tool: the router goes on for ever where wires are too many
 DEVICE = ("--85k", "--speed", "6", "--package", "CABGA381")  # as nextpnr-ecp5 names it
 OPTIONS = (*DEVICE, "--json", "edited.json")
@@ -25,14 +23,9 @@ KINDS = {
 }  # fmt: skip
 
 
-def script(files: Sequence[str], top: str, *, timed: bool = True) -> str:
-    """Yosys' script from Verilog files to ``netlist.json``.
-
-    If not ``timed``, LUTs are mapped by ``abc``, which knows nothing of delays: yosys 0.52 stops in
-    ``abc9`` with an internal error for machines with attention.
-    """
-    text = SCRIPT.read_text().replace("@FILES@", " ".join(files)).replace("@TOP@", top)
-    return text if timed else text.replace(TIMED, UNTIMED)
+def script(files: Sequence[str], top: str) -> str:
+    """Yosys' script from Verilog files to ``netlist.json``."""
+    return SCRIPT.read_text().replace("@FILES@", " ".join(files)).replace("@TOP@", top)
 
 
 def synthesized(

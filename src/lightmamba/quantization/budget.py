@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lightmamba.common.errors import InputError
+from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats, Widths
 from lightmamba.quantization.api import FileRun, Progress
 from lightmamba.quantization.driver import lower_model
@@ -33,7 +34,7 @@ class Budget:
         """Those of :data:`NARROW` that it is for."""
         return tuple(name for name in NARROW if getattr(self, name) is not None)
 
-    def check(self, recipe: Recipe) -> None:
+    def check(self, recipe: Recipe, config: ModelConfig) -> None:
         """Refuse a budget that no choice meets.
 
         Raises
@@ -41,6 +42,10 @@ class Budget:
         InputError
             With the bits that can be met.
         """
+        sizes = [
+            matrix.rows * matrix.columns
+            for layer in config.layers for matrix in layer.matrices(config.d_model, recipe.formats)
+        ]  # fmt: skip
         for name in self.names:
             own, wanted = getattr(recipe.formats, BITS[name]), getattr(self, name)
             if own == WIDE:
@@ -52,6 +57,12 @@ class Budget:
                 raise InputError(
                     f"{OPTIONS[name]} must be from {own} to {WIDE}, the bits of {name} by the "
                     f"recipe {recipe.name} and of exceptions, not {wanted:g}; try {own + 0.3:g}"
+                )
+            least = own + (WIDE - own) * min(sizes) / sum(sizes)
+            if own < wanted < least:
+                raise InputError(
+                    f"{OPTIONS[name]} {wanted:g}: no projection fits; with 8 bits in the smallest, "
+                    f"the mean is {least:.4g}"
                 )
 
 
@@ -96,13 +107,7 @@ def lane_cycles(formats: Formats, layer: int, projection: str) -> int:
 
 
 def choose(recipe: Recipe, found: Sequence[Cost], budget: Budget) -> Choice:
-    """Give 8 bits to what costs most for each bit, until the budget is spent.
-
-    Raises
-    ------
-    InputError
-        If nothing fits the budget, with the bits that the cheapest exception takes.
-    """
+    """Give 8 bits to what costs most for each bit, until the budget is spent."""
     base, every = recipe.formats, sum(cost.weights for cost in found)
     wide = {name: set[tuple[int, str]]() for name in NARROW}
     bits = {}
@@ -119,12 +124,6 @@ def choose(recipe: Recipe, found: Sequence[Cost], budget: Budget) -> Choice:
             if spent + more <= limit and cost.kl[name] > 0:
                 wide[name].add((cost.layer, cost.projection))
                 spent += more
-        if ranked and not wide[name] and limit > spent:
-            least = own + (WIDE - own) * min(cost.weights for cost in ranked) / every
-            raise InputError(
-                f"{OPTIONS[name]} {limit / every:g}: no projection fits; the smallest takes "
-                f"{least:.4g} bits on average"
-            )
         bits[name] = spent / every
     made = replace(recipe, exceptions=(*recipe.exceptions, *_exceptions(wide)))
     cycles = sum(
@@ -172,7 +171,7 @@ class Ranking:
     """
 
     def __init__(self, run: FileRun, budget: Budget) -> None:
-        budget.check(run.recipe)
+        budget.check(run.recipe, run.checkpoint.config)
         self.run = run
         recipe = widened(run.recipe, run.checkpoint.config.n_layer)
         self.wanted = narrow(run.recipe, recipe, budget.names)

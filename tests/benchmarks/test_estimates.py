@@ -24,6 +24,7 @@ ONE_TOKEN = 0.015  # of a hybrid's, which the host starts: the estimate is of to
 # of layers and of passes once, on the smallest model.
 QUICK = {
     "mamba2-130m on u280", "mamba2-2.7b on vck190-paper",
+    "granite-4.0-h-350m on u280, 1,024 positions",
     "tiny-t4", "heads of 16 words, two copies", "two ports of the state",
     "mamba2-130m on u280-t4, prefill", "mamba2-130m on u280-batch4, batch",
 }  # fmt: skip

@@ -176,8 +176,8 @@ def test_filled():
     assert [count for _, count in seen] == [expected for expected, _ in seen]
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_throughput_and_a_full_memory(lanes):
+@pytest.mark.parametrize(("lanes", "width"), [(1, 1), (8, 2), (7, 1)])
+def test_throughput_and_a_full_memory(lanes, width):
     """A transfer per cycle; what follows a full vector waits for its release."""
     config = small(W8A8, 128, lanes)
     dut, rng = ActivationBuffer(config), np.random.default_rng(1)
@@ -192,7 +192,7 @@ def test_throughput_and_a_full_memory(lanes):
         done.append(cycles[0])
 
     async def reader(ctx: Any) -> None:
-        for _ in range(len(first) // lanes + 100):
+        for _ in range(len(first) // width + 100):
             await ctx.tick()
             cycles[0] += 1
         assert ctx.get(dut.filled)
@@ -200,7 +200,7 @@ def test_throughput_and_a_full_memory(lanes):
         last, _ = await read(ctx, dut, 0, config.in_words - 1)
         assert last == [e["q"] for e in first[-config.products :]]
         await release(ctx, dut, 0)
-        for _ in range(len(second) // lanes + 2):
+        for _ in range(len(second) // width + 2):
             await ctx.tick()
         for word in range(config.in_words):
             got, _ = await read(ctx, dut, 0, word)
@@ -208,5 +208,5 @@ def test_throughput_and_a_full_memory(lanes):
             assert got == [e["q"] for e in second[at : at + config.products]]
 
     simulate(dut, reader, writer)
-    assert done[0] == dut.interval * len(first) // lanes
+    assert done[0] == dut.interval * len(first) // width
     assert len(done) == 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lightmamba.arch.config import ArchConfig
-from lightmamba.hardware.machine.spine import SECTIONS
+from lightmamba.hardware.machine.spine import SECTIONS, rows_per_cycle
 from lightmamba.hardware.rtl.epilogue import Epilogue
 from lightmamba.numerics.formats import INT16, INT32
 from lightmamba.numerics.linear import Epilogue as Arithmetic
@@ -22,6 +22,15 @@ TOGETHER = "o_out", "o_logit"  # ports of rows that leave in pairs
 LOSSES = {**dict.fromkeys(Kind, "lost_in"), Kind.OUT: "lost_out", Kind.LOGIT: "lost_head"}
 PROBES = "rows_first", "rows_second"
 SHIFTS = {Kind.DT: 0, Kind.B: 1, Kind.C: 2, Kind.X: 3, Kind.Z: 4}  # places
+
+
+def machine(lanes: int, *, pairs: bool = True, **more: int) -> ArchConfig:
+    """Hardware whose rows are finished in pairs, if it has two lanes, or one by one."""
+    config = ArchConfig(
+        lanes=lanes, in_channels=(128 if lanes < 4 else 256) if pairs else 4096, **more
+    )
+    assert rows_per_cycle(config) == (2 if pairs and lanes > 1 else 1)
+    return config
 
 
 def fields(**given: int) -> dict[str, int]:
@@ -51,7 +60,9 @@ def kinds(command: dict[str, int]) -> list[Kind]:
     return found
 
 
-def expected(jobs: list[Any], lanes: int) -> tuple[dict[str, list[Any]], dict[str, int], list[Any]]:
+def expected(
+    jobs: list[Any], lanes: int, width: int
+) -> tuple[dict[str, list[Any]], dict[str, int], list[Any]]:
     """Rows by port (in pairs by transfer), losses by name, and what the two probes show."""
     out: dict[str, list[Any]] = {port: [] for port in dict.fromkeys(PORTS.values())}
     lost = dict.fromkeys(LOSSES.values(), 0)
@@ -67,20 +78,20 @@ def expected(jobs: list[Any], lanes: int) -> tuple[dict[str, list[Any]], dict[st
                 )  # fmt: skip
                 total += int(value[0])
                 lost[LOSSES[kind]] += losses
-            conv, second = PORTS[kind] == "o_conv", row % lanes % 2
+            conv, second = PORTS[kind] == "o_conv", row % lanes % width
             if PORTS[kind] in TOGETHER and second:
                 out[PORTS[kind]][-1].append(total)
             elif PORTS[kind] in TOGETHER:
                 out[PORTS[kind]].append([total])
             else:
                 out[PORTS[kind]].append({"kind": int(kind), "value": total} if conv else total)
-            shown[row % lanes % 2].append({"kind": int(kind), "value": total})
+            shown[second].append({"kind": int(kind), "value": total})
     return out, lost, shown
 
 
 def run(dut: Epilogue, jobs: list[Any], **options: Any) -> Any:
     """Do ``jobs`` of (command, sums, rms), and check all that comes out."""
-    out, lost, shown = expected(jobs, dut.config.lanes)
+    out, lost, shown = expected(jobs, dut.config.lanes, len(dut.rows))
     inputs: dict[str, list[Any]] = {
         "command": [command for command, _, _ in jobs],
         "i": [sums for _, rows, _ in jobs for sums in rows],
@@ -134,11 +145,12 @@ def in_proj(heads: int, headdim: int) -> dict[str, int]:
                     (Kind.XZ, turns), (Kind.Z, headdim))  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("lanes", "stalls"), [(1, 0.3), (2, 0.2), (3, 0.0), (4, 0.5), (9, 0.1), (32, 0.1)]
-)
-def test_equals_numerics(lanes, stalls):
-    config = ArchConfig(lanes=lanes)
+@pytest.mark.parametrize(("lanes", "pairs", "stalls"), [
+    (1, True, 0.3), (2, True, 0.2), (3, True, 0.0), (4, True, 0.5), (9, True, 0.1), (32, True, 0.1),
+    (2, False, 0.2), (9, False, 0.1),
+])  # fmt: skip
+def test_equals_numerics(lanes, pairs, stalls):
+    config = machine(lanes, pairs=pairs)
     rng = np.random.default_rng(lanes)
     naive = sections((Kind.Z, 4), (Kind.X, 6), (Kind.B, 2), (Kind.C, 2), (Kind.DT, 1))
     turns = sections((Kind.XZ, 6), (Kind.B, 1), (Kind.XZ, 2 * lanes))
@@ -182,7 +194,7 @@ def test_worked_values():
         # Just inside of 40 bits, and just outside.
         (wide | {"parts": 1, "shift_0": 23}, [[2 * top - 2, 2 * top], [-2 * top, 0]], [(64, 0)]),
     ]
-    got = run(Epilogue(ArchConfig(lanes=2, out_channels=1 << 15)), jobs)
+    got = run(Epilogue(machine(2, out_channels=1 << 15)), jobs)
     assert got.out["o_dt"] == [2, -1, 32767, 16, -8, 8, 0, 0, 0]
     highest, lowest = (1 << 31) - 1, -(1 << 31)
     assert got.out["o_out"] == [
@@ -200,7 +212,7 @@ def test_a_blocked_row_holds_the_rest(second, passed):
     command = fields(parts=1, narrow=1, **sections(*runs))
     outputs = {"o_z": len(passed)} if passed else {}
     taken = drive(
-        Epilogue(ArchConfig(lanes=3)),
+        Epilogue(machine(3)),
         {"command": [command], "i_rms_in": [{"mantissa": 1, "j": 0}], "i": [[1, 2, 3]] * 6},
         outputs,
         counts=("o_z.valid",),
@@ -210,40 +222,45 @@ def test_a_blocked_row_holds_the_rest(second, passed):
     assert taken.counts["o_z.valid"] == len(passed)
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 9, 32])
+@pytest.mark.parametrize(
+    ("lanes", "pairs"), [(1, True), (2, True), (9, True), (32, True), (9, False)]
+)
 @pytest.mark.parametrize("kind", [Kind.LOGIT, Kind.OUT])
-def test_rows_of_one_unit_leave_in_pairs(lanes, kind):
+def test_rows_of_one_unit_leave_in_pairs(lanes, pairs, kind):
     """Both of a pair in one transfer, the last of an odd slot or job alone; a pair per cycle."""
     rows, port = 3 * lanes + 1, PORTS[kind]
     command = fields(parts=1, acc_shift=3, **sections((kind, rows)))
     sums = np.arange(4 * lanes).reshape(4, lanes).tolist()
-    got = run(Epilogue(ArchConfig(lanes=lanes)), [(command, sums, [(1000, 1)])])
+    dut = Epilogue(machine(lanes, pairs=pairs))
+    got, width = run(dut, [(command, sums, [(1000, 1)])]), len(dut.rows)
     sizes = [len(x) for x in got.out[port]]
-    assert sizes == 3 * ([2] * (lanes // 2) + [1] * (lanes % 2)) + [1]
+    assert sizes == 3 * ([width] * (lanes // width) + [1] * (lanes % width)) + [1]
     assert np.ptp(got.cycles[port]) == len(sizes) - 1
 
 
-@pytest.mark.parametrize("lanes", [1, 4, 9, 32])
+@pytest.mark.parametrize(("lanes", "pairs"), [
+    (1, True), (4, True), (9, True), (32, True), (4, False), (32, False)
+])  # fmt: skip
 @pytest.mark.parametrize("kind", [Kind.XZ, Kind.X])
-def test_latency_and_throughput(lanes, kind):
+def test_latency_and_throughput(lanes, pairs, kind):
     """A pair in every cycle where its rows part, else a row; across transfers and sections."""
     command = fields(parts=1, narrow=1, acc_shift=3, **sections((kind, 4 * lanes), (Kind.XZ, 2)))
     transfers = -(-command["rows"] // lanes)
     sums = np.arange(transfers * lanes).reshape(transfers, lanes).tolist()
-    dut = Epilogue(ArchConfig(lanes=lanes))
-    got = run(dut, [(command, sums, [(1000, 1)])])
+    dut = Epilogue(machine(lanes, pairs=pairs))
+    got, count = run(dut, [(command, sums, [(1000, 1)])]), -(-lanes // len(dut.rows))
     leaving = sorted(c for port in set(PORTS.values()) for c in got.cycles.get(port, []))
-    slot = -(-lanes // 2) if kind == Kind.XZ else lanes  # cycles
+    slot = count if kind == Kind.XZ else lanes  # cycles
     first = leaving[0]
     assert leaving[4 * lanes - 1] - first == 4 * slot * dut.interval - 1
-    assert first - got.cycles["i"][0] == dut.latency - (-(-lanes // 2) - 1)
+    assert first - got.cycles["i"][0] == dut.latency - (count - 1)
     ended = got.counts["busy"] + got.cycles["command"][0]
-    assert leaving[-1] + 1 < ended <= leaving[-1] + 3 + -(-lanes // 2)  # dropped pairs pass too
+    assert leaving[-1] + 1 < ended <= leaving[-1] + 3 + count  # dropped pairs pass too
 
 
 def test_waits_for_its_rms():
     """Nothing of a job is issued before all its records are there."""
     command = fields(parts=9, gated=1, **sections((Kind.OUT, 2)))
     job = command, [[n + 1, -n] for n in range(9)], [(1 << n, -n) for n in range(9)]
-    got = run(Epilogue(ArchConfig(lanes=2)), [job], stalls=0.8)
+    got = run(Epilogue(machine(2)), [job], stalls=0.8)
     assert got.cycles["i"][0] > got.cycles["i_rms_out"][-1]

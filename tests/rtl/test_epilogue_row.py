@@ -111,7 +111,7 @@ def check(config: ArchConfig, place: int, given: dict[str, int], slots: Any, **o
     ],
 )
 def test_equals_numerics(lanes, place, parts, narrow):
-    config, rng = ArchConfig(lanes=lanes), np.random.default_rng(lanes)
+    config, rng = ArchConfig(lanes=lanes, in_channels=128), np.random.default_rng(lanes)
     runs = ((Kind.DT, 7), (Kind.XZ, 50), (Kind.B, 9), (Kind.XZ, 44), (Kind.C, 1),
             (Kind.LOGIT if place else Kind.OUT, 60))  # fmt: skip
     given = fields(acc_shift=7, narrow=narrow, **sections(*runs))
@@ -147,7 +147,10 @@ def test_worked_kinds():
 
 @pytest.mark.parametrize("lanes", [1, 16, 17])
 def test_latency_and_throughput(lanes):
-    config, given = ArchConfig(lanes=lanes), fields(narrow=1, **sections((Kind.XZ, 40)))
+    config, given = (
+        ArchConfig(lanes=lanes, in_channels=128),
+        fields(narrow=1, **sections((Kind.XZ, 40))),
+    )
     count = len(range(0, lanes, 2))
     slots = [([(n, [[n] * count])], [(3, 1)]) for n in range(40)]
     got, dut = check(config, 0, given, slots)

@@ -16,7 +16,7 @@ __all__ = [
     "BACK", "FRONT", "PARTS", "ROWS", "SECTIONS", "STORED", "residual_sum", "rows_per_cycle",
 ]  # fmt: skip
 
-EPILOGUE_ROWS = 2  # that it finishes in a cycle, where there are as many lanes
+EPILOGUE_ROWS = 2  # that it finishes in a cycle, at most
 PARTS = 4  # in flight or waiting for the epilogue: full rate for parts of 6 beats or more
 SECTIONS = ("first", "second", "third", "fourth", "fifth", "sixth")  # of the rows of a projection
 ROWS = 5  # kinds of rows that the in_proj of a layer may have
@@ -76,8 +76,12 @@ def _finished(config: ArchConfig) -> int:
 
 
 def rows_per_cycle(config: ArchConfig) -> int:
-    """Rows that the epilogue finishes in a cycle, and channels that the residual stream takes."""
-    return min(EPILOGUE_ROWS, config.lanes)
+    """Rows that the epilogue finishes in a cycle, and channels that the residual stream takes.
+
+    More than one where the lanes make one every other cycle, of the shortest rows, or more often.
+    """
+    often = EPILOGUE_ROWS * config.lanes >= config.in_words
+    return min(EPILOGUE_ROWS, config.lanes) if often else 1
 
 
 def residual_sum(config: ArchConfig) -> int:

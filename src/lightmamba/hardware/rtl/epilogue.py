@@ -1,4 +1,4 @@
-"""Epilogue: from the sums of all lanes to rows in their formats, two at a time."""
+"""Epilogue: from the sums of all lanes to rows in their formats, one or two at a time."""
 
 from typing import Any
 
@@ -8,7 +8,8 @@ from amaranth.lib.wiring import Out
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.hardware.machine.kinds import machine
-from lightmamba.hardware.rtl.epilogue_row import PAIR, ROW_BITS, SUM_BITS, EpilogueRow, finished
+from lightmamba.hardware.machine.spine import rows_per_cycle
+from lightmamba.hardware.rtl.epilogue_row import ROW_BITS, SUM_BITS, EpilogueRow, finished
 from lightmamba.hardware.rtl.job import Job
 from lightmamba.hardware.rtl.layouts import RMS, command, i_stream, o_stream, payload
 from lightmamba.hardware.rtl.pipe import Pipe, Queue
@@ -24,7 +25,8 @@ class Epilogue(wiring.Component):
     """Bring every sum to the format of its row and hand it to the unit that waits for it.
 
     Slot by slot, part by part, lane 0 first, in pairs of lanes: 0 and 1, 2 and 3, ...; of an odd
-    number of lanes the last one goes alone. Two rows per cycle where those of a pair go to
+    number of lanes the last one goes alone. Where the lanes make few rows (:func:`rows_per_cycle`),
+    a pair is one lane. Two rows per cycle where those of a pair go to
     different units that take them, or are logits or rows of out_proj, which leave together; else
     one: the second of a pair follows the first to the same unit in the next cycle, and does not
     wait for it on the way to another. Pairs leave in order, so the order towards each unit is that
@@ -85,7 +87,7 @@ class Epilogue(wiring.Component):
         self.config = config
         self.rows = [
             EpilogueRow(config, op or Arithmetic(), place)
-            for place in range(min(PAIR, config.lanes))
+            for place in range(rows_per_cycle(config))
         ]
         graph = machine(config.kinds)
         streams = [s for s in graph.streams if s.giver == "epilogue"]
@@ -154,7 +156,7 @@ class Epilogue(wiring.Component):
 
         for n, (name, each) in enumerate(zip(("first", "second"), self.rows, strict=False)):
             m.submodules[name] = each
-            lanes = range(n, self.config.lanes, PAIR)
+            lanes = range(n, self.config.lanes, len(self.rows))
             missing = row_end if len(lanes) < self.pairs else Const(0, 1)
             m.d.comb += [
                 each.issue.eq(issue & ~missing),
@@ -182,12 +184,13 @@ class Epilogue(wiring.Component):
         Each part of a slot goes over the same rows.
         """
         row, stop = Signal(ROW_BITS), Signal(signed(ROW_BITS + 1))
-        back = PAIR * (self.pairs - 1)  # to the slot's first row
+        width = len(self.rows)
+        back = width * (self.pairs - 1)  # to the slot's first row
         onward = self.config.lanes - back  # to the next slot's
         with m.If(job.start):
             m.d.sync += [row.eq(0), stop.eq(self.command.payload.rows - onward)]
         with m.Elif(issue):
-            m.d.sync += row.eq(row + Mux(slot_end, onward, Mux(row_end, -back, PAIR)))
+            m.d.sync += row.eq(row + Mux(slot_end, onward, Mux(row_end, -back, width)))
         return row, row >= stop
 
     def _rms(self, m: Module, job: Job, part: Signal) -> tuple[Signal, Value]:

@@ -1,4 +1,4 @@
-"""One row of the epilogue's pair: its kind, its value, and what was lost on the way."""
+"""A row of the epilogue: its kind, its value, and what was lost on the way."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,16 +9,15 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.hardware.machine.kinds import machine
-from lightmamba.hardware.machine.spine import SECTIONS
+from lightmamba.hardware.machine.spine import SECTIONS, rows_per_cycle
 from lightmamba.hardware.rtl.layouts import RMS, command
 from lightmamba.hardware.rtl.pipe import Pipe, Timed, select
 from lightmamba.hardware.rtl.shifts import is_overflow, round_saturate, split_product
 from lightmamba.numerics.formats import INT16, INT32
 from lightmamba.numerics.linear import Epilogue as Arithmetic
 
-__all__ = ["PAIR", "ROW_BITS", "SUM_BITS", "EpilogueRow", "finished"]
+__all__ = ["ROW_BITS", "SUM_BITS", "EpilogueRow", "finished"]
 
-PAIR = 2  # rows that are taken together
 ROW_BITS = 20
 SUM_BITS = 36  # of 15 parts of 32 bits
 SHIFT_MAX = 62
@@ -32,7 +31,7 @@ def finished(config: ArchConfig) -> data.StructLayout:
 
 
 class EpilogueRow(wiring.Component):
-    """Bring the sums of every second lane to the formats of their rows, one per cycle.
+    """Bring the sums of every second lane, or of all, to the formats of their rows, one per cycle.
 
     A row is shown on ``o`` ``latency`` cycles after the issue of its last part. Losses are shown of
     every part. Parts of a row come a slot apart, a cycle at least for each pair. Rows of
@@ -50,7 +49,8 @@ class EpilogueRow(wiring.Component):
     op : numerics.linear.Epilogue
         The arithmetic.
     place : int
-        Which row of a pair: 0 takes lanes 0, 2, ..., 1 takes lanes 1, 3, ...
+        Which row of a pair: 0 takes lanes 0, 2, ..., 1 takes lanes 1, 3, ...; 0 takes all lanes
+        where rows are finished one by one.
 
     Members
     -------
@@ -60,7 +60,7 @@ class EpilogueRow(wiring.Component):
         Number of the pair's first row.
     index : In
         Which pair of the slot it is.
-    sums : In(lanes / 2 x signed(acc_bits))
+    sums : In(lanes x signed(acc_bits))
         Sums of the part, of this row's lanes.
     rms : In(RMS)
         1/rms of the part, one cycle after the issue.
@@ -89,8 +89,9 @@ class EpilogueRow(wiring.Component):
 
     def __init__(self, config: ArchConfig, op: Arithmetic, place: int) -> None:
         self.op, self.place, self.graph = op, place, machine(config.kinds)
-        self.pairs = -(-config.lanes // PAIR)
-        lanes = range(place, config.lanes, PAIR)
+        width = rows_per_cycle(config)
+        self.pairs = -(-config.lanes // width)
+        lanes = range(place, config.lanes, width)
         super().__init__(
             {
                 "issue": In(1),

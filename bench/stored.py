@@ -120,9 +120,13 @@ BENCHMARKS = {
     "speculation": Benchmark(("model", "threads", "writer", "kind"), "measured"),
     "synth": Benchmark(("machine",), "synthesized", words=_entry("machine")),
     "ulx3s_place": Benchmark(
-        ("target", "seed"), "synthesized", words=lambda r: ["--seed", str(r["seed"])]
+        ("model", "seed"),
+        "synthesized",
+        words=lambda r: ["--model", r["model"], "--seed", str(r["seed"])],
     ),
-    "ulx3s_run": Benchmark(("target", "what"), "simulated", words=_entry("what")),
+    "ulx3s_run": Benchmark(
+        ("model", "what"), "simulated", words=lambda r: [r["what"], "--model", r["model"]]
+    ),
 }
 
 

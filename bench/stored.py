@@ -24,7 +24,7 @@ from bench.common import ROOT, changed_since, commit, machine
 from lightmamba.common.errors import InputError
 from lightmamba.common.store import Record, Store, read_store
 
-__all__ = ["BENCHMARKS", "HARDWARE", "MADE", "RESULTS", "Benchmark", "Row", "foot", "keep", "rows"]
+__all__ = ["BENCHMARKS", "HARDWARE", "MADE", "RESULTS", "Benchmark", "Row", "foot", "keep", "rows", "system_of"]
 
 RESULTS = ROOT / "bench/results"
 Row = dict[str, Any]
@@ -82,6 +82,11 @@ def _of_digests(row: Row) -> list[str]:
     return words + (["--target", target.strip("`")] if target else [])
 
 
+def system_of(row: Row) -> str:
+    """Model of a row of the system on a ULX3S; rows of before there were two have no name."""
+    return str(row.get("model", "bundled"))
+
+
 BENCHMARKS = {
     "accuracy": Benchmark(
         ("model", "method", "width"),
@@ -122,10 +127,10 @@ BENCHMARKS = {
     "ulx3s_place": Benchmark(
         ("model", "seed"),
         "synthesized",
-        words=lambda r: ["--model", r["model"], "--seed", str(r["seed"])],
+        words=lambda r: ["--model", system_of(r), "--seed", str(r["seed"])],
     ),
     "ulx3s_run": Benchmark(
-        ("model", "what"), "simulated", words=lambda r: [r["what"], "--model", r["model"]]
+        ("model", "what"), "simulated", words=lambda r: [r["what"], "--model", system_of(r)]
     ),
 }
 

@@ -24,7 +24,10 @@ from bench.common import ROOT, changed_since, commit, machine
 from lightmamba.common.errors import InputError
 from lightmamba.common.store import Record, Store, read_store
 
-__all__ = ["BENCHMARKS", "HARDWARE", "MADE", "RESULTS", "Benchmark", "Row", "foot", "keep", "rows"]
+__all__ = [
+    "BENCHMARKS", "HARDWARE", "MADE", "RESULTS", "Benchmark", "Row", "foot", "keep", "rows",
+    "system_of",
+]  # fmt: skip
 
 RESULTS = ROOT / "bench/results"
 Row = dict[str, Any]
@@ -82,6 +85,11 @@ def _of_digests(row: Row) -> list[str]:
     return words + (["--target", target.strip("`")] if target else [])
 
 
+def system_of(row: Row) -> str:
+    """Model of a row of the system on a ULX3S; rows of before there were two have no name."""
+    return str(row.get("model", "bundled"))
+
+
 BENCHMARKS = {
     "accuracy": Benchmark(
         ("model", "method", "width"),
@@ -120,9 +128,13 @@ BENCHMARKS = {
     "speculation": Benchmark(("model", "threads", "writer", "kind"), "measured"),
     "synth": Benchmark(("machine",), "synthesized", words=_entry("machine")),
     "ulx3s_place": Benchmark(
-        ("target", "seed"), "synthesized", words=lambda r: ["--seed", str(r["seed"])]
+        ("model", "seed"),
+        "synthesized",
+        words=lambda r: ["--model", system_of(r), "--seed", str(r["seed"])],
     ),
-    "ulx3s_run": Benchmark(("target", "what"), "simulated", words=_entry("what")),
+    "ulx3s_run": Benchmark(
+        ("model", "what"), "simulated", words=lambda r: [r["what"], "--model", system_of(r)]
+    ),
 }
 
 

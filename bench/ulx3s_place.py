@@ -1,24 +1,24 @@
 """The whole system on a ULX3S through yosys, nextpnr-ecp5 and ecppack, for several seeds.
 
-    python -m bench.ulx3s_place [--seed 1 2 3] [--keep FOLDER]
+    python -m bench.ulx3s_place [--model bundled bundled-hybrid] [--seed 1 2 3] [--keep FOLDER]
 
-The system is that of the bundled model, synthesized once; each seed is placed and routed, and its
-bitstream packed, unpacked, and packed again. An hour of processor time. A seed is not placed again
-if the netlist, the constraints and the tools are those of its row: the result is the same.
+The system of a bundled model is synthesized once; each seed is placed and routed, and its bitstream
+packed, unpacked, and packed again. One to two hours of processor time for each model. A seed is not
+placed again if the netlist, the constraints and the tools are those of its row: the result is the
+same. ``--keep`` has a folder for each model.
 """
 
 import argparse
 import hashlib
 import tempfile
 import time
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bench.identity import combined, synthesized
-from bench.stored import MADE, Row, keep, rows
+from bench.stored import MADE, Row, keep, rows, system_of
 from lightmamba.arch.target import Target
 from lightmamba.device.package import Board
 from lightmamba.device.package.design import design
@@ -29,30 +29,35 @@ from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.soc.board import TOP
 from lightmamba.hardware.synth.board import Flow, prepared, routed
 from lightmamba.hardware.synth.tools import find_tool
-from lightmamba.model.data import demo_file
+from lightmamba.model.data import BUNDLED, HYBRID, bundled_file
 from lightmamba.model.qmodel import load
 
-NAME, TARGET = "ulx3s_place", "ulx3s"
+NAME, TARGET, MODELS = "ulx3s_place", "ulx3s", (BUNDLED, HYBRID)
 FREQ = "62.0"  # MHz of the configuration, as the pin file has it
 
 
-def system() -> Flow:
-    """Verilog and pins of the system for the bundled model."""
+def compiled(model: str, folder: Path) -> Artifact:
+    """Build of a bundled model for the board, in a folder."""
+    build(load(Path(bundled_file(model))), Target.load(TARGET), folder / "build")
+    return Artifact.read(folder / "build")
+
+
+def system(model: str) -> Flow:
+    """Verilog and pins of the system for a model."""
     with tempfile.TemporaryDirectory() as folder:
-        build(load(demo_file()), Target.load(TARGET), Path(folder) / "build")
-        artifact = Artifact.read(Path(folder) / "build")
+        artifact = compiled(model, Path(folder))
         return flow(design(artifact, Board.load(TARGET)), verilog_of(artifact))
 
 
 def identity(row: Row) -> str:
     """Hash of what a row measured."""
-    return synthesized(system_hash(), *tools(), run=row["seed"])
+    return synthesized(system_hash(system_of(row)), *tools(), run=row["seed"])
 
 
 @cache
-def system_hash() -> str:
+def system_hash(model: str) -> str:
     """Hash of the Verilog, the pins and the options of the system."""
-    made = system()
+    made = system(model)
     return combined(made.verilog, made.lpf, made.route)
 
 
@@ -70,7 +75,6 @@ def placed(made: Flow, folder: Path) -> dict[str, Any]:
         "clocks": {c.name: [c.fmax_mhz, c.constraint_mhz] for c in found.clocks},
         "between_ns": {f"{a} to {b}": ns for (a, b), ns in found.between_ns.items()},
         "bytes": found.path.stat().st_size,
-        "target": TARGET,
         "seed": made.seed,
         "met": all(clock.met for clock in found.clocks),
         "cells": {name: [many, found.available[name]] for name, many in found.used.items()},
@@ -93,6 +97,22 @@ def known(netlist: str, seed: int) -> Row | None:
     return next(({name: row[name] for name in row if name != MADE} for row in found), None)
 
 
+def place(model: str, seeds: list[int], folder: Path, again: bool) -> None:
+    """Synthesize the system of a model, then place and route each seed, and keep the rows."""
+    made, begin = system(model), time.perf_counter()
+    edits = prepared(made, folder)
+    seconds = time.perf_counter() - begin
+    print(f"{model}: synthesized in {seconds:.0f} s; edits {edits}", flush=True)
+    netlist = placed_from(made, folder)
+    for seed in seeds:
+        if row := None if again else known(netlist, seed):
+            print(f"seed {seed}: the netlist is that of the row, {netlist}", flush=True)
+        else:
+            row = {"model": model} | placed(replace(made, seed=seed), folder)
+            row |= {"netlist": netlist, "seconds": {"synthesis": seconds} | row["seconds"]}
+        keep(NAME, row)
+
+
 def same_again(folder: Path) -> bool:
     """Whether the bitstream, unpacked and packed again, is the same, byte for byte.
 
@@ -104,26 +124,17 @@ def same_again(folder: Path) -> bool:
 
 
 def main() -> None:
-    """Synthesize, then place and route each seed."""
+    """Synthesize, then place and route each seed of each model."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--model", nargs="+", choices=MODELS, default=MODELS, help="(both)")
     parser.add_argument("--seed", type=int, nargs="+", default=[1, 2, 3], help="(1 2 3)")
     parser.add_argument("--keep", type=Path, help="folder that keeps all files")
     args = parser.parse_args()
-    made = system()
-    with ExitStack() as stack:
-        folder = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        begin = time.perf_counter()
-        edits = prepared(made, folder)
-        seconds = time.perf_counter() - begin
-        print(f"synthesized in {seconds:.0f} s; edits {edits}", flush=True)
-        netlist = placed_from(made, folder)
-        for seed in args.seed:
-            if row := None if args.keep else known(netlist, seed):
-                print(f"seed {seed}: the netlist is that of the row, {netlist}", flush=True)
-            else:
-                row = placed(replace(made, seed=seed), folder)
-                row |= {"netlist": netlist, "seconds": {"synthesis": seconds} | row["seconds"]}
-            keep(NAME, row)
+    for model in args.model:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = args.keep / model if args.keep else Path(temporary)
+            folder.mkdir(parents=True, exist_ok=True)
+            place(model, args.seed, folder, again=bool(args.keep))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The system of a ULX3S in Verilator, from its serial line to the pins of its SDRAM.
 
-    python -m bench.ulx3s_run [RUN ...] [--folder FOLDER]   # hours in all
+    python -m bench.ulx3s_run [RUN ...] [--model MODEL ...] [--folder FOLDER]   # hours in all
 
-The bundled model, against the engine: every logit that the host reads, and the last ones of each
+The bundled models, against the engine: every logit that the host reads, and the last ones of each
 chain. The model of the SDRAM checks the timing of the chip. Greedy tokens are those of chains, in
 which the host says nothing; of a sampled one it reads all logits over the line, at 3 Mbaud and
 without the waits of a USB bridge. The weights are put into the SDRAM's model, but for ``load``,
@@ -19,6 +19,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,8 @@ import numpy as np
 
 from bench.common import asked
 from bench.identity import HARNESS, combined, source_hash
-from bench.stored import Row, keep
-from bench.ulx3s_place import system, system_hash, tools
-from lightmamba.arch.target import Target
+from bench.stored import Row, keep, system_of
+from bench.ulx3s_place import MODELS, TARGET, compiled, system, system_hash, tools
 from lightmamba.device.boards.selftest import expected, self_test
 from lightmamba.device.package import Board
 from lightmamba.device.package.design import design
@@ -40,17 +40,14 @@ from lightmamba.device.package.ulx3s_device import (
 from lightmamba.device.sim import LogitStep, compare_logits
 from lightmamba.device.sim.tools import find_verilator
 from lightmamba.engine import Engine
-from lightmamba.hardware.compiler import build, open_model
+from lightmamba.hardware.compiler import open_model
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.soc.board import TOP
 from lightmamba.hardware.soc.ulx3s import around_netlist
 from lightmamba.hardware.synth.board import prepared, routed
 from lightmamba.hardware.synth.netlist import models_verilog, netlist_verilog
 from lightmamba.hardware.synth.unpadded import unpadded
-from lightmamba.model.data import demo_file
-from lightmamba.model.qmodel import load
 
-TARGET = "ulx3s"
 BOARD = (
     *HARNESS,
     *(f"device/sim/{each}" for each in ("board.py", "sdram_chips.py", "sdram_chips.toml")),
@@ -64,11 +61,12 @@ NETLISTS = {  # files of a synthesis, and nextpnr's names of their modules
 
 
 @contextmanager
-def opened(divisor: int, verilog: str = "") -> Iterator[tuple[SimulatedUlx3s, Artifact]]:
-    """A simulated board for the bundled model, with nothing loaded; of a ``verilog``, if given."""
+def opened(
+    model: str, divisor: int, verilog: str = ""
+) -> Iterator[tuple[SimulatedUlx3s, Artifact]]:
+    """A simulated board for a model, with nothing loaded; of a ``verilog``, if given."""
     with tempfile.TemporaryDirectory() as folder:
-        build(load(demo_file()), Target.load(TARGET), Path(folder) / "build")
-        artifact = Artifact.read(Path(folder) / "build")
+        artifact = compiled(model, Path(folder))
         if verilog:
             made = design(artifact, Board.load(TARGET))
             device = simulated_ulx3s(made, verilog, divisor=divisor)
@@ -83,17 +81,17 @@ def opened(divisor: int, verilog: str = "") -> Iterator[tuple[SimulatedUlx3s, Ar
 def identity(row: Row) -> str:
     """Hash of what a row measured: of a netlist, the tools that made it too."""
     made_by = tools() if "netlist" in row["what"] else []
-    return combined(system_hash(), source_hash(BOARD), find_verilator().version, row["what"],
-                    made_by)  # fmt: skip
+    return combined(system_hash(system_of(row)), source_hash(BOARD), find_verilator().version,
+                    row["what"], made_by)  # fmt: skip
 
 
-def greedy(tokens: int = 100) -> dict[str, Any]:
-    """Chains of tokens; the speed is that of all chains but the first."""
-    with opened(SLOW) as (device, artifact):
+def greedy(model: str, tokens: int = 100) -> dict[str, Any]:
+    """Chains of tokens, then some of a prompt; the speed is that of all chains but the first."""
+    with opened(model, SLOW) as (device, artifact):
         device.load(artifact)
         engine = Engine(open_model(artifact))
         state, token, fresh, equal = engine.empty_state(1), FIRST, True, True
-        rates = []
+        rates, prompt = [], 5
         for at in range(0, tokens, CHAIN):
             count = min(CHAIN, tokens - at)
             begin = device.board.monotonic()
@@ -106,10 +104,15 @@ def greedy(tokens: int = 100) -> dict[str, Any]:
             equal &= np.array_equal(device.logits(), logits[0]) and device.next_token() == token
             fresh = False
             print(f"  {at + count} tokens, equal {equal}, {rates[-1]:.2f} per second", flush=True)
+        begin = device.board.monotonic()
+        for _ in range(prompt):
+            device.start(token, head=False)
+            device.wait()
         return {
             "tokens": tokens,
             "matches_engine": equal,
             "tokens_per_second": float(np.median(rates[1:])),
+            "prompt_tokens_per_second": prompt / (device.board.monotonic() - begin),
             "violations": device.board.violations,
         }
 
@@ -121,9 +124,9 @@ def compared(device: SimulatedUlx3s, artifact: Artifact, tokens: int) -> Iterato
         yield step
 
 
-def sampled(tokens: int = 8) -> dict[str, Any]:
+def sampled(model: str, tokens: int = 8) -> dict[str, Any]:
     """Tokens whose logits the host reads over the line."""
-    with opened(SLOW) as (device, artifact):
+    with opened(model, SLOW) as (device, artifact):
         device.load(artifact)
         device.line = True
         steps, times = [], [device.board.monotonic()]
@@ -138,9 +141,9 @@ def sampled(tokens: int = 8) -> dict[str, Any]:
         }
 
 
-def test() -> dict[str, Any]:
+def test(model: str) -> dict[str, Any]:
     """The self-test of a build."""
-    with opened(FAST) as (device, artifact):
+    with opened(model, FAST) as (device, artifact):
         steps = []
         for step in self_test(device, artifact, expected(artifact)):
             steps.append(step)
@@ -152,9 +155,9 @@ def test() -> dict[str, Any]:
         }
 
 
-def over_the_line() -> dict[str, Any]:
+def over_the_line(model: str) -> dict[str, Any]:
     """Weights over the serial line; what that takes at rates of a real one."""
-    with opened(FAST) as (device, artifact):
+    with opened(model, FAST) as (device, artifact):
         device.line = True
         begin = device.board.monotonic()
         device.load(artifact)
@@ -180,20 +183,20 @@ def over_the_line() -> dict[str, Any]:
         }
 
 
-def netlist(what: str, given: Path | None, tokens: int = 3) -> dict[str, Any]:
+def netlist(model: str, what: str, given: Path | None, tokens: int = 3) -> dict[str, Any]:
     """Tokens on a netlist, every logit."""
     file, top = NETLISTS[what]
     with tempfile.TemporaryDirectory() as temporary:
-        folder = given or Path(temporary)
+        folder = given / model if given else Path(temporary)
         if given is None:
-            made = system()
+            made = system(model)
             prepared(made, folder)
             if what != "netlist":
                 routed(made, folder, netlist=file)
         module = unpadded(json.loads((folder / file).read_text())["modules"][top])
     text = netlist_verilog({"modules": {TOP: module}}, TOP, name="placed")
     whole = "\n".join([text, models_verilog(), around_netlist("placed")])
-    with opened(FAST, whole) as (device, artifact):
+    with opened(model, FAST, whole) as (device, artifact):
         device.load(artifact)
         steps = list(compared(device, artifact, tokens))
         return {
@@ -209,11 +212,14 @@ RUNS = {"greedy": greedy, "sampled": sampled, "self-test": test, "load": over_th
 
 def main() -> None:
     """Run what was asked for."""
-    options = {"type": Path, "help": "files of a synthesis (it is made)"}
-    args = asked(__doc__, [*RUNS, *NETLISTS], folder=options)
-    for what in args.row:
-        found = RUNS[what]() if what in RUNS else netlist(what, args.folder)
-        keep("ulx3s_run", {"target": TARGET, "what": what} | found)
+    options: dict[str, dict[str, Any]] = {
+        "folder": {"type": Path, "help": "files of a synthesis (it is made)"},
+        "model": {"nargs": "+", "choices": MODELS, "default": MODELS, "help": "(both)"},
+    }
+    args = asked(__doc__, [*RUNS, *NETLISTS], **options)
+    for model, what in product(args.model, args.row):
+        found = RUNS[what](model) if what in RUNS else netlist(model, what, args.folder)
+        keep("ulx3s_run", {"model": model, "what": what} | found)
 
 
 if __name__ == "__main__":

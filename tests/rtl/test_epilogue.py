@@ -24,7 +24,7 @@ PROBES = "rows_first", "rows_second"
 SHIFTS = {Kind.DT: 0, Kind.B: 1, Kind.C: 2, Kind.X: 3, Kind.Z: 4}  # places
 
 
-def machine(lanes: int, *, pairs: bool = True, **more: int) -> ArchConfig:
+def machine(lanes: int, *, pairs: bool = True, **more: Any) -> ArchConfig:
     """Hardware whose rows are finished in pairs, if it has two lanes, or one by one."""
     config = ArchConfig(
         lanes=lanes, in_channels=(128 if lanes < 4 else 256) if pairs else 4096, **more

@@ -42,7 +42,9 @@ def test_every_file_of_results_is_a_benchmarks():
     names = {path.stem for path in RESULTS.glob("*.jsonl")}
     assert names <= {*BENCHMARKS, "front-u280", "simulation-u280"}
     for name in names & set(BENCHMARKS):
-        assert all(set(BENCHMARKS[name].of) <= set(row) for row in rows(name)), name
+        # Rows of a ULX3S of before there were two models do not name theirs.
+        older = {"model"} if name.startswith("ulx3s") else set()
+        assert all(set(BENCHMARKS[name].of) <= set(row) | older for row in rows(name)), name
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ hide what this one costs.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,9 +62,7 @@ def widened(recipe: Recipe, layers: int) -> Recipe:
     return replace(recipe, exceptions=(*recipe.exceptions, *wide))
 
 
-def narrow(recipe: Recipe, wide: Recipe, names: Iterator[str] | tuple[str, ...]) -> dict[
-    str, dict[str, Projection]
-]:  # fmt: skip
+def narrow(recipe: Recipe, wide: Recipe, names: Sequence[str]) -> dict[str, dict[str, Projection]]:
     """Arithmetic of each projection that ``wide`` widened: the recipe's for one of :data:`NARROW`.
 
     The key is the projection's name, such as ``layers.3.in_proj``.

@@ -71,6 +71,15 @@ def test_a_budget(run, world, tmp_path):
     assert {each.name for each in tmp_path.iterdir()} == {file.name, again.name, recipe.name}
 
 
+def test_only_what_was_chosen_is_shown(run, world, tmp_path):
+    """All activations have 8 bits already, which makes no exceptions."""
+    words = ("quantize", world.worded, "-o", tmp_path / "m.safetensors", *FEW)
+    said = run(*words, "--recipe", "w4a8", "--budget", "5")
+    chosen = load(tmp_path / "m.safetensors").formats.exceptions
+    assert 0 < len(chosen) < 4
+    assert f"{len(chosen)} of 4 have exceptions" in said.err
+
+
 def test_a_budget_as_json(run, world, tmp_path):
     file = tmp_path / "m.safetensors"
     found = run("quantize", world.worded, "-o", file, *FEW, "--budget", "8", "--json").json

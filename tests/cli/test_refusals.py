@@ -86,7 +86,7 @@ CASES = [
     ("quantize {ck} -o {out} --calibration {text} --calibration-ids {ids}", "both"),
     ("quantize {ck} -o {out} --sequences 0", "at least 1 sequence"),
     ("quantize {ck} -o {out} --exceptions {bad}/none.toml", "as exceptions: "),
-    ("quantize {ck} -o {out} --exceptions {bad}/plan.toml", "[[exception]] tables and nothing"),
+    ("quantize {ck} -o {out} --exceptions {bad}/plan.toml", "own, layers = [1, 3], projection"),
     ("quantize {ck} -o {out} --exceptions {bad}/two.toml", "of layer 1 has two exceptions"),
     ("quantize {ck} -o {out} --exceptions {bad}/far.toml", "the model's layers are 0 to 1"),
     ("quantize {ck} -o {out} --budget 3", "--budget must be from 4 to 8"),

@@ -74,6 +74,14 @@ def test_a_budget_that_no_choice_meets(budget, recipe, sentence):
         budget.check(Recipe.load(recipe), CONFIG)
 
 
+def test_exceptions_of_the_recipe_are_part_of_the_mean():
+    every = tuple(range(CONFIG.n_layer))
+    recipe = replace(W4A4, exceptions=(Widths(every, "in_proj", 8),))
+    with pytest.raises(InputError, match=r"--budget must be from 7.289 to 8, .* not 5; try 7.59"):
+        Budget(5).check(recipe, CONFIG)
+    Budget(8, 4.5).check(recipe, CONFIG)
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A hybrid's checkpoint, and ids."""
@@ -128,6 +136,9 @@ def test_costs_are_the_divergence_of_whole_models(world, tmp_path):
                 assert wanted > 0
                 seen += 1
         assert seen == 4 * len(layers)
+        bare = [found for _, found in costs(model, other, {}, ids)]  # all have exceptions
+        assert [found.kl for found in bare] == [{}] * 2 * len(layers)
+        assert all(found.weights for found in bare)
 
 
 def ranked(root, output):
@@ -137,7 +148,7 @@ def ranked(root, output):
 
 
 def test_a_ranking_that_was_stopped_goes_on(world, tmp_path, monkeypatch):
-    """What was measured is not measured again, and the file is that of the chosen recipe."""
+    """Costs that were measured are kept, and the file is that of the chosen recipe."""
     output, measured = tmp_path / "m.safetensors", []
     real = sensitivity._Measure.exchanged
 

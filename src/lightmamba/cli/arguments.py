@@ -43,7 +43,7 @@ def quantize(add: Options) -> None:
     add("--recipe", "shipped recipe or TOML file", "w4a4")
     add("--exceptions FILE", "TOML file of [[exception]] tables, projections with other widths")
     add("--budget BITS", "mean bits of weights: those that cost most get 8", type=float)
-    add("--act-budget BITS", "mean bits of activations, likewise", type=float)
+    add("--act-budget BITS", "mean bits of activations: chosen in the same way", type=float)
     add("--calibration TEXT", "calibration text (default: the shipped novels)", type=Path)
     add("--calibration-ids FILE", "token ids in place of text")
     add("--sequences", "calibration sequences", 160)

@@ -88,6 +88,7 @@ def _chosen(
 ) -> Iterator[tuple["FileRun", "Choice | None"]]:
     """The run, with exceptions within the budgets, and how they were chosen, if there are any."""
     from lightmamba.quantization.budget import Budget, Ranking, choose
+    from lightmamba.quantization.sensitivity import excepted
 
     budget = Budget(args.budget, args.act_budget)
     if not budget.names:
@@ -100,7 +101,8 @@ def _chosen(
         with progress("measuring the cost of each projection") as bar:
             costs = ranking.measure(bar)
         choice = choose(job.recipe, costs, budget)
-        chosen = [row for row in choice.rows() if max(row["weight_bits"], row["act_bits"]) > 4]
+        own = excepted(choice.recipe)
+        chosen = [row for row in choice.rows() if (row["layer"], row["projection"]) in own]
         table(
             "exceptions, those that cost most first", list(COLUMNS.values()),
             [[row[name] for name in COLUMNS] for row in chosen[:SHOWN]],

@@ -11,7 +11,16 @@ from lightmamba.numerics.model_formats import Formats, Widths
 from lightmamba.quantization.api import FileRun, Progress
 from lightmamba.quantization.driver import lower_model
 from lightmamba.quantization.recipe import Recipe
-from lightmamba.quantization.sensitivity import NARROW, RANKED, WIDE, Cost, costs, narrow, widened
+from lightmamba.quantization.sensitivity import (
+    NARROW,
+    RANKED,
+    WIDE,
+    Cost,
+    costs,
+    excepted,
+    narrow,
+    widened,
+)
 
 __all__ = ["Budget", "Choice", "Ranking", "choose"]
 
@@ -31,7 +40,7 @@ class Budget:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those of :data:`NARROW` that it is for."""
+        """Names of :data:`NARROW` that have a budget."""
         return tuple(name for name in NARROW if getattr(self, name) is not None)
 
     def check(self, recipe: Recipe, config: ModelConfig) -> None:
@@ -42,24 +51,28 @@ class Budget:
         InputError
             With the bits that can be met.
         """
-        sizes = [
-            matrix.rows * matrix.columns
-            for layer in config.layers for matrix in layer.matrices(config.d_model, recipe.formats)
-        ]  # fmt: skip
+        formats, own, sizes = recipe.formats, excepted(recipe), dict[tuple[int, str], int]()
+        for index, layer in enumerate(config.layers):
+            for matrix in layer.matrices(config.d_model, formats):
+                sizes[index, matrix.name] = matrix.rows * matrix.columns
+        every = sum(sizes.values())
         for name in self.names:
-            own, wanted = getattr(recipe.formats, BITS[name]), getattr(self, name)
-            if own == WIDE:
+            bits, wanted = getattr(formats, BITS[name]), getattr(self, name)
+            if bits == WIDE:
                 raise InputError(
-                    f"{OPTIONS[name]}: all {name} of the recipe {recipe.name} have {own} bits; "
+                    f"{OPTIONS[name]}: all {name} of the recipe {recipe.name} have {bits} bits; "
                     f"take one of 4 bits, such as w4a4"
                 )
-            if not own <= wanted <= WIDE:
+            base = sum(_bits(formats, name, *at) * size for at, size in sizes.items()) / every
+            if not base <= wanted <= WIDE:
                 raise InputError(
-                    f"{OPTIONS[name]} must be from {own} to {WIDE}, the bits of {name} by the "
-                    f"recipe {recipe.name} and of exceptions, not {wanted:g}; try {own + 0.3:g}"
+                    f"{OPTIONS[name]} must be from {base:.4g} to {WIDE}, the bits of {name} by the "
+                    f"recipe {recipe.name} and of exceptions, not {wanted:g}; try "
+                    f"{min(base + 0.3, WIDE):.3g}"
                 )
-            least = own + (WIDE - own) * min(sizes) / sum(sizes)
-            if own < wanted < least:
+            free = [size for at, size in sizes.items() if at not in own]
+            least = base + (WIDE - bits) * min(free, default=0) / every
+            if base < wanted < least:
                 raise InputError(
                     f"{OPTIONS[name]} {wanted:g}: no projection fits; with 8 bits in the smallest, "
                     f"the mean is {least:.4g}"
@@ -113,7 +126,9 @@ def choose(recipe: Recipe, found: Sequence[Cost], budget: Budget) -> Choice:
     bits = {}
     for name in NARROW:
         own = getattr(base, BITS[name])
-        spent = float(sum(_bits(base, name, cost) * cost.weights for cost in found))
+        spent = float(
+            sum(_bits(base, name, each.layer, each.projection) * each.weights for each in found)
+        )
         limit = (getattr(budget, name) or 0.0) * every
         ranked = sorted(
             (cost for cost in found if name in cost.kl),
@@ -134,8 +149,8 @@ def choose(recipe: Recipe, found: Sequence[Cost], budget: Budget) -> Choice:
     return Choice(made, tuple(ordered), bits, cycles / plain)
 
 
-def _bits(formats: Formats, name: str, cost: Cost) -> int:
-    op = formats.of(cost.layer, cost.projection)
+def _bits(formats: Formats, name: str, layer: int, projection: str) -> int:
+    op = formats.of(layer, projection)
     return op.bits if name == "weights" else op.act.bits
 
 
@@ -196,7 +211,7 @@ class Ranking:
         )  # fmt: skip
 
     def measure(self, progress: Progress) -> list[Cost]:
-        """Cost of the recipe's formats in each projection that has no exception."""
+        """Cost of the recipe's formats in each projection; those of an exception have none."""
         ids, journal = self.run.ids, self.journal
         known, found = dict(journal.facts.get("costs", {})), list[Cost]()
         for name, cost in costs(

@@ -37,7 +37,7 @@ class IntegerPath:
         self.ops = Engine(replace(self.model, layers=()), threads=threads).ops
 
     def of(self, formats: Formats) -> "IntegerPath":
-        """The same with other formats."""
+        """Path of the same model with other formats."""
         return IntegerPath(replace(self.model, formats=formats), self.seqlen, self.threads)
 
     def _engine(self, index: int, layer: QuantizedLayer) -> Engine:

@@ -342,7 +342,7 @@ class Recipe:
         if set(data) != {"exception"} or not _tables(data["exception"]):
             raise InputError(
                 f"{name} must have [[exception]] tables and nothing else; write [[exception]] and "
-                f"below it {', '.join(EXAMPLE)}, a line each"
+                f"below it, each on a line of its own, {EXAMPLE}"
             )
         try:
             more = map(Widths.read, data["exception"])

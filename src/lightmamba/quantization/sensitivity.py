@@ -20,17 +20,17 @@ from lightmamba.engine import Engine
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.model_formats import PROJECTIONS, FormatException, Formats, Widths
+from lightmamba.quantization.api import Progress
 from lightmamba.quantization.integers import IntegerPath
 from lightmamba.quantization.recipe import Recipe
 from lightmamba.quantization.streams import Rows
 
-__all__ = ["NARROW", "RANKED", "WIDE", "Cost", "costs", "narrow", "widened"]
+__all__ = ["NARROW", "RANKED", "WIDE", "Cost", "costs", "excepted", "narrow", "widened"]
 
 WIDE = 8  # bits that a projection is given
 RANKED = 4  # sequences of the calibration that divergences are measured on
 TOKENS = 256  # whose logits are compared together
 NARROW = ("weights", "activations")
-Progress = Callable[[float, float], None]
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,14 @@ class Cost:
     kl: Mapping[str, float]
 
 
+def excepted(recipe: Recipe) -> set[tuple[int, str]]:
+    """Layers and projections that the recipe has exceptions for."""
+    return {(n, each.projection) for each in recipe.exceptions for n in each.layers}
+
+
 def widened(recipe: Recipe, layers: int) -> Recipe:
     """The recipe with 8-bit weights and activations in every projection that has no exception."""
-    own = {(n, each.projection) for each in recipe.exceptions for n in each.layers}
+    own = excepted(recipe)
     free = {name: [n for n in range(layers) if (n, name) not in own] for name in PROJECTIONS}
     wide = (Widths(tuple(each), name, WIDE, WIDE) for name, each in free.items() if each)
     return replace(recipe, exceptions=(*recipe.exceptions, *wide))
@@ -67,14 +72,14 @@ def narrow(recipe: Recipe, wide: Recipe, names: Sequence[str]) -> dict[str, dict
 
     The key is the projection's name, such as ``layers.3.in_proj``.
     """
-    formats, found = recipe.formats, dict[str, dict[str, Projection]]()
-    for each in wide.formats.exceptions:
-        if (each.layer, each.projection) in {(e.layer, e.projection) for e in formats.exceptions}:
-            continue
-        found[f"layers.{each.layer}.{each.projection}"] = {
-            name: _projection(formats, each, name) for name in names
+    own = excepted(recipe)
+    return {
+        f"layers.{each.layer}.{each.projection}": {
+            name: _projection(recipe.formats, each, name) for name in names
         }
-    return found
+        for each in wide.formats.exceptions
+        if (each.layer, each.projection) not in own
+    }
 
 
 def _projection(formats: Formats, wide: FormatException, name: str) -> Projection:
@@ -94,7 +99,7 @@ def costs(
     known: Mapping[str, Mapping[str, float]] | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[str, Cost]]:
-    """Measure each projection, layer by layer.
+    """Measure each projection, layer by layer; one that is not ``wanted`` has no divergence.
 
     Parameters
     ----------
@@ -119,10 +124,8 @@ def costs(
     for index, layer in enumerate(model.layers):
         for projection in PROJECTIONS:
             name = f"layers.{index}.{projection}"
-            if name not in wanted:
-                continue
             found = dict(known.get(name, {}))
-            for what, op in wanted[name].items():
+            for what, op in wanted.get(name, {}).items():
                 if what not in found:
                     other = others(f"{name}.{what}")
                     found[what] = measure.exchanged(index, layer, projection, other, op)

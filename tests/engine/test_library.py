@@ -165,9 +165,9 @@ def test_missing_memory_is_an_error_and_the_kernels_go_on(isa):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is missing: apt-get install g++")
-def test_work_that_throws_on_a_thread(tmp_path):
-    program = tmp_path / "pool_throws"
-    sources = [Path(__file__).with_name("pool_throws.cpp"), NATIVE / "pool.cpp"]
+def test_threads_share_work_and_pass_on_what_it_throws(tmp_path):
+    program = tmp_path / "pool_shares"
+    sources = [Path(__file__).with_name("pool_shares.cpp"), NATIVE / "pool.cpp"]
     words = ["g++", "-std=c++20", f"-I{NATIVE}", *sources, "-o", program, "-pthread"]
     subprocess.run(words, check=True)
     assert subprocess.run([program], check=False, timeout=20).returncode == 0

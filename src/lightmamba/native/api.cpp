@@ -44,17 +44,16 @@ int guarded(Context* c, const Body& body) {
 }
 
 // Run phases of one job one after the other, on the calling thread's share of each.
-void phases(Context& c, const Job& job, std::initializer_list<int> list, void* space) {
+void phases(Context& c, int thread, const Job& job, std::initializer_list<int> list) {
+    void* space = c.pool.scratch(thread);
     for (const int phase : list) {
-        c.pool.share(items(job, phase), [&](int64_t begin, int64_t end) {
-            run_phase(job, phase, begin, end, space);
-        });
+        c.pool.share(thread, items(job, phase), [&](int64_t i) { run_item(job, phase, i, space); });
     }
 }
 
 template <class Work>
 void over(Context* c, int64_t items, const Work& work) {
-    c->pool.run([&](int) { c->pool.share(items, work); });
+    c->pool.run([&](int thread) { c->pool.share(thread, items, work); });
 }
 
 }  // namespace
@@ -110,18 +109,17 @@ int lightmamba_run(
         }
         c->pool.reserve(bytes);
         c->pool.run([&](int thread) {
-            void* space = c->pool.scratch(thread);
             Job job = whole;
-            if (embed) phases(*c, job, {EMBED}, space);
+            if (embed) phases(*c, thread, job, {EMBED});
             for (int64_t i = first; i < last; ++i) {
                 job.layer = model->layers + i;
                 job.after_layer = i > first;
-                phases(*c, job, {NORM, IN_PROJ}, space);
-                for (int n = 0; n < mixer_phases(job); ++n) phases(*c, job, {MIXER + n}, space);
-                phases(*c, job, {HADAMARD, QUANTIZE, OUT_PROJ}, space);
+                phases(*c, thread, job, {NORM, IN_PROJ});
+                for (int n = 0; n < mixer_phases(job); ++n) phases(*c, thread, job, {MIXER + n});
+                phases(*c, thread, job, {HADAMARD, QUANTIZE, OUT_PROJ});
             }
-            if (last > first) phases(*c, job, {RESIDUAL}, space);
-            if (head) phases(*c, job, {HEAD_NORM, HEAD}, space);
+            if (last > first) phases(*c, thread, job, {RESIDUAL});
+            if (head) phases(*c, thread, job, {HEAD_NORM, HEAD});
         });
     });
 }
@@ -134,30 +132,28 @@ int lightmamba_phase(
     return guarded(c, [&] {
         const Job job{model, layer, work, states, slots, n_slots, false};
         c->pool.reserve(scratch(job));
-        c->pool.run([&](int thread) { phases(*c, job, {phase}, c->pool.scratch(thread)); });
+        c->pool.run([&](int thread) { phases(*c, thread, job, {phase}); });
     });
 }
 
 int lightmamba_rms(Context* c, const Model* model, const RmsOp* op, int64_t vectors) {
-    return guarded(c, [&] { over(c, vectors, [&](int64_t a, int64_t b) { run_rms(*model, *op, a, b); }); });
+    return guarded(c, [&] { over(c, vectors, [&](int64_t v) { run_rms(*model, *op, v); }); });
 }
 
 int lightmamba_quantize(Context* c, const QuantizeOp* op, int64_t vectors) {
-    return guarded(c, [&] { over(c, vectors, [&](int64_t a, int64_t b) { run_quantize(*op, a, b); }); });
+    return guarded(c, [&] { over(c, vectors, [&](int64_t v) { run_quantize(*op, v); }); });
 }
 
 int lightmamba_linear(Context* c, const LinearOp* op) {
     return guarded(c, [&] {
         const int64_t tiles = (op->linear.rows + 31) / 32;  // pairs of them
-        if (op->linear.panels) {
-            over(c, op->vectors, [&](int64_t a, int64_t b) { make_panels(*op, a, b); });
-        }
-        over(c, tiles, [&](int64_t a, int64_t b) { run_linear(*op, a, b); });
+        if (op->linear.panels) over(c, op->vectors, [&](int64_t v) { run_panel(*op, v); });
+        over(c, tiles, [&](int64_t two) { run_linear(*op, two); });
     });
 }
 
 int lightmamba_pack(Context* c, const PackOp* op) {
-    return guarded(c, [&] { over(c, (op->rows + 15) / 16, [&](int64_t a, int64_t b) { pack(*op, a, b); }); });
+    return guarded(c, [&] { over(c, (op->rows + 15) / 16, [&](int64_t tile) { pack(*op, tile); }); });
 }
 
 // Walk a machine on the calling thread; STUCK, if all of it waits for something.

@@ -61,7 +61,7 @@ int64_t scratch(const Job& job) {
     return own > line ? own : line;
 }
 
-static void item(const Job& job, int phase, int64_t i, void* space) {
+void run_item(const Job& job, int phase, int64_t i, void* space) {
     const Model& m = *job.model;
     const Layer& k = *job.layer;
     const Work& w = *job.work;
@@ -111,51 +111,41 @@ static void item(const Job& job, int phase, int64_t i, void* space) {
     mixer(job).item(job, phase - MIXER, i, space);
 }
 
-void run_phase(const Job& job, int which, int64_t begin, int64_t end, void* space) {
-    for (int64_t i = begin; i < end; ++i) item(job, which, i, space);
-}
-
-void run_rms(const Model& m, const RmsOp& op, int64_t begin, int64_t end) {
+void run_rms(const Model& m, const RmsOp& op, int64_t v) {
     const int64_t size = op.channels / op.groups;
-    for (int64_t i = begin * op.groups; i < end * op.groups; ++i) {
+    for (int64_t i = v * op.groups; i < (v + 1) * op.groups; ++i) {
         const int64_t total = squares(op.x + i * size, size, op.shift) + op.eps;
         reciprocal_root(m.tables, total, op.mantissa + i, op.j + i);
     }
 }
 
-void run_quantize(const QuantizeOp& op, int64_t begin, int64_t end) {
+void run_quantize(const QuantizeOp& op, int64_t v) {
     int64_t clipped = 0, clamped = 0;
-    for (int64_t v = begin; v < end; ++v) {
-        quantize(
-            op.format, op.x + v * op.given, op.given, op.channels, op.q + v * op.channels,
-            op.code + v * (op.channels / op.format.block), &clipped, &clamped
-        );
-    }
+    quantize(
+        op.format, op.x + v * op.given, op.given, op.channels, op.q + v * op.channels,
+        op.code + v * (op.channels / op.format.block), &clipped, &clamped
+    );
     add_lost(op.lost, 0, clipped);
     add_lost(op.lost, 1, clamped);
 }
 
-void make_panels(const LinearOp& op, int64_t begin, int64_t end) {
+void run_panel(const LinearOp& op, int64_t v) {
     const Linear& f = op.linear;
-    for (int64_t v = begin; v < end; ++v) {
-        make_panel(f, op.q + v * f.channels, op.code + v * (f.channels / f.act.block), op.panel, v);
-    }
+    make_panel(f, op.q + v * f.channels, op.code + v * (f.channels / f.act.block), op.panel, v);
 }
 
 template <class Out>
-static void linear_tiles(const LinearOp& op, int64_t begin, int64_t end) {
-    const Rms rms = {op.mantissa, op.j, op.groups};
-    for (int64_t tile = begin; tile < end; ++tile) {
-        project_tiles(
-            op.linear, op.q, op.code, op.panel, rms, tile, op.vectors, (Out*)op.out, {op.lost, 0, nullptr}
-        );
-    }
+static void linear_tiles(const LinearOp& op, int64_t two) {
+    project_tiles(
+        op.linear, op.q, op.code, op.panel, {op.mantissa, op.j, op.groups}, two, op.vectors, (Out*)op.out,
+        {op.lost, 0, nullptr}
+    );
 }
 
-void run_linear(const LinearOp& op, int64_t begin, int64_t end) {
-    if (op.out_bytes == 2) linear_tiles<int16_t>(op, begin, end);
-    else if (op.out_bytes == 4) linear_tiles<int32_t>(op, begin, end);
-    else linear_tiles<int64_t>(op, begin, end);
+void run_linear(const LinearOp& op, int64_t two) {
+    if (op.out_bytes == 2) linear_tiles<int16_t>(op, two);
+    else if (op.out_bytes == 4) linear_tiles<int32_t>(op, two);
+    else linear_tiles<int64_t>(op, two);
 }
 
 // Four nibbles, each in the low half of a byte of its own.
@@ -165,23 +155,21 @@ static uint32_t spread(uint32_t x) {
 }
 
 // Rows as in the file to panels (project.hpp); rows beyond the last are zeros.
-void pack(const PackOp& op, int64_t begin, int64_t end) {
+void pack(const PackOp& op, int64_t tile) {
     const int64_t bytes = op.channels * op.bits / 8, groups = op.channels / op.group;
     const int64_t chunk = 64, chunks = op.channels * op.bits * ROWS / 8 / chunk;
-    for (int64_t tile = begin; tile < end; ++tile) {
-        for (int r = 0; r < ROWS; ++r) {
-            const int64_t row = tile * ROWS + r;
-            const bool real = row < op.rows;
-            const uint8_t* from = op.weights + (real ? row : 0) * bytes;
-            uint8_t* to = op.to + tile * chunks * chunk + 4 * r;
-            for (int64_t s = 0; s < chunks; ++s, from += 4, to += chunk) {
-                const uint32_t four = real ? load<uint32_t>(from) : 0;
-                const uint32_t apart = spread(four & 0xFFFF) | spread(four >> 16) << 4;
-                store(to, op.bits == 4 ? apart ^ 0x88888888 : four ^ 0x80808080);
-            }
-            for (int64_t g = 0; g < groups; ++g) {
-                op.to_codes[(tile * groups + g) * ROWS + r] = real ? op.codes[row * groups + g] : 0;
-            }
+    for (int r = 0; r < ROWS; ++r) {
+        const int64_t row = tile * ROWS + r;
+        const bool real = row < op.rows;
+        const uint8_t* from = op.weights + (real ? row : 0) * bytes;
+        uint8_t* to = op.to + tile * chunks * chunk + 4 * r;
+        for (int64_t s = 0; s < chunks; ++s, from += 4, to += chunk) {
+            const uint32_t four = real ? load<uint32_t>(from) : 0;
+            const uint32_t apart = spread(four & 0xFFFF) | spread(four >> 16) << 4;
+            store(to, op.bits == 4 ? apart ^ 0x88888888 : four ^ 0x80808080);
+        }
+        for (int64_t g = 0; g < groups; ++g) {
+            op.to_codes[(tile * groups + g) * ROWS + r] = real ? op.codes[row * groups + g] : 0;
         }
     }
 }

@@ -71,11 +71,11 @@ extern const char* const SHARED_TEXTS[4 + N_KINDS];
 int mixer_phases(const Job& job);  // how many of its kind's a pass has
 int64_t items(const Job& job, int phase);
 int64_t scratch(const Job& job);  // bytes per thread
-void run_phase(const Job& job, int phase, int64_t begin, int64_t end, void* scratch);
-void run_rms(const Model& model, const RmsOp& op, int64_t begin, int64_t end);  // by vector
-void run_quantize(const QuantizeOp& op, int64_t begin, int64_t end);           // by vector
-void make_panels(const LinearOp& op, int64_t begin, int64_t end);              // by vector
-void run_linear(const LinearOp& op, int64_t begin, int64_t end);               // by two tiles
-void pack(const PackOp& op, int64_t begin, int64_t end);                       // by tile
+void run_item(const Job& job, int phase, int64_t i, void* scratch);
+void run_rms(const Model& model, const RmsOp& op, int64_t vector);
+void run_quantize(const QuantizeOp& op, int64_t vector);
+void run_panel(const LinearOp& op, int64_t vector);
+void run_linear(const LinearOp& op, int64_t two);  // tiles of rows
+void pack(const PackOp& op, int64_t tile);
 
 }  // namespace lightmamba

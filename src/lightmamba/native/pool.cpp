@@ -1,6 +1,5 @@
 #include "pool.hpp"
 
-#include <algorithm>
 #include <utility>
 
 #if defined(__x86_64__)
@@ -31,7 +30,7 @@ void wait(const std::atomic<uint32_t>& counter, uint32_t old) {
 
 }  // namespace
 
-Pool::Pool(int threads) : memory_(threads), memory_bytes_(threads) {
+Pool::Pool(int threads) : memory_(threads), memory_bytes_(threads), taken_(threads) {
     try {
         for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { serve(i); });
     } catch (...) {
@@ -67,15 +66,22 @@ void Pool::run(FunctionRef<int> body) {
     if (failed_.exchange(false)) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
-void Pool::share(int64_t items, FunctionRef<int64_t, int64_t> work) noexcept {
-    const int64_t chunk = std::max<int64_t>(1, items / (8 * size()));
-    for (;;) {
-        const int64_t begin = next_.fetch_add(chunk, std::memory_order_relaxed);
-        if (begin >= items || failed_.load(std::memory_order_relaxed)) break;
-        try {
-            work(begin, std::min(begin + chunk, items));
-        } catch (...) {
-            if (!failed_.exchange(true)) error_ = std::current_exception();
+void Pool::share(int thread, int64_t items, FunctionRef<int64_t> work) noexcept {
+    constexpr uint64_t FRONT = 1, BACK = uint64_t(1) << 32;
+    const auto first = [&](int64_t n) { return (items * n + size() - 1) / size(); };
+    for (int i = 0; i < size(); ++i) {
+        const int of = (thread + i) % size();
+        const int64_t begin = first(of), end = first(of + 1);
+        while (!failed_.load(std::memory_order_relaxed)) {
+            // Nobody gets an item once all are taken, so the two halves never meet.
+            const uint64_t before = taken_[of].both.fetch_add(i ? BACK : FRONT, std::memory_order_relaxed);
+            const int64_t front = before % BACK, back = before / BACK;
+            if (front + back >= end - begin) break;
+            try {
+                work(i ? end - 1 - back : begin + front);
+            } catch (...) {
+                if (!failed_.exchange(true)) error_ = std::current_exception();
+            }
         }
     }
     barrier();
@@ -85,7 +91,7 @@ void Pool::barrier() noexcept {
     const uint32_t round = round_.load(std::memory_order_acquire);
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size()) {
         arrived_.store(0, std::memory_order_relaxed);
-        next_.store(0, std::memory_order_relaxed);
+        for (Taken& each : taken_) each.both.store(0, std::memory_order_relaxed);
         round_.store(round + 1);  // before notify_all looks for sleepers
         if (size() > 1) round_.notify_all();
     } else {

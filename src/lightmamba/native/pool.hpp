@@ -37,9 +37,11 @@ class Pool {
     // work threw, on any thread, is thrown here: the first of it.
     void run(FunctionRef<int> body);
 
-    // Inside of run: share `items` among the threads as they come, then wait for all of them. After work that
-    // threw, no more is done in this run.
-    void share(int64_t items, FunctionRef<int64_t, int64_t> work) noexcept;
+    // Inside of run: every thread takes its own run of neighbors of the `items` one by one, from the front, and
+    // then those of threads that are behind, from the back; then wait for all. So a thread reads memory in one
+    // direction, as processors prefetch it, and the same memory in every pass. After work that threw, no more
+    // is done in this run.
+    void share(int thread, int64_t items, FunctionRef<int64_t> work) noexcept;
 
     // Before run: make sure that every thread has so much memory.
     void reserve(int64_t bytes);
@@ -48,6 +50,11 @@ class Pool {
     void* scratch(int thread) const noexcept;
 
   private:
+    // How many items of a thread's run were taken: from the front in the low half, from the back in the high one.
+    struct alignas(64) Taken {
+        std::atomic<uint64_t> both{0};
+    };
+
     void barrier() noexcept;
     void close();
     void serve(int thread) noexcept;
@@ -57,7 +64,7 @@ class Pool {
     std::vector<int64_t> memory_bytes_;
     const FunctionRef<int>* body_ = nullptr;
     std::exception_ptr error_;
-    alignas(64) std::atomic<int64_t> next_{0};     // first item that nobody has taken
+    std::vector<Taken> taken_;  // by thread
     alignas(64) std::atomic<uint32_t> round_{0};   // of the barrier
     alignas(64) std::atomic<int> arrived_{0};
     alignas(64) std::atomic<uint32_t> call_{0};    // a new one wakes the workers

@@ -36,6 +36,12 @@ INLINE void store(void* at, V v) {
     std::memcpy(at, &v, sizeof v);
 }
 
+// Fetch the bytes that lie AHEAD of those at hand, of memory that is read in one direction.
+constexpr int64_t AHEAD = 8192;
+INLINE void prefetch(const void* at, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char*)at + AHEAD + i);
+}
+
 #if defined(__AVX2__)
 INLINE i32x16 both(__m256i low, __m256i high) {
     i32x16 out;

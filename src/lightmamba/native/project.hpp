@@ -35,6 +35,7 @@ INLINE void tile_sums(
         for (int t = 0; t < N; ++t) sums[t] = all(panel.correction[(v + t) * groups + g]);
         for (int64_t s = g * per_group; s < (g + 1) * per_group; ++s, w += bytes) {
             Words words[8];
+            prefetch(w, bytes);
             if constexpr (BITS == 4) unpack4(w, words);
             else unpack8(w, words);
             for (int t = 0; t < N; ++t) {

@@ -116,7 +116,7 @@ int lightmamba_run(
                 job.after_layer = i > first;
                 phases(*c, thread, job, {NORM, IN_PROJ});
                 for (int n = 0; n < mixer_phases(job); ++n) phases(*c, thread, job, {MIXER + n});
-                phases(*c, thread, job, {HADAMARD, QUANTIZE, OUT_PROJ});
+                phases(*c, thread, job, {QUANTIZE, OUT_PROJ});
             }
             if (last > first) phases(*c, thread, job, {RESIDUAL});
             if (head) phases(*c, thread, job, {HEAD_NORM, HEAD});

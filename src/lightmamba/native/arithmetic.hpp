@@ -22,6 +22,7 @@ typedef int16_t i16x16 __attribute__((vector_size(32)));
 typedef int32_t i32x8 __attribute__((vector_size(32)));
 typedef int32_t i32x16 __attribute__((vector_size(64)));
 typedef uint32_t u32x16 __attribute__((vector_size(64)));
+typedef int64_t i64x4 __attribute__((vector_size(32)));
 typedef int64_t i64x8 __attribute__((vector_size(64)));
 
 template <class V>
@@ -228,9 +229,13 @@ INLINE i32x16 shift_left(i32x16 x, i32x16 by) {
 }
 
 INLINE int64_t sum(i64x8 v) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_epi64((__m512i)v);
+#else
     int64_t total = 0;
     for (int i = 0; i < 8; ++i) total += v[i];
     return total;
+#endif
 }
 
 // Value between two nodes, rounded half up.

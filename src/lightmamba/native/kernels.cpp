@@ -41,9 +41,8 @@ int mixer_phases(const Job& job) { return mixer(job).in_a_pass; }
 int64_t items(const Job& job, int phase) {
     const Work& w = *job.work;
     switch (phase) {
-        case EMBED: case NORM: case QUANTIZE: case RESIDUAL: return w.vectors;
+        case EMBED: case NORM: case HADAMARD: case QUANTIZE: case RESIDUAL: return w.vectors;
         case IN_PROJ: return tiles(job.layer->in_proj);
-        case HADAMARD: return w.vectors * job.layer->transform.groups;
         case OUT_PROJ: return tiles(job.layer->out_proj);
         case HEAD_NORM: return w.wanted;
         case HEAD: return tiles(job.model->head);
@@ -75,11 +74,11 @@ void run_item(const Job& job, int phase, int64_t i, void* space) {
                 k.in_proj, w.in_q, w.in_code, w.panel, {w.in_rms, w.in_rms_shift, 1}, i, w.vectors,
                 w.rows, {w.lost + LOST_IN_PROJ, LOST_KINDS, nullptr}
             );
-        case HADAMARD: {
-            const int64_t groups = k.transform.groups;
-            return hadamard_item(k.transform, w, i / groups, i % groups, (int64_t*)space);
-        }
+        case HADAMARD:
+            for (int64_t g = 0; g < k.transform.groups; ++g) hadamard_item(k.transform, w, i, g, (int64_t*)space);
+            return;
         case QUANTIZE: {
+            run_item(job, HADAMARD, i, space);
             const Linear& f = k.out_proj;
             int8_t* q = w.out_q + i * f.channels;
             uint8_t* code = w.out_code + i * (f.channels / f.act.block);

@@ -9,8 +9,8 @@ enum Phase {
     EMBED,      // by vector
     NORM,       // by vector: residual of the layer before (if any), rms and input of in_proj
     IN_PROJ,    // by two tiles of rows
-    HADAMARD,   // by vector and norm group
-    QUANTIZE,   // by vector: rms and input of out_proj
+    HADAMARD,   // by vector; only one by one
+    QUANTIZE,   // by vector: the transform, rms and input of out_proj
     OUT_PROJ,   // by two tiles of rows
     RESIDUAL,   // by vector
     HEAD_NORM,  // by wanted vector

@@ -108,6 +108,25 @@ APART void quantize(
     }
 }
 
+typedef int8_t i8x32 __attribute__((vector_size(32)));
+
+// Sum of 32 numbers.
+INLINE int32_t sum(i8x32 q) {
+#if defined(__AVX2__)
+    const __m256i sums = _mm256_sad_epu8((__m256i)(q ^ int8_t(-128)), __m256i{});
+    return int32_t(sums[0] + sums[1] + sums[2] + sums[3]) - 32 * 128;
+#else
+    int32_t total = 0;
+    for (int i = 0; i < 32; ++i) total += q[i];
+    return total;
+#endif
+}
+
+INLINE bool some(i8x32 q) {
+    const auto parts = (i64x4)q;
+    return (parts[0] | parts[1] | parts[2] | parts[3]) != 0;
+}
+
 // The panel of vector v, from its integers and codes.
 APART void make_panel(
     const Linear& linear, const int8_t* q, const uint8_t* code, const Panel& panel, int64_t v
@@ -117,37 +136,31 @@ APART void make_panel(
     const bool narrow = linear.act_bits == 4;
     const int32_t offset = linear.bits == 4 ? 8 : 128;
     int8_t* a = panel.a + v * channels;
-    int32_t* scale = panel.scale + v * steps;
+    int32_t* scale = panel.scale + v * steps;  // sums of the steps at first
     int32_t* correction = panel.correction + v * (channels / linear.group);
     int64_t low = 15, high = 0;
     for (int64_t s = 0; s < steps; ++s) {
-        const int64_t e = code[s / per_code] >> 2;
-        bool any = false;
-        for (int i = 0; i < STEP; ++i) any |= q[s * STEP + i] != 0;
-        if (any) {
-            low = e < low ? e : low;
-            high = e > high ? e : high;
-        }
+        const i8x32 x = load<i8x32>(q + s * STEP), twice = x + x;
+        const int8_t m = code[s / per_code] & 3, one = -(m & 1), two = -(m >> 1);
+        const i8x32 times = twice + twice + (x & one) + (twice & two);
+        store(a + s * STEP, narrow ? times : x);  // times 4 + m
+        scale[s] = sum(x);
+        const int64_t e = some(x) ? code[s / per_code] >> 2 : -1;
+        low = e >= 0 && e < low ? e : low;
+        high = e > high ? e : high;
     }
     panel.low[v] = high - low <= linear.span ? (high < low ? 0 : low) : -1;
     const int64_t least = panel.low[v] < 0 ? 0 : panel.low[v];
     for (int64_t g = 0; g < channels / linear.group; ++g) {
         int32_t total = 0;
-        for (int64_t n = 0; n < per_group; ++n) {
-            const int64_t s = g * per_group + n;
-            const int factor = 4 + (code[s / per_code] & 3);
+        for (int64_t s = g * per_group; s < (g + 1) * per_group; ++s) {
+            const int32_t factor = 4 + (code[s / per_code] & 3), sum = scale[s];
             const int64_t e = (code[s / per_code] >> 2) - least;
-            const int8_t* from = q + s * STEP;
-            int32_t sum = 0;
-            for (int i = 0; i < STEP; ++i) {
-                a[s * STEP + i] = narrow ? from[i] * factor : from[i];
-                sum += a[s * STEP + i];
-            }
             if (e < 0) {  // a block of zeros, whose scale means nothing
                 scale[s] = narrow ? 0 : 1;
             } else {
                 scale[s] = narrow ? int32_t(e) : factor << e;
-                total += narrow ? sum << e : sum * scale[s];
+                total += (factor * sum) << e;
             }
         }
         correction[g] = -offset * total;

@@ -2,7 +2,7 @@
 #pragma once
 #include "../../native/kernels.hpp"
 #include "../../native/pow2.hpp"
-#include "../../native/quantize.hpp"
+#include "query.hpp"
 
 namespace lightmamba {
 
@@ -21,13 +21,7 @@ struct Attention {
 
 namespace {
 
-constexpr int64_t PAGE = 32;  // positions that are weighed against one maximum
-constexpr int64_t LARGEST_SCORE = 0x7FFFFFFF;
-
-// int8 and exponents of one head of one vector.
-INLINE void head_blocks(const Attention& k, const int16_t* row, int8_t* q, int8_t* exponents) {
-    pow2_blocks(row, k.head_dim, k.block, q, exponents);
-}
+constexpr int64_t TOKENS = 4;  // of a sequence that share the panels of a page
 
 // Keep the keys and values of one head of one slot.
 APART void store_item(
@@ -37,123 +31,100 @@ APART void store_item(
     const int64_t kv = k.n_kv_heads * k.head_dim;
     for (int64_t t = 0; t < slot.count; ++t) {
         const int64_t position = states.position[slot.sequence] + t;
-        char* page = states.page(slot.sequence, position / PAGE);
+        int8_t* page = (int8_t*)states.page(slot.sequence, position / PAGE);
         const int64_t at = position % PAGE * k.n_kv_heads + head;
         const int16_t* row = w.rows + (slot.first + t) * k.in_rows + query + head * k.head_dim;
-        head_blocks(k, row, (int8_t*)page + k.k_at + at * width, (int8_t*)page + k.k_exp_at + at * k.blocks);
-        head_blocks(k, row + kv, (int8_t*)page + k.v_at + at * width, (int8_t*)page + k.v_exp_at + at * k.blocks);
+        pow2_blocks(row, k.head_dim, k.block, page + k.k_at + at * width, page + k.k_exp_at + at * k.blocks);
+        pow2_blocks(row + kv, k.head_dim, k.block, page + k.v_at + at * width, page + k.v_exp_at + at * k.blocks);
     }
 }
 
-// Sum of products of two blocks.
-INLINE int32_t block_dot(const int8_t* a, const int8_t* b, int64_t n) {
-    int32_t total = 0;
-    for (int64_t i = 0; i < n; ++i) total += int32_t(a[i]) * b[i];
-    return total;
-}
-
-// Weight of a position whose score lies `below` 2^-16 under the next whole number: 24 bits.
-INLINE int64_t weight_of(const Tables& t, int64_t below) {
-    constexpr int64_t TOP = (int64_t(32) << 24) - 1, ONE = (1 << 24) - 1;
-    const int64_t power = below < TOP >> 8 ? below << 8 : TOP;
-    const int64_t segment = (power & ONE) >> t.exp2_bits, rest = power & ((1 << t.exp2_bits) - 1);
-    const int64_t value = interpolate(t.exp2_base[segment], t.exp2_delta[segment], rest, t.exp2_bits);
-    return saturate(round_shift(value, power >> 24), 0, ONE);
-}
-
-INLINE int64_t clamp62(int64_t shift) { return shift < 62 ? shift : 62; }
-
-// One head of one vector over all positions up to its own; `space` holds q, exponents and sums.
-APART void attend_item(
-    const Attention& k, const Work& w, const Sequences& states, const Slot& slot, int64_t t,
-    int64_t head, char* space
-) {
-    const int64_t width = k.blocks * k.block, v = slot.first + t;
-    const int64_t kv_head = head / (k.n_heads / k.n_kv_heads);
-    const int64_t end = states.position[slot.sequence] + t + 1;
-    int64_t* total = (int64_t*)space;
-    int8_t *q = (int8_t*)(total + width), *q_exp = q + width;
-    head_blocks(k, w.rows + v * k.in_rows + head * k.head_dim, q, q_exp);
-    for (int64_t c = 0; c < width; ++c) total[c] = 0;
-    int64_t weights = 0, largest = 0, lost_score = 0, lost_mean = 0;
-    for (int64_t start = 0; start < end; start += PAGE) {
-        const int64_t count = end - start < PAGE ? end - start : PAGE;
-        const char* page = states.page(slot.sequence, start / PAGE);
-        int64_t scores[PAGE], top = -LARGEST_SCORE;
-        for (int64_t i = 0; i < count; ++i) {
-            const int64_t at = i * k.n_kv_heads + kv_head;
-            const int8_t* key = (const int8_t*)page + k.k_at + at * width;
-            const int8_t* exponents = (const int8_t*)page + k.k_exp_at + at * k.blocks;
-            int64_t sum = 0;
-            for (int64_t b = 0; b < k.blocks; ++b) {
-                const int64_t dot = k.block == 32 ? block_dot(q + 32 * b, key + 32 * b, 32)
-                                                  : block_dot(q + k.block * b, key + k.block * b, k.block);
-                sum += dot << (q_exp[b] + exponents[b]);
-            }
-            const int64_t wide = round_shift(sum, k.score);
-            scores[i] = saturate(wide, -LARGEST_SCORE, LARGEST_SCORE);
-            lost_score += scores[i] != wide;
-            top = top < scores[i] ? scores[i] : top;
-        }
-        const int64_t now = start && (top >> 16) < largest ? largest : top >> 16;
-        if (start && now > largest) {
-            const int64_t fall = clamp62(now - largest);
-            for (int64_t c = 0; c < width; ++c) total[c] = round_shift(total[c], fall);
-            weights = round_shift(weights, fall);
-        }
-        largest = now;
-        for (int64_t i = 0; i < count; ++i) {
-            const int64_t weight = weight_of(*k.tables, ((now + 1) << 16) - scores[i]);
-            weights += weight;
-            if (weight == 0) continue;
-            const int64_t at = i * k.n_kv_heads + kv_head;
-            const int8_t* value = (const int8_t*)page + k.v_at + at * width;
-            const int8_t* exponents = (const int8_t*)page + k.v_exp_at + at * k.blocks;
-            for (int64_t b = 0; b < k.blocks; ++b) {
-                const int64_t scale = exponents[b], first = b * k.block;
-                const int32_t factor = weight;  // times int8: 31 bits
-                for (int64_t c = first; c < first + k.block; ++c) {
-                    total[c] += int64_t(factor * int32_t(value[c])) << scale;
-                }
-            }
-        }
-    }
+// Divide by the sum of the weights.
+INLINE void finish_query(const Attention& k, const Work& w, const PagePanel& panel, const Query& query, int64_t v, int64_t head) {
+    int64_t lost = 0;
     int32_t mantissa, j;
-    reciprocal(*k.tables, weights, &mantissa, &j);
+    reciprocal(*k.tables, query.weights, &mantissa, &j);
     int32_t* out = w.weighted + (v * k.n_heads + head) * k.head_dim;
     for (int64_t c = 0; c < k.head_dim; ++c) {
-        const int64_t wide = round_shift(total[c], j < 0 ? 0 : j);
+        const int64_t at = c / k.block * panel.tiles * ROWS + c % k.block;
+        const int64_t wide = round_shift(query.total[at], j < 0 ? 0 : j);
         const int64_t mean = round_shift(wide * mantissa, 31 + k.mean);
         out[c] = saturate(mean, -LARGEST24 - 1, LARGEST24);
-        lost_mean += out[c] != mean;
+        lost += out[c] != mean;
     }
-    add_lost(w.lost_of(v), LOST_ATTENTION_SCORE, lost_score);
-    add_lost(w.lost_of(v), LOST_ATTENTION_MEAN, lost_mean);
+    add_lost(w.lost_of(v), LOST_ATTENTION_SCORE, query.lost_score);
+    add_lost(w.lost_of(v), LOST_ATTENTION_MEAN, lost);
+}
+
+// All queries that share one head of keys and values, of up to TOKENS tokens of a slot from `t` on, over
+// all positions up to their own.
+APART void attend_item(
+    const Attention& k, const Work& w, const Sequences& states, const Slot& slot, int64_t t, int64_t kv_head,
+    char* space
+) {
+    const int64_t tokens = slot.count - t < TOKENS ? slot.count - t : TOKENS, group = k.n_heads / k.n_kv_heads;
+    const int64_t begin = states.position[slot.sequence] + t, last = begin + tokens;
+    PagePanel panel(k.blocks, k.block, space);
+    Query* queries = (Query*)(space + panel.bytes);
+    char* rest = (char*)queries + whole(tokens * group * sizeof(Query), 64);
+    for (int64_t n = 0; n < tokens * group; ++n) {
+        const int64_t v = slot.first + t + n / group, head = kv_head * group + n % group;
+        queries[n] = Query(panel, rest);
+        rest += queries[n].bytes;
+        queries[n].begin(panel, w.rows + v * k.in_rows + head * k.head_dim, k.head_dim);
+    }
+    for (int64_t start = 0; start < last; start += PAGE) {
+        const int8_t* page = (const int8_t*)states.page(slot.sequence, start / PAGE);
+        const int64_t at = kv_head * k.blocks, width = k.blocks * k.block;
+        const int64_t here = last - start < PAGE ? last - start : PAGE;
+        for (int64_t i = 0; start + PAGE < last && i < PAGE; ++i) {
+            const char* next = states.page(slot.sequence, start / PAGE + 1) + (i * k.n_kv_heads + kv_head) * width;
+            for (int64_t c = 0; c < width; c += 64) {
+                __builtin_prefetch(next + k.k_at + c);
+                __builtin_prefetch(next + k.v_at + c);
+            }
+        }
+        panel.fill(
+            page + k.k_at + kv_head * width, page + k.k_exp_at + at, page + k.v_at + kv_head * width,
+            page + k.v_exp_at + at, k.n_kv_heads * k.blocks, here
+        );
+        for (int64_t n = 0; n < tokens * group; ++n) {
+            const int64_t left = begin + n / group + 1 - start, count = left < PAGE ? left : PAGE;
+            if (count > 0) queries[n].page(panel, *k.tables, k.score, count, start == 0);
+        }
+    }
+    for (int64_t n = 0; n < tokens * group; ++n) {
+        finish_query(k, w, panel, queries[n], slot.first + t + n / group, kv_head * group + n % group);
+    }
 }
 
 struct AttentionPhases {
     enum { STORE, ATTEND, IN_A_PASS };
 
+    static int64_t runs(const Slot& slot) { return (slot.count + TOKENS - 1) / TOKENS; }
+
     static int64_t items(const Job& job, int phase) {
         const Attention& k = *(const Attention*)job.layer->mixer;
-        return phase == STORE ? job.n_slots * k.n_kv_heads : job.work->vectors * k.n_heads;
+        int64_t total = 0;
+        for (int64_t i = 0; i < job.n_slots; ++i) total += phase == STORE ? 1 : runs(job.slots[i]);
+        return total * k.n_kv_heads;
     }
 
     static int64_t scratch(const Job& job, int64_t) {
         const Attention& k = *(const Attention*)job.layer->mixer;
-        return k.blocks * (k.block * 9 + 1) + 64;
+        const PagePanel panel(k.blocks, k.block, nullptr);
+        const int64_t queries = TOKENS * (k.n_heads / k.n_kv_heads), each = Query(panel, nullptr).bytes;
+        return panel.bytes + whole(queries * sizeof(Query), 64) + queries * each;
     }
 
     static void item(const Job& job, int phase, int64_t i, void* space) {
         const Attention& k = *(const Attention*)job.layer->mixer;
-        if (phase == STORE) {
-            const Slot& slot = job.slots[i / k.n_kv_heads];
-            return store_item(k, *job.work, *job.states, slot, i % k.n_kv_heads);
-        }
-        const int64_t v = i / k.n_heads;
+        const int64_t head = i % k.n_kv_heads;
+        int64_t run = i / k.n_kv_heads;
+        if (phase == STORE) return store_item(k, *job.work, *job.states, job.slots[run], head);
         const Slot* slot = job.slots;
-        while (v < slot->first || v >= slot->first + slot->count) ++slot;
-        attend_item(k, *job.work, *job.states, *slot, v - slot->first, i % k.n_heads, (char*)space);
+        for (; run >= runs(*slot); ++slot) run -= runs(*slot);
+        attend_item(k, *job.work, *job.states, *slot, run * TOKENS, head, (char*)space);
     }
 
     static void rms(const Job& job, int64_t v) { unit_rms(*job.work, 1, v); }

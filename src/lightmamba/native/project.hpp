@@ -103,9 +103,11 @@ APART void few_vectors(
     const int64_t groups = f.channels / f.group, per_part = groups / rms.groups;
     bool wide = false;
     for (int t = 0; t < N; ++t) wide |= panel.low[v + t] < 0;
-    for (int t = 0; t < N; ++t) rows[t] = Rows();
+    clear<N>(rows);
     for (int64_t part = 0; part < rms.groups; ++part) {
-        i64x8 acc[N][2] = {};
+        i64x8 acc[N][2];
+        #pragma GCC unroll 8
+        for (int t = 0; t < N; ++t) acc[t][0] = acc[t][1] = all64(0);
         const int64_t begin = part * per_part, end = begin + per_part;
         if (!wide) tile_sums<BITS, NARROW, N>(f, panel, tile, v, begin, end, acc);
         for (int t = 0; wide && t < N; ++t) {
@@ -141,9 +143,15 @@ APART void pair_vectors(
     const int64_t channels = f.channels, steps = channels / STEP, groups = channels / f.group;
     const int64_t per_group = f.group / STEP, per_part = groups / rms.groups, apart = steps * bytes;
     const __m512i low = _mm512_set1_epi8(15);
-    for (int t = 0; t < PAIR; ++t) rows[0][t] = rows[1][t] = Rows();
+    clear<PAIR>(rows[0]);
+    clear<PAIR>(rows[1]);
     for (int64_t part = 0; part < rms.groups; ++part) {
-        i64x8 acc[2][PAIR][2] = {};
+        i64x8 acc[2][PAIR][2];
+        #pragma GCC unroll 4
+        for (int t = 0; t < PAIR; ++t) {
+            acc[0][t][0] = acc[0][t][1] = all64(0);
+            acc[1][t][0] = acc[1][t][1] = all64(0);
+        }
         for (int64_t g = part * per_part; g < (part + 1) * per_part; ++g) {
             __m512i sums[2][PAIR];
             #pragma GCC unroll 4

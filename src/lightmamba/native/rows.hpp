@@ -20,6 +20,13 @@ struct Rows {
     i64x8 half[2], lost;
 };
 
+// Zeros, by stores of vectors: `= {}` of many is a slow loop of bytes.
+template <int N>
+INLINE void clear(Rows* rows) {
+    #pragma GCC unroll 8
+    for (int t = 0; t < N; ++t) rows[t].half[0] = rows[t].half[1] = rows[t].lost = all64(0);
+}
+
 INLINE void split(i32x16 v, i64x8 out[2]) {
 #if defined(__AVX512F__)
     out[0] = (i64x8)v << 32 >> 32;

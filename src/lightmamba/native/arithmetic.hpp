@@ -238,6 +238,16 @@ INLINE int64_t sum(i64x8 v) {
 #endif
 }
 
+INLINE bool any(i32x16 mask) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#else
+    int32_t seen = 0;
+    for (int i = 0; i < 16; ++i) seen |= mask[i];
+    return seen != 0;
+#endif
+}
+
 // Value between two nodes, rounded half up.
 INLINE int64_t interpolate(int64_t base, int64_t delta, int64_t fraction, int64_t bits) {
     return base + ((delta * fraction + ((int64_t(1) << bits) >> 1)) >> bits);

@@ -1,6 +1,8 @@
 // Between in_proj and the state: convolution, SiLU, blocks of x, B and C, dt and decay.
 // Source: numerics/conv.py, blocks.py (Pow2Block), ssm.py (Discretize).
 #pragma once
+#include <initializer_list>
+
 #include "../../native/arithmetic.hpp"
 #include "../../native/pow2.hpp"
 #include "../../native/silu.hpp"
@@ -25,17 +27,19 @@ APART void convolve(
         std::memcpy(recorded + t * count, states.recorded(slot.sequence, t) + k.taps_at + begin, count);
     }
     for (int64_t t = 0; t < slot.count; ++t) {
-        int64_t lost_in = 0, lost_out = 0;
+        i32x16 bad_in = {}, bad_out = {};
         const int16_t* row = w.rows + (slot.first + t) * width + k.d_inner + begin;
         int16_t* out = own.conv + (slot.first + t) * dim + begin;
         int8_t* now = recorded + (slot.replay + t) * count;
         int64_t c = 0;
         for (; c + 16 <= count; c += 16) {
             const int64_t at = begin + c;
+            for (const int32_t* each : {k.conv_in_shift, k.conv_bias, k.conv_out_shift, k.conv_silu_shift}) {
+                __builtin_prefetch(each + at + count);
+            }
+            for (int64_t tap = 0; tap < taps; ++tap) __builtin_prefetch(k.conv_weight + tap * dim + at + count);
             const i32x16 out_shift = load<i32x16>(k.conv_out_shift + at);
-            bool far = false;
-            for (int i = 0; i < 16; ++i) far |= out_shift[i] < -4;
-            if (far) break;  // 32 bits might not do
+            if (any(out_shift < -4)) break;  // 32 bits might not do
             const i32x16 in_shift = load<i32x16>(k.conv_in_shift + at);
             const i32x16 x = widen(row + c);
             const i32x16 shifted = (x + ((all(1) << in_shift) >> 1)) >> in_shift;
@@ -50,14 +54,12 @@ APART void convolve(
             const i32x16 left = clamp(-out_shift, all(0), all(4));
             const i32x16 wide = ((acc << left) + ((all(1) << right) >> 1)) >> right;
             const i32x16 value = clamp(wide, all(LOW16), all(HIGH16));
-            const i32x16 bad_in = kept != shifted, bad_out = value != wide;
-            for (int i = 0; i < 16; ++i) {
-                lost_in -= bad_in[i];
-                lost_out -= bad_out[i];
-            }
+            bad_in -= kept != shifted;
+            bad_out -= value != wide;
             const i32x16 soft = silu(*k.tables, value, load<i32x16>(k.conv_silu_shift + at));
             narrow(out + c, soft);
         }
+        int64_t lost_in = sum(lower(bad_in) + upper(bad_in)), lost_out = sum(lower(bad_out) + upper(bad_out));
         for (; c < count; ++c) {
             const int64_t at = begin + c;
             const int64_t shifted = round_shift(row[c], k.conv_in_shift[at]);

@@ -76,8 +76,7 @@ INLINE lanes_of add_products(lanes_of acc, pairs_of a, pairs_of b) {
 // The low half of each lane of 32 bits, in both numbers of its pair.
 INLINE i32x16 twice(i32x16 x) { return (x & 0xFFFF) | x << 16; }
 
-// Two numbers as one pair, and one pair in all lanes.
-INLINE int32_t pair(int32_t first, int32_t second) { return (first & 0xFFFF) | int32_t(uint32_t(second) << 16); }
+// One pair in all lanes.
 INLINE pairs_of all_pairs(int32_t pair) { return (pairs_of)(lanes_of{} + pair); }
 
 // One of the vectors that 16 lanes are.

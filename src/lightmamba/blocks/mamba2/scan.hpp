@@ -55,11 +55,11 @@ INLINE void record_token(
     std::memcpy(to + k.B_exp_at + head / heads * blocks, own.B_exp + g * blocks, blocks);
 }
 
-// B times 2^7, and C, of two columns at a time.
+// B times 2^7, and C, in 16 bits: two columns are a pair.
 INLINE void make_pairs(const int8_t* B, const int8_t* C, int64_t N, int32_t* B_pairs, int32_t* C_pairs) {
-    for (int64_t n = 0; n < N; n += 2) {
-        B_pairs[n / 2] = pair(B[n] * 128, B[n + 1] * 128);
-        C_pairs[n / 2] = pair(C[n], C[n + 1]);
+    for (int64_t n = 0; n < N; n += 16) {
+        narrow((int16_t*)B_pairs + n, widen(B + n) << UNIT_BITS);
+        narrow((int16_t*)C_pairs + n, widen(C + n));
     }
 }
 

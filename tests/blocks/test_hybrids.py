@@ -1,5 +1,7 @@
 """Hybrids in exact integers: kernels equal numpy, pieces equal tokens, states go anywhere."""
 
+from collections import Counter
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -133,6 +135,27 @@ def test_attention_alone_and_the_longest_heads():
     ours, theirs = Digests(keep=True), Digests(keep=True)
     assert text(Engine(m), 16, ours)[0] == text(Engine(m, compiled=False), 16, theirs)[0]
     assert first_difference(ours, theirs) is None
+
+
+@pytest.mark.parametrize("isa", usable_isas())
+@pytest.mark.parametrize(("exponent", "saturates"), [(-12, False), (-4, True)])
+def test_scores_far_apart_and_beyond_their_format(exponent, saturates, isa):
+    """Maxima that rise by many octaves from page to page, so that all before is rounded away."""
+    m, rng = model(layers=(ATTENTION(6, 2, 40),)), np.random.default_rng(3)
+    rows = rng.integers(-(1 << 15), 1 << 15, size=(2, 100, m.config.layers[0].in_rows))
+    rows >>= rng.integers(0, 16, size=(2, 100, 1))
+    scales = replace(m.layers[0].mixer.exponents, q=exponent, k=exponent)
+    layer = replace(m.layers[0], mixer=replace(m.layers[0].mixer, exponents=scales))
+    m, found = replace(m, layers=(layer,)), []
+    for engine in (Engine(m, isa=isa, threads=2), Engine(m, compiled=False)):
+        state, lost = engine.empty_state(2), Counter()
+        for row in range(2):
+            state.reserve(row, 100)
+        values, _ = engine.arithmetic(0).run(rows, state.layer(0), state.position, lost)
+        found.append((values.reshape(200, -1), lost))
+    assert (found[0][0] == found[1][0]).all()
+    assert found[0][1] == found[1][1]
+    assert (found[0][1]["attention.score"] > 0) == saturates
 
 
 @pytest.mark.parametrize("shape", HYBRIDS)

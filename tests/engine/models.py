@@ -20,7 +20,7 @@ CASES: dict[str, tuple[ModelConfig, Formats]] = {
         W4A8,
     ),
     "w8a8": (sizes(headdim=32), W8A8),
-    "d_state-256": (sizes(d_model=80, headdim=16, d_state=256, vocab_size=77), W4A4),
+    "d_state-288": (sizes(d_model=80, headdim=16, d_state=288, vocab_size=77), W4A4),
     "eight-groups": (sizes(d_model=128, ngroups=8, headdim=32, d_state=48), W4A4),
     "headdim-128": (sizes(d_model=128, headdim=128, d_state=128), W4A4),
     "headdim-48": (sizes(d_model=72, headdim=48, d_state=40), W4A8),

@@ -147,7 +147,7 @@ def test_an_ngram_goes_on_as_the_last_time():
 
 
 def test_another_vocabulary_is_refused():
-    small, large = Engine(case("d_state-256")), Engine(case("w4a4"))
+    small, large = Engine(case("d_state-288")), Engine(case("w4a4"))
     with pytest.raises(InputError, match="the same tokenizer"):
         ModelDrafter(small, large)
 

@@ -1,5 +1,6 @@
 // A pool: every item is done once, threads that are ready do the work of one that is behind, and what
-// an item throws on any thread reaches the caller, after which the pool works on.
+// an item throws on any thread reaches the caller, after which the pool works on. And how many threads
+// take part after calls with and without disturbance.
 #include <atomic>
 #include <cstring>
 #include <stdexcept>
@@ -19,8 +20,8 @@ int main() {
             }
         }
     }
-    lightmamba::Pool pool(3);
     for (int64_t slow = 0; slow < 24; ++slow) {
+        lightmamba::Pool pool(3);  // a new one, of which all threads take part
         std::atomic<int> done{0};
         pool.run([&](int thread) {
             pool.share(thread, 24, [&](int64_t i) {
@@ -29,6 +30,7 @@ int main() {
             });
         });
     }
+    lightmamba::Pool pool(3);
     for (int64_t round = 0; round < 240; ++round) {
         std::atomic<int> later{0};
         bool thrown = false;
@@ -48,5 +50,16 @@ int main() {
         pool.run([&](int thread) { pool.share(thread, 100, [&](int64_t) { ++count; }); });
         if (count != 100) return 4;
     }
+    lightmamba::Turnout turnout(3);
+    const auto calls = [&](int count, bool disturbed) {
+        for (int i = 0; i < count; ++i) turnout.after(disturbed);
+        return turnout.active;
+    };
+    if (turnout.active != 3 || calls(1, true) != 2 || calls(1, true) != 1 || calls(1, true) != 1) return 5;
+    if (calls(15, false) != 1 || calls(1, false) != 2 || calls(16, false) != 3) return 6;
+    if (calls(1, true) != 2 || calls(31, false) != 2 || calls(1, false) != 3) return 7;
+    if (calls(32, false) != 3 || calls(1, true) != 2 || calls(4, false) != 3) return 8;  // as at first again
+    calls(20, true);
+    if (calls(127, false) != 1 || calls(1, false) != 2) return 9;
     return 0;
 }

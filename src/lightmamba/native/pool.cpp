@@ -1,7 +1,13 @@
 #include "pool.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <utility>
 
+#if defined(__linux__)
+#include <sys/resource.h>
+#include <time.h>
+#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -10,6 +16,9 @@ namespace lightmamba {
 namespace {
 
 constexpr int SPINS = 4000;  // some tens of microseconds; then the thread sleeps
+constexpr uint32_t CALL = 1 << 12;
+constexpr double SHORT = 1e-3;  // seconds: longer phases share their work well with threads that come late
+constexpr double MISSED = 0.125;  // of a call, in which a thread was kept from running: a disturbance
 
 void pause() {
 #if defined(__x86_64__)
@@ -19,9 +28,29 @@ void pause() {
 #endif
 }
 
+// What the system has given to the calling thread: how often it took the processor away, and seconds of it.
+struct Given {
+    int64_t interruptions = 0;
+    double seconds = 0;
+
+    Given() {
+#if defined(__linux__)
+        rusage use;
+        timespec time;
+        if (getrusage(RUSAGE_THREAD, &use) || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)) return;
+        interruptions = use.ru_nivcsw;
+        seconds = time.tv_sec + 1e-9 * time.tv_nsec;
+#endif
+    }
+};
+
+double now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 // Wait until a counter is no longer `old`.
-void wait(const std::atomic<uint32_t>& counter, uint32_t old) {
-    for (int i = 0; i < SPINS; ++i) {
+void wait(const std::atomic<uint32_t>& counter, uint32_t old, int spins = SPINS) {
+    for (int i = 0; i < spins; ++i) {
         if (counter.load(std::memory_order_acquire) != old) return;
         pause();
     }
@@ -30,7 +59,20 @@ void wait(const std::atomic<uint32_t>& counter, uint32_t old) {
 
 }  // namespace
 
-Pool::Pool(int threads) : memory_(threads), memory_bytes_(threads), taken_(threads) {
+void Turnout::after(bool disturbed) {
+    calm = disturbed ? 0 : calm + 1;
+    if (disturbed) {
+        active = std::max(1, active - 1);
+        patience = std::min(2 * patience, MOST);
+    } else if (calm == patience) {
+        if (active == threads) patience = FEWEST;
+        active = std::min(active + 1, threads);
+        calm = 0;
+    }
+}
+
+Pool::Pool(int threads)
+    : memory_(threads), memory_bytes_(threads), taken_(threads), turnout_(std::min(threads, int(CALL) - 1)) {
     try {
         for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { serve(i); });
     } catch (...) {
@@ -43,34 +85,52 @@ Pool::~Pool() { close(); }
 
 void Pool::close() {
     closing_ = true;
-    call_.fetch_add(1);
+    call_.fetch_add(CALL);
     call_.notify_all();
     for (auto& worker : workers_) worker.join();
 }
 
 void Pool::serve(int thread) noexcept {
-    for (uint32_t seen = 0;; ++seen) {
-        wait(call_, seen);
+    for (uint32_t seen = 0, spins = SPINS;;) {
+        wait(call_, seen, spins);
         if (closing_) return;
-        (*body_)(thread);
-        barrier();
+        seen = call_.load(std::memory_order_acquire);
+        const bool mine = thread < int(seen % CALL);
+        if (mine) take_part(thread);
+        spins = mine ? SPINS : 0;
     }
 }
 
 void Pool::run(FunctionRef<int> body) {
+    const double begin = now();
     body_ = &body;
-    call_.fetch_add(1);
-    call_.notify_all();
-    body(0);
-    barrier();
+    active_ = turnout_.active;
+    phases_ = 0;
+    disturbed_.store(false, std::memory_order_relaxed);
+    const uint32_t number = call_.load() / CALL + 1;
+    call_.store(number * CALL + active_);
+    if (active_ > 1 || number % 1024 == 0) call_.notify_all();  // so that no sleeper sees an old number again
+    take_part(0);
+    turnout_.after(disturbed_ && now() - begin < SHORT * phases_);
     if (failed_.exchange(false)) std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+void Pool::take_part(int thread) noexcept {
+    const double begin = now();
+    const Given before;
+    (*body_)(thread);
+    const Given after;
+    const double seconds = now() - begin, missed = seconds - (after.seconds - before.seconds);
+    if (after.interruptions != before.interruptions && missed > MISSED * seconds) disturbed_ = true;
+    barrier();
 }
 
 void Pool::share(int thread, int64_t items, FunctionRef<int64_t> work) noexcept {
     constexpr uint64_t FRONT = 1, BACK = uint64_t(1) << 32;
-    const auto first = [&](int64_t n) { return (items * n + size() - 1) / size(); };
-    for (int i = 0; i < size(); ++i) {
-        const int of = (thread + i) % size();
+    const auto first = [&](int64_t n) { return (items * n + active_ - 1) / active_; };
+    if (thread == 0) ++phases_;
+    for (int i = 0; i < active_; ++i) {
+        const int of = (thread + i) % active_;
         const int64_t begin = first(of), end = first(of + 1);
         while (!failed_.load(std::memory_order_relaxed)) {
             // Nobody gets an item once all are taken, so the two halves never meet.
@@ -89,11 +149,12 @@ void Pool::share(int thread, int64_t items, FunctionRef<int64_t> work) noexcept 
 
 void Pool::barrier() noexcept {
     const uint32_t round = round_.load(std::memory_order_acquire);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size()) {
+    const int all = active_;  // which may be another call's as soon as this thread has arrived
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == all) {
         arrived_.store(0, std::memory_order_relaxed);
         for (Taken& each : taken_) each.both.store(0, std::memory_order_relaxed);
         round_.store(round + 1);  // before notify_all looks for sleepers
-        if (size() > 1) round_.notify_all();
+        if (all > 1) round_.notify_all();
     } else {
         wait(round_, round);
     }

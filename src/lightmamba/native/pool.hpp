@@ -24,6 +24,17 @@ class FunctionRef {
     void (*call_)(const void*, Given...);
 };
 
+// How many threads take part in a call. Where other programs take processors from them, phases of
+// microseconds wait milliseconds for a thread that is not running; then fewer are quicker. All are tried again
+// after some calls in peace, and twice as many each time that it fails.
+struct Turnout {
+    explicit Turnout(int threads) : threads(threads), active(threads) {}
+    void after(bool disturbed);
+
+    static constexpr int FEWEST = 2, MOST = 128;  // calls until one more is tried
+    int threads, active, calm = 0, patience = FEWEST;
+};
+
 class Pool {
   public:
     explicit Pool(int threads);
@@ -31,7 +42,7 @@ class Pool {
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
 
-    int size() const { return int(workers_.size()) + 1; }
+    int size() const { return int(workers_.size()) + 1; }  // threads, of which not all take part in every call
 
     // Run body(thread) on all threads; returns when all have. The body itself must not throw. What `share`'s
     // work threw, on any thread, is thrown here: the first of it.
@@ -55,6 +66,7 @@ class Pool {
         std::atomic<uint64_t> both{0};
     };
 
+    void take_part(int thread) noexcept;
     void barrier() noexcept;
     void close();
     void serve(int thread) noexcept;
@@ -67,8 +79,11 @@ class Pool {
     std::vector<Taken> taken_;  // by thread
     alignas(64) std::atomic<uint32_t> round_{0};   // of the barrier
     alignas(64) std::atomic<int> arrived_{0};
-    alignas(64) std::atomic<uint32_t> call_{0};    // a new one wakes the workers
-    std::atomic<bool> failed_{false}, closing_{false};
+    alignas(64) std::atomic<uint32_t> call_{0};    // its number, times CALL, and how many threads take part
+    std::atomic<bool> failed_{false}, closing_{false}, disturbed_{false};
+    Turnout turnout_;
+    int active_ = 1;      // of this call
+    int64_t phases_ = 0;  // of this call, by the first thread
 };
 
 }  // namespace lightmamba

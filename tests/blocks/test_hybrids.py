@@ -148,7 +148,7 @@ def test_scores_far_apart_and_beyond_their_format(exponent, saturates, isa):
     layer = replace(m.layers[0], mixer=replace(m.layers[0].mixer, exponents=scales))
     m, found = replace(m, layers=(layer,)), []
     for engine in (Engine(m, isa=isa, threads=2), Engine(m, compiled=False)):
-        state, lost = engine.empty_state(2), Counter()
+        state, lost = engine.empty_state(2), Counter[str]()
         for row in range(2):
             state.reserve(row, 100)
         values, _ = engine.arithmetic(0).run(rows, state.layer(0), state.position, lost)

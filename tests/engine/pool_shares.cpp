@@ -51,15 +51,16 @@ int main() {
         if (count != 100) return 4;
     }
     lightmamba::Turnout turnout(3);
-    const auto calls = [&](int count, bool disturbed) {
-        for (int i = 0; i < count; ++i) turnout.after(disturbed);
+    const auto calls = [&](int count, double waiting) {
+        for (int i = 0; i < count; ++i) turnout.after(waiting);
         return turnout.active;
     };
-    if (turnout.active != 3 || calls(1, true) != 2 || calls(1, true) != 1 || calls(1, true) != 1) return 5;
-    if (calls(15, false) != 1 || calls(1, false) != 2 || calls(16, false) != 3) return 6;
-    if (calls(1, true) != 2 || calls(31, false) != 2 || calls(1, false) != 3) return 7;
-    if (calls(32, false) != 3 || calls(1, true) != 2 || calls(4, false) != 3) return 8;  // as at first again
-    calls(20, true);
-    if (calls(127, false) != 1 || calls(1, false) != 2) return 9;
+    if (calls(1, 0.6) != 3 || calls(7, 0) != 3 || calls(1, 0.6) != 3) return 5;  // once is nothing
+    if (calls(1, 0.6) != 2 || calls(1, 1) != 1 || calls(1, 1) != 1) return 6;
+    if (calls(15, 0) != 1 || calls(1, 0) != 2 || calls(16, 0) != 3) return 7;  // each begins warily
+    if (calls(1, 1) != 2 || calls(31, 0) != 2 || calls(1, 0.1) != 3) return 8;
+    if (calls(32, 0) != 3 || calls(1, 1) != 2 || calls(4, 0) != 3) return 9;  // as at first again
+    calls(20, 1);
+    if (calls(255, 0) != 1 || calls(1, 0) != 2 || calls(1, 0.5) != 1) return 10;
     return 0;
 }

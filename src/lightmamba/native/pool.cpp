@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <utility>
 
 #if defined(__linux__)
-#include <sys/resource.h>
-#include <time.h>
+#include <fcntl.h>
+#include <unistd.h>
 #endif
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -18,7 +19,8 @@ namespace {
 constexpr int SPINS = 4000;  // some tens of microseconds; then the thread sleeps
 constexpr uint32_t CALL = 1 << 12;
 constexpr double SHORT = 1e-3;  // seconds: longer phases share their work well with threads that come late
-constexpr double MISSED = 0.125;  // of a call, in which a thread was kept from running: a disturbance
+// What lasts of a share of waiting after a call; how much is too much; and what one more thread begins with.
+constexpr double LASTING = 0.75, LIMIT = 0.9, WARY = 0.6;
 
 void pause() {
 #if defined(__x86_64__)
@@ -28,21 +30,23 @@ void pause() {
 #endif
 }
 
-// What the system has given to the calling thread: how often it took the processor away, and seconds of it.
-struct Given {
-    int64_t interruptions = 0;
-    double seconds = 0;
-
-    Given() {
+// Nanoseconds that the calling thread was ready to run and did not; 0 where the system does not tell.
+int64_t kept_waiting() {
 #if defined(__linux__)
-        rusage use;
-        timespec time;
-        if (getrusage(RUSAGE_THREAD, &use) || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)) return;
-        interruptions = use.ru_nivcsw;
-        seconds = time.tv_sec + 1e-9 * time.tv_nsec;
+    struct File {
+        int number = ::open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+        ~File() { ::close(number); }
+    };
+    thread_local const File file;
+    char text[64] = "";
+    if (pread(file.number, text, sizeof text - 1, 0) <= 0) return 0;
+    char* rest = text;
+    std::strtoll(rest, &rest, 10);  // running
+    return std::strtoll(rest, &rest, 10);
+#else
+    return 0;
 #endif
-    }
-};
+}
 
 double now() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -59,13 +63,16 @@ void wait(const std::atomic<uint32_t>& counter, uint32_t old, int spins = SPINS)
 
 }  // namespace
 
-void Turnout::after(bool disturbed) {
-    calm = disturbed ? 0 : calm + 1;
-    if (disturbed) {
+void Turnout::after(double waiting) {
+    pressure = LASTING * pressure + waiting;
+    ++calm;
+    if (pressure > LIMIT) {
         active = std::max(1, active - 1);
         patience = std::min(2 * patience, MOST);
+        pressure = calm = 0;
     } else if (calm == patience) {
         if (active == threads) patience = FEWEST;
+        if (active < threads) pressure = WARY;
         active = std::min(active + 1, threads);
         calm = 0;
     }
@@ -106,22 +113,23 @@ void Pool::run(FunctionRef<int> body) {
     body_ = &body;
     active_ = turnout_.active;
     phases_ = 0;
-    disturbed_.store(false, std::memory_order_relaxed);
+    waiting_.store(0, std::memory_order_relaxed);
     const uint32_t number = call_.load() / CALL + 1;
     call_.store(number * CALL + active_);
     if (active_ > 1 || number % 1024 == 0) call_.notify_all();  // so that no sleeper sees an old number again
     take_part(0);
-    turnout_.after(disturbed_ && now() - begin < SHORT * phases_);
+    turnout_.after(now() - begin < SHORT * phases_ ? waiting_.load() : 0);
     if (failed_.exchange(false)) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
 void Pool::take_part(int thread) noexcept {
+    thread_local int64_t before = kept_waiting();
     const double begin = now();
-    const Given before;
     (*body_)(thread);
-    const Given after;
-    const double seconds = now() - begin, missed = seconds - (after.seconds - before.seconds);
-    if (after.interruptions != before.interruptions && missed > MISSED * seconds) disturbed_ = true;
+    const int64_t after = kept_waiting();
+    const double share = 1e-9 * (after - before) / (now() - begin);
+    before = after;
+    for (double most = waiting_; share > most && !waiting_.compare_exchange_weak(most, share);) {}
     barrier();
 }
 

@@ -24,15 +24,18 @@ class FunctionRef {
     void (*call_)(const void*, Given...);
 };
 
-// How many threads take part in a call. Where other programs take processors from them, phases of
-// microseconds wait milliseconds for a thread that is not running; then fewer are quicker. All are tried again
-// after some calls in peace, and twice as many each time that it fails.
+// How many threads take part in a call. Where another program keeps a processor busy, phases of microseconds
+// wait milliseconds for a thread that is not running; then fewer are quicker. More are tried again after some
+// calls in peace, and twice as many each time that it fails.
 struct Turnout {
     explicit Turnout(int threads) : threads(threads), active(threads) {}
-    void after(bool disturbed);
 
-    static constexpr int FEWEST = 2, MOST = 128;  // calls until one more is tried
+    // After a call: the share of its time that a thread was ready and did not run, of the worst one.
+    void after(double waiting);
+
+    static constexpr int FEWEST = 2, MOST = 256;  // calls until one more is tried
     int threads, active, calm = 0, patience = FEWEST;
+    double pressure = 0;
 };
 
 class Pool {
@@ -80,7 +83,8 @@ class Pool {
     alignas(64) std::atomic<uint32_t> round_{0};   // of the barrier
     alignas(64) std::atomic<int> arrived_{0};
     alignas(64) std::atomic<uint32_t> call_{0};    // its number, times CALL, and how many threads take part
-    std::atomic<bool> failed_{false}, closing_{false}, disturbed_{false};
+    std::atomic<bool> failed_{false}, closing_{false};
+    std::atomic<double> waiting_{0};  // of this call, for the turnout
     Turnout turnout_;
     int active_ = 1;      // of this call
     int64_t phases_ = 0;  // of this call, by the first thread

@@ -11,6 +11,8 @@ from lightmamba.device.sim.opened import open_golden
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.workload import Workload
+from lightmamba.hardware.machine.artifact import Artifact
+from lightmamba.hardware.machine.spine import rows_per_cycle
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
 from tests.support.mixed import (
@@ -72,6 +74,14 @@ def test_the_self_test_passes(path):
 def test_its_hardware_runs_a_model_of_mlps_alone(tmp_path):
     model = replace(MAMBA, layers=(GATED, SQUARED))
     assert runs(compiled(tmp_path, model, segment=64, hardware=hardware()))
+
+
+def test_rows_that_leave_one_by_one(tmp_path):
+    """A residual stream that is long for the lanes, as on a kv260: b is behind its a."""
+    model = replace(MAMBA, d_model=288, layers=(GATED, SQUARED))
+    path = compiled(tmp_path, model, segment=64)
+    assert rows_per_cycle(Artifact.read(path).arch) == 1
+    assert runs(path)
 
 
 def test_refusals(tmp_path):

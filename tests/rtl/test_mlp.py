@@ -13,6 +13,8 @@ from tests.support.numbers import spread
 from tests.support.streams import drive
 
 ALONE = ArchConfig(kinds=("mlp",))
+ONE_BY_ONE = ArchConfig(kinds=("mlp",), lanes=1)  # rows come so
+CONFIGS = pytest.mark.parametrize("config", [ALONE, ONE_BY_ONE], ids=["two rows", "one row"])
 Job = tuple[dict[str, int], Any, Any]
 
 
@@ -22,7 +24,7 @@ def job(a: Any, b: Any = None, *, silu: int = 0, shift: int = 0) -> Job:
     return command, np.asarray(a), None if b is None else np.asarray(b)
 
 
-def run(jobs: list[Job], **options: Any) -> tuple[Any, list[int], int]:
+def run(jobs: list[Job], config: ArchConfig = ALONE, **options: Any) -> tuple[Any, list[int], int]:
     """Drive jobs; what came out, and what numerics says."""
     inputs: dict[str, list[Any]] = {"command": [], "i_a": [], "i_b": []}
     wanted, lost = [], 0
@@ -36,12 +38,13 @@ def run(jobs: list[Job], **options: Any) -> tuple[Any, list[int], int]:
             found, over = GatedSilu()(a, b, command["silu"], command["shift"])
         wanted += found.tolist()
         lost += over
-    got = drive(Hidden(ALONE), inputs, {"o": len(wanted)}, counts=("lost", "busy"), **options)
+    got = drive(Hidden(config), inputs, {"o": len(wanted)}, counts=("lost", "busy"), **options)
     return got, wanted, lost
 
 
+@CONFIGS
 @pytest.mark.parametrize(("seed", "stalls"), [(0, 0.0), (1, 0.3), (2, 0.7)])
-def test_equals_numerics(seed, stalls):
+def test_equals_numerics(seed, stalls, config):
     rng, jobs = np.random.default_rng(seed), []
     for _ in range(12):
         n = int(rng.integers(1, 40))
@@ -49,7 +52,7 @@ def test_equals_numerics(seed, stalls):
         silu = int(rng.choice([-31, -16, -15, -14, -4, 0, 1, 3, 15, 16, 17, 62]))
         shift = int(rng.choice([-20, -3, 0, 7, 8, 9, 12, 15, 31, 32, 33, 39, 40, 62]))
         jobs.append(job(a, b if rng.integers(3) else None, silu=silu, shift=shift))
-    got, wanted, lost = run(jobs, stalls=stalls, seed=seed)
+    got, wanted, lost = run(jobs, config, stalls=stalls, seed=seed)
     assert got.out["o"] == wanted
     assert got.counts["lost"] == lost
     assert lost > 0
@@ -70,10 +73,11 @@ def test_worked_values():
     assert got.counts["lost"] == 1
 
 
+@CONFIGS
 @pytest.mark.parametrize("gated", [False, True])
-def test_latency_and_throughput(gated):
+def test_latency_and_throughput(gated, config):
     values = np.arange(1, 101)
-    got, _, _ = run([job(values, values if gated else None)])
+    got, _, _ = run([job(values, values if gated else None)], config)
     assert got.cycles["o"][0] - got.cycles["i_a"][0] == Hidden.latency
     assert got.cycles["o"][-1] - got.cycles["o"][0] == 99 * Hidden.interval
     assert machine(("mlp",)).unit("hidden").latency == Hidden.latency
@@ -85,6 +89,14 @@ def test_operands_wait_for_each_other():
                          slow={"i_b": 0.9})  # fmt: skip
     assert got.out["o"] == wanted
     assert got.cycles["i_a"][:40] == got.cycles["i_b"][:40]
+
+
+def test_a_row_waits_here_for_the_row_behind_it():
+    """Rows that come one by one: b is behind a, so a must be taken first; the next a is not."""
+    values = np.arange(1, 41)
+    got, wanted, _ = run([job(values, values)] * 2, ONE_BY_ONE, late={"i_b": 50})
+    assert got.out["o"] == wanted
+    assert got.cycles["i_a"][0] < 50 <= got.cycles["i_a"][1]
 
 
 def test_it_is_busy_until_its_last_result_is_taken():

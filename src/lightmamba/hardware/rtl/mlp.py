@@ -3,10 +3,11 @@
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal, Value, signed
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Out
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.hardware.machine.spine import rows_per_cycle
 from lightmamba.hardware.rtl.gated import (
     PRODUCT_SHIFTS,
     SCALED,
@@ -29,12 +30,13 @@ class Hidden(wiring.Component):
     """silu(a)·b, or the square of max(a, 0).
 
     One channel per cycle while the operands come and the output is taken; ``latency`` cycles from
-    the transfer of a channel to its value on ``o``.
+    the transfer of a channel to its value on ``o``. Where rows come one by one
+    (:func:`rows_per_cycle`), b is behind a, which waits for it here.
 
     Parameters
     ----------
     config : ArchConfig
-        Its kinds of layers; nothing else of it matters.
+        Its kinds of layers, and how many rows come in a cycle.
     op : numerics.mlp.GatedSilu
         Table of the sigmoid, and the format of the result, which is that of ``SquaredRelu``, too.
 
@@ -43,7 +45,7 @@ class Hidden(wiring.Component):
     command : In(stream of command("hidden"))
         ``count`` channels, at least 1.
     i_a, i_b : In(stream of s16)
-        Operands, taken together; b only where the job is gated.
+        Operands; b only where the job is gated, and not before its a.
     o : Out(stream of s24)
         Hidden values.
     lost : Out(1)
@@ -63,7 +65,7 @@ class Hidden(wiring.Component):
     busy: Any
 
     def __init__(self, config: ArchConfig, op: GatedSilu | None = None) -> None:
-        self.op = op or GatedSilu()
+        self.op, self.one_by_one = op or GatedSilu(), rows_per_cycle(config) == 1
         super().__init__(
             {
                 "command": i_stream(command("hidden", config)),
@@ -82,7 +84,8 @@ class Hidden(wiring.Component):
         silu_shift = Signal(range(SILU_SHIFTS[0], SILU_SHIFTS[1] + 1))
         shift = Signal(range(PRODUCT_SHIFTS[0], PRODUCT_SHIFTS[1] + 1))
 
-        a, b = (pipe.step(lambda v: v, pipe.input(i.payload)) for i in (self.i_a, self.i_b))
+        i_a = self._waiting(m, left.some) if self.one_by_one else self.i_a
+        a, b = (pipe.step(lambda v: v, pipe.input(i.payload)) for i in (i_a, self.i_b))
         curve = silu(pipe, self.op.silu, a, silu_shift)
         positive = pipe.comb(lambda v: Mux(v < 0, 0, v)[:Z_BITS].as_signed(), a)
         mode = pipe.input(gated, curve.stage)  # a job's, which stays until its last value is out
@@ -96,9 +99,9 @@ class Hidden(wiring.Component):
         ready, enough = Signal(), self.i_b.valid | ~gated
         m.d.comb += [
             ready.eq(left.some & queue.room),
-            issue.eq(ready & self.i_a.valid & enough),
-            self.i_a.ready.eq(ready & enough),
-            self.i_b.ready.eq(ready & self.i_a.valid & gated),
+            issue.eq(ready & i_a.valid & enough),
+            i_a.ready.eq(ready & enough),
+            self.i_b.ready.eq(ready & i_a.valid & gated),
             self.lost.eq(arrives & over.value),
         ]
         fields = self.command.payload
@@ -113,6 +116,21 @@ class Hidden(wiring.Component):
             m.d.sync += left.step()
         job.end(~left.some & ~queue.busy)
         return m
+
+    def _waiting(self, m: Module, more: Value) -> Any:
+        """Stream of the values of a: one is taken before it is asked for, of those of the job."""
+        o = stream.Signature(signed(Z_BITS)).create()
+        kept, full = Signal(signed(Z_BITS)), Signal()
+        m.d.comb += [
+            self.i_a.ready.eq(more & ~full),
+            o.valid.eq(full | self.i_a.valid & more),
+            o.payload.eq(Mux(full, kept, self.i_a.payload)),
+        ]
+        with m.If(o.valid):
+            m.d.sync += full.eq(~o.ready)
+        with m.If(~full):
+            m.d.sync += kept.eq(self.i_a.payload)
+        return o
 
 
 def _chosen(gated: Value, one: Value, other: Value) -> Value:

@@ -30,7 +30,7 @@ void pause() {
 #endif
 }
 
-// Nanoseconds that the calling thread was ready to run and did not; 0 where the system does not tell.
+// Nanoseconds that the calling thread was ready to run and did not; 0 where the system does not report it.
 int64_t kept_waiting() {
 #if defined(__linux__)
     struct File {
@@ -123,12 +123,11 @@ void Pool::run(FunctionRef<int> body) {
 }
 
 void Pool::take_part(int thread) noexcept {
-    thread_local int64_t before = kept_waiting();
+    if (workers_.empty()) return (*body_)(thread);
     const double begin = now();
+    const int64_t before = kept_waiting();
     (*body_)(thread);
-    const int64_t after = kept_waiting();
-    const double share = 1e-9 * (after - before) / (now() - begin);
-    before = after;
+    const double share = 1e-9 * (kept_waiting() - before) / (now() - begin);
     for (double most = waiting_; share > most && !waiting_.compare_exchange_weak(most, share);) {}
     barrier();
 }

@@ -1,13 +1,12 @@
 // A page of keys and values of one head, as the dot products of native/dot.hpp take them.
 #pragma once
 #include "../../native/dot.hpp"
+#include "../../native/scratch.hpp"
 
 namespace lightmamba {
 namespace {
 
 constexpr int64_t PAGE = 32;  // positions that are weighed against one maximum: a step of `dot`
-
-INLINE int64_t whole(int64_t n, int64_t of) { return (n + of - 1) / of * of; }
 
 typedef uint32_t u32x4 __attribute__((vector_size(16)));
 typedef uint16_t u16x8 __attribute__((vector_size(16)));
@@ -40,8 +39,8 @@ INLINE void put_channels(const uint8_t* const from[4], uint8_t* to) {
     }
 }
 
-// Keys and values of one head of a page, without sign. Blocks of channels are filled up with zeros: to
-// whole steps of 32 for the keys, to whole tiles of 16 for the values.
+// Keys and values of one head of a page, without sign. Blocks of channels are padded with zeros: to whole
+// steps of 32 for the keys, to whole tiles of 16 for the values.
 struct PagePanel {
     int64_t blocks, block, steps, tiles;  // steps and tiles: of a block
     uint8_t* key;                         // (blocks, steps, 2, 512 bytes): two tiles of 16 positions
@@ -52,18 +51,15 @@ struct PagePanel {
     int64_t bytes;
 
     PagePanel(int64_t blocks, int64_t block, void* space)
-        : blocks(blocks), block(block), steps(whole(block, STEP) / STEP), tiles(whole(block, ROWS) / ROWS), bytes(0) {
-        const auto take = [&](int64_t n) {
-            char* at = (char*)space + bytes;
-            bytes += whole(n, 64);
-            return at;
-        };
-        key = (uint8_t*)take(blocks * steps * 2 * STEP_BYTES8);
-        value = (uint8_t*)take(blocks * tiles * STEP_BYTES8);
-        key_exp = (int64_t*)take(blocks * PAGE * 8);
-        value_exp = (int64_t*)take(blocks * PAGE * 8);
-        value_low = (int64_t*)take(blocks * 8);
-        padded = (uint8_t*)take(4 * steps * STEP);
+        : blocks(blocks), block(block), steps(whole(block, STEP) / STEP), tiles(whole(block, ROWS) / ROWS) {
+        Scratch scratch{space};
+        key = scratch.take<uint8_t>(blocks * steps * 2 * STEP_BYTES8);
+        value = scratch.take<uint8_t>(blocks * tiles * STEP_BYTES8);
+        key_exp = scratch.take<int64_t>(blocks * PAGE);
+        value_exp = scratch.take<int64_t>(blocks * PAGE);
+        value_low = scratch.take<int64_t>(blocks);
+        padded = scratch.take<uint8_t>(4 * steps * STEP);
+        bytes = scratch.bytes;
     }
 
     // Take `count` positions, each `apart` blocks from the one before; of later ones the values mean nothing.

@@ -12,7 +12,8 @@ namespace {
 constexpr int64_t LARGEST_SCORE = 0x7FFFFFFF, NONE = -(int64_t(1) << 40);  // NONE: its weight is 0
 constexpr int DIGIT = 7, DIGITS = 10;  // bits of a weight that one dot product takes; of 64 bits
 
-// Weights of 16 positions, 24 bits, whose scores lie so many 2^-16 below the next whole number.
+// Weights (24 bits) of 16 positions; the arguments are how far each score lies below the next whole number, in
+// units of 2^-16.
 INLINE i32x16 weights_of(const Tables& t, i64x8 first, i64x8 second) {
     constexpr int32_t LAST = (32 << 16) - 1, ONE = (1 << 24) - 1;  // 2^-32, which rounds to 0; nearly one
     i32x16 power;
@@ -36,16 +37,13 @@ struct Query {
     int64_t weights, largest, lost_score;
     int64_t bytes;
 
-    Query(const PagePanel& p, void* space) : weights(0), largest(0), lost_score(0), bytes(0) {
-        const auto take = [&](int64_t n) {
-            char* at = (char*)space + bytes;
-            bytes += whole(n, 64);
-            return at;
-        };
-        total = (int64_t*)take(p.blocks * p.tiles * ROWS * 8);
-        q = (int8_t*)take(p.blocks * p.steps * STEP);
-        correction = (int32_t*)take(p.blocks * 4);
-        q_exp = (int8_t*)take(p.blocks);
+    Query(const PagePanel& p, void* space) : weights(0), largest(0), lost_score(0) {
+        Scratch scratch{space};
+        total = scratch.take<int64_t>(p.blocks * p.tiles * ROWS);
+        q = scratch.take<int8_t>(p.blocks * p.steps * STEP);
+        correction = scratch.take<int32_t>(p.blocks);
+        q_exp = scratch.take<int8_t>(p.blocks);
+        bytes = scratch.bytes;
     }
 
     void begin(const PagePanel& p, const int16_t* row, int64_t head_dim) {
@@ -61,7 +59,7 @@ struct Query {
         }
     }
 
-    // Take the first `count` positions of a page, the first of all if so said.
+    // Add the first `count` positions of a page; `first`: no page came before it.
     void page(const PagePanel& p, const Tables& t, int64_t score_shift, int64_t count, bool first) {
         i64x8 scores[PAGE / 8];
         lost_score += score(p, score_shift, count, scores);

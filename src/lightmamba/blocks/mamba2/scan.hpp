@@ -1,5 +1,6 @@
 // One head's recurrence over a run of tokens. Source: numerics/ssm.py (SsmStep).
 #pragma once
+#include "../../native/scratch.hpp"
 #include "scan_tile.hpp"
 
 namespace lightmamba {
@@ -17,21 +18,18 @@ struct ScanScratch {
     int8_t* zeros;        // (d_state), C of a recorded token
     int64_t bytes;
 
-    ScanScratch(const Mamba2& k, int64_t tokens, void* space) : bytes(0) {
+    ScanScratch(const Mamba2& k, int64_t tokens, void* space) {
         const int64_t N = k.padded_state, size = k.headdim * N;
-        const auto take = [&](int64_t n) {
-            char* at = (char*)space + bytes;
-            bytes += (n + 63) / 64 * 64;
-            return at;
-        };
-        kept = (pairs_of*)take(LANES * N * 2);
-        BC = (int32_t*)take(tokens * N * 4);
-        this->tokens = (Token*)take(tokens * sizeof(Token));
-        lost = (int64_t*)take(2 * tokens * 8);
-        y = (int32_t*)take(k.headdim * 4);
-        h = take(size * (k.state_bits == 8 ? 1 : 2));
-        h_exp = (uint8_t*)take(size / k.state_block);
-        zeros = (int8_t*)take(N);
+        Scratch scratch{space};
+        kept = scratch.take<pairs_of>(LANES * N * 2 / int64_t(sizeof(pairs_of)));
+        BC = scratch.take<int32_t>(tokens * N);
+        this->tokens = scratch.take<Token>(tokens);
+        lost = scratch.take<int64_t>(2 * tokens);
+        y = scratch.take<int32_t>(k.headdim);
+        h = scratch.take<char>(size * (k.state_bits == 8 ? 1 : 2));
+        h_exp = scratch.take<uint8_t>(size / k.state_block);
+        zeros = scratch.take<int8_t>(N);
+        bytes = scratch.bytes;
     }
 };
 

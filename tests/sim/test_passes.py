@@ -35,7 +35,7 @@ def ids(*values: int):
 
 @pytest.mark.parametrize(("stalls", "seed", "config"), [(0.0, 7, STATE), (0.3, 2, CONFIG)])
 def test_random_passes_equal_single_steps(tmp_path, stalls, seed, config):
-    """Of a model with the state that the hardware was made for, and of one with a smaller one."""
+    """Passes of a model with the state that the hardware was made for, and of one with less."""
     build = compiled(tmp_path, config, FOUR, hardware=HARDWARE)
     opened = open_golden(build, stalls=stalls, seed=seed, placement=anywhere(4), sequences=3)
     golden, arch = opened.golden, opened.golden.arch

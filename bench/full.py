@@ -80,7 +80,7 @@ class Row:
 
 LARGEST = "mamba2-2.7b on u280"
 HYBRIDS_ON = {
-    "granite-4.0-h-350m": ("u280",),
+    "granite-4.0-h-350m": ("kv260", "u280"),
     "granite-4.0-h-1b": ("kv260", "u280"),
     "granite-4.0-h-micro": ("u280",),
     "nemotron-3-nano-4b": ("kv260", "u280"),

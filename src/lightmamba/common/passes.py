@@ -72,7 +72,7 @@ class Pass:
             shape = getattr(slot.tokens, "shape", None)
             if shape is None or len(shape) != 1 or not shape[0]:
                 raise InputError(f"a slot's tokens must be (count,), at least one, not {shape}")
-            if not np.issubdtype(slot.tokens.dtype, np.integer):
+            if slot.tokens.dtype.kind not in "iu":
                 raise InputError(f"token ids must be whole numbers, not {slot.tokens.dtype}")
             if not 0 <= slot.wanted <= shape[0]:
                 raise InputError(

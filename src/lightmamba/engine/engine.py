@@ -225,12 +225,9 @@ class Engine:
     ) -> NDArray[np.int32]:
         """Carry out what goes through all layers together, and add what saturated to ``total``."""
         if self.kernels is not None:
-            logits, lost = by_kernels(self.kernels, work, state, observe)
-        else:
-            with one_blas_thread():
-                logits, lost = by_arrays(work, state, partial(self._run, observe=observe))
-        total.update(lost)
-        return logits
+            return by_kernels(self.kernels, work, state, observe, total)
+        with one_blas_thread():
+            return by_arrays(work, state, partial(self._run, observe=observe), total)
 
     def _run(
         self, ids: NDArray[np.int64], state: State, wanted: int, observe: Observe | None

@@ -56,6 +56,7 @@ class Native:
 
     def __init__(self, model: QuantizedModel, threads: int = 1, isa: str | None = None) -> None:
         self.config, self.formats = model.config, model.formats
+        self.layout = Layout.of(model.config.layers, model.formats)
         self.context = native.context(isa, threads)
         logging.getLogger(__name__).info(
             "the engine runs %s kernels on %d threads%s", self.context.isa, threads,
@@ -119,8 +120,7 @@ class Native:
         """Pointers to the arrays of a state, which must be as they were made."""
         data = state.data
         whole = len(data) == 0 or data[0].flags.c_contiguous
-        size = Layout.of(self.config.layers, self.formats).size
-        fits = data.dtype == np.uint8 and data.shape[1:] == (size,)
+        fits = data.dtype == np.uint8 and data.shape[1:] == (self.layout.size,)
         if not (fits and whole and data.flags.writeable):
             found = f"{data.dtype} {data.shape}"
             raise InputError(f"the state is {found}, which is not as Engine.empty_state makes it")

@@ -56,24 +56,24 @@ def rows_together(work: Pass) -> slice | None:
     return slice(begin, begin + len(work.slots))
 
 
-def by_arrays(work: Pass, state: State, forward: Forward) -> tuple[NDArray[np.int32], Counter[str]]:
+def by_arrays(work: Pass, state: State, forward: Forward, total: Counter[str]) -> NDArray[np.int32]:
     """Carry out a pass on numpy, by what undecided tokens mean.
 
-    Accepted tokens are fed again, and those that stay undecided are fed to a copy.
+    Accepted tokens are fed again, and those that stay undecided are fed to a copy. What saturated
+    in the tokens that became certain is added to ``total``.
 
     Returns
     -------
     logits : (wanted, vocab_size) int32
-    lost : Counter
-        What saturated in the tokens that became certain.
     """
     if (rows := rows_together(work)) is not None:
         for row in range(rows.start, rows.stop):
             state.record.accept(row, 0)
         ids = np.stack([slot.tokens for slot in work.slots])
         logits, lost = forward(ids, state.view(rows), work.slots[0].wanted)
-        return logits.reshape(work.wanted, logits.shape[-1]), lost
-    found, total = [], Counter[str]()
+        total.update(lost)
+        return logits.reshape(work.wanted, logits.shape[-1])
+    found = []
     for slot in work.slots:
         row, count, sure = slot.sequence, len(slot.tokens), slot.committed
         mine, ids = state.view(slice(row, row + 1)), state.record.open[row].ids[: slot.replay]
@@ -94,20 +94,19 @@ def by_arrays(work: Pass, state: State, forward: Forward) -> tuple[NDArray[np.in
             found.append(logits[0])
             each.append(lost)
         state.record.leave(row, slot.tokens[sure:], each)
-    return np.concatenate(found), total
+    return np.concatenate(found)
 
 
 def by_kernels(
-    ops: Native, work: Pass, state: State, observe: Observe | None
-) -> tuple[NDArray[np.int32], Counter[str]]:
+    ops: Native, work: Pass, state: State, observe: Observe | None, total: Counter[str]
+) -> NDArray[np.int32]:
     """Carry out a pass by kernels, all layers in one call; ``state`` has space for its tokens.
 
     Returns
     -------
-    logits, lost
-        As :func:`by_arrays`.
+    logits
+        As :func:`by_arrays`, with ``total`` too.
     """
-    lost: Counter[str] = Counter()
     with ops.lock:
         for slot in work.slots:
             state.position[slot.sequence] += slot.replay
@@ -122,12 +121,12 @@ def by_kernels(
             row, sure = slot.sequence, slot.committed
             state.position[row] += sure
             end, last = first + sure, first + len(slot.tokens)
-            lost.update(state.record.accept(row, slot.replay))
-            lost.update(kinds.total(first, end))
+            total.update(state.record.accept(row, slot.replay))
+            total.update(kinds.total(first, end))
             each = [kinds.total(v, v + 1) for v in range(end, last)]
             state.record.leave(row, slot.tokens[sure:], each)
             first = last
-    return logits, lost
+    return logits
 
 
 def _logits(ops: Native, state: State, work: Pass, observe: Observe | None) -> NDArray[np.int32]:

@@ -259,7 +259,7 @@ class _Lowering:
         mixed = self._rows("mixed", out_channels(mixer.sizes, f), np.int32)
         rms = self.path.mix(i, done, u_q, mixed)
         self._step(i + 1 + 3 / STEPS)
-        out_proj = self._out_proj(i, layer, lowered, (mixed, rms), floats, after)
+        out_proj = self._out_proj(i, layer, lowered, (mixed, rms), u_q, after)
         done = replace(done, out_proj=out_proj)
         self._step(i + 1 + 4 / STEPS)
         self.path.finish(i, done, mixed, rms, u_q, after_q)
@@ -279,14 +279,16 @@ class _Lowering:
 
     def _out_proj(
         self, i: int, layer: Layer, lowered: Mixer, given: tuple[Rows, tuple[Ints, Ints]],
-        floats: Floats, after: Floats,
+        before: Rows, after: Floats,
     ) -> QuantizedLinear:  # fmt: skip
+        """Quantize out_proj, whose target includes the error of the integer stream ``before``."""
         f, mixer, sizes = self.formats, layer.mixer, lowered.sizes
         bias, channels, groups = mixer.out_proj.bias, out_channels(sizes, f), sizes.out_groups
         dim = sizes.out_dim // groups
 
         def wanted(rows: slice) -> Tensor:
-            out = after.read(rows) - floats.read(rows)
+            u = after.read(rows)
+            out = u - torch.from_numpy(before.read(rows)).to(u) * 2.0**self.model.residual_exp
             return out if bias is None else out - bias
 
         inputs = Inputs(

@@ -18,9 +18,9 @@ from lightmamba.quantization.recipe import (
     Rotate,
     SmoothQuant,
 )
+from lightmamba.quantization.rotation import Rotation
 from lightmamba.quantization.transforms import (
     GroupedHadamard,
-    Rotation,
     Shift,
     fold_gate_weight,
     fuse_layer,
@@ -149,6 +149,37 @@ def test_the_fast_rotation_is_the_matrix(order):
     x = np.random.default_rng(1).standard_normal((3, order))
     got = Rotation.random(order, 5)(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(got, x @ matrix, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", [52, 96, 256])
+def test_a_learned_rotation_flattens_peaks_and_keeps_lengths(order):
+    """Inputs of few directions, whose peaks a Hadamard matrix leaves as high as any others."""
+    rng = np.random.default_rng(3)
+    few = rng.laplace(size=(2, 200, 6)) @ rng.standard_normal((2, 6, order))
+    random = Rotation.random(order, 5)
+    x = random(torch.from_numpy(few).float())
+    learned = random.learned(x, block=32, steps=40, seed=1)
+    again = random.learned(x, block=32, steps=40, seed=1)
+    turned = learned(torch.from_numpy(few))
+    assert torch.equal(turned, again(torch.from_numpy(few)))
+    runs, size = learned.runs
+    assert learned.blocks is not None
+    assert (runs * size, learned.blocks.shape) == (order, (runs, size, size))
+    np.testing.assert_allclose(turned @ turned.mT, few @ few.swapaxes(1, 2), atol=1e-9)
+
+    def peaks(y):
+        blocks = torch.nn.functional.pad(y, (0, -order % 32)).unflatten(-1, (-1, 32))
+        return float(blocks.abs().amax(-1).square().sum() / y.square().sum())
+
+    assert peaks(turned) < 0.93 * peaks(x.double())
+
+
+def test_a_block_of_zeros_is_no_obstacle():
+    x = torch.zeros(1, 8, 64)
+    x[..., :32] = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 8, 32))).float()
+    blocks = Rotation.random(64, 0).learned(x, block=32, steps=2, seed=0).blocks
+    assert blocks is not None
+    assert blocks.isfinite().all()
 
 
 def test_norm_group_without_a_hadamard_matrix_is_bad_input():

@@ -1,6 +1,7 @@
 """``lightmamba evaluate``."""
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
@@ -22,29 +23,40 @@ from lightmamba.evaluate import Journal, Subject, check_overlap, encode_text
 from lightmamba.hardware.machine.artifact import MANIFEST
 from lightmamba.model.data import SHIPPED, heldout
 from lightmamba.model.inputs import read_ids, read_text
-from lightmamba.numerics.hadamard import random_rotation
+from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.text.model import Model
 
 __all__ = ["run"]
+
+SAMPLED = 8  # rows of the embedding per channel that a basis is found from, at most
 
 
 class Traced(Engine):
     """An engine that hands out its residual stream in the checkpoint's own basis and units."""
 
+    back: NDArray[np.float64] | None = None  # from the file's basis to the checkpoint's
+
+    def turn_back(self, embedding: NDArray[np.float32]) -> None:
+        """Find the basis of the file, whose embedding is that of the checkpoint, rotated.
+
+        It is the orthogonal matrix that brings the two nearest to each other (Schönemann, 1966).
+        """
+        rows = np.arange(
+            0, len(embedding), max(1, len(embedding) // (SAMPLED * embedding.shape[1]))
+        )
+        mine = self.embed(rows[None], Counter())[0] * 2.0**self.model.residual_exp
+        left, _, right = np.linalg.svd(mine.T @ embedding[rows].astype(np.float64))
+        self.back = left @ right
+
     def trace(self, ids: NDArray[np.int64]) -> Sequence[tuple[str, NDArray[np.float64]]]:
         """Residual stream after every layer, (batch, seqlen, d_model); counts no saturation."""
-        from lightmamba.quantization.recipe import Recipe, Rotate
-
-        origin, unit = self.model.origin, 2.0**self.model.residual_exp
-        recipe = Recipe.parse(origin["recipe"], "the file's recipe")
-        rotated = any(isinstance(step, Rotate) for step in recipe.passes)
-        back = random_rotation(self.config.d_model, origin["seed"]).T if rotated else None
+        unit = 2.0**self.model.residual_exp
         out: list[tuple[str, NDArray[np.float64]]] = []
 
         def observe(name: str, value: NDArray[Any]) -> None:
             if name.endswith(".residual"):
                 real = value.reshape(*ids.shape, -1) * unit
-                out.append((name, real if back is None else real @ back))
+                out.append((name, real if self.back is None else real @ self.back))
 
         counted = self.counters.copy()
         self.forward(ids, self.empty_state(len(ids)), observe=observe)
@@ -104,9 +116,17 @@ def _opened(args: argparse.Namespace) -> Subject:
     logits = None
     if args.device != "engine":
         args.batch = 1
-    elif args.against and {"recipe", "seed"} <= model.quantized.origin.keys():
-        logits = Traced(model.quantized, threads=model.threads)  # the file tells its basis
+    elif args.against and "recipe" in model.quantized.origin:
+        logits = Traced(model.quantized, threads=model.threads)
     return Subject(logits or open_decoder(model, args), model.quantized, lacking, model)
+
+
+def _is_rotated(model: QuantizedModel) -> bool:
+    """Whether the file's residual stream has another basis than the checkpoint's."""
+    from lightmamba.quantization.recipe import Recipe, Rotate
+
+    recipe = Recipe.parse(model.origin["recipe"], "the file's recipe")
+    return any(isinstance(step, Rotate) for step in recipe.passes)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -162,6 +182,8 @@ def _text(args: argparse.Namespace, subject: Subject, journal: Journal | None) -
         reference, source = open_float(
             args.against, args.revision, args.tokenizer, args.threads, model
         )
+        if isinstance(subject.logits, Traced) and _is_rotated(subject.logits.model):
+            subject.logits.turn_back(reference.model.embedding.weight.detach().float().numpy())
     part = None
     if journal is not None:
         settings = {

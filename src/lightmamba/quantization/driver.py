@@ -41,7 +41,8 @@ from lightmamba.quantization.work import Floats, Work
 __all__ = ["lower_model"]
 
 LOGIT_EXP = -16
-SCAN = (16, 64)  # sequences, and tokens of each, that the residual's exponent is taken from
+SCAN = (16, 64)  # sequences, and tokens of each, that are looked at before the work
+KEPT = 1 << 25  # values of all projections' inputs that the rotation is learned from, at most
 STEPS = 5  # of a layer, for the bar
 BLANK = QuantizedLinear(NO_WORDS, NO_CODE, 0, 0, 0)
 
@@ -103,7 +104,8 @@ class _Lowering:
         self.errors: dict[str, float] = self.facts["errors"]
         work.notes.update(self.facts.get("notes", {}))
         if self.facts["done"] < 0:
-            self.facts["residual_exp"] = self._residual_exponent()
+            self._scan()
+        self.rotation = self._keep_rotation()
         c, f, residual_exp = self.config, self.formats, self.facts["residual_exp"]
         unit = 2.0 ** (residual_exp + RMS_SHIFT)
         self.model = QuantizedModel(
@@ -123,27 +125,48 @@ class _Lowering:
         self.work.progress(done, self.config.n_layer + 2)
 
     @torch.no_grad()
-    def _residual_exponent(self) -> int:
-        """From the largest value that the float stream takes in some tokens, after any layer.
+    def _scan(self) -> None:
+        """Look at some tokens in the float model, the one time that all layers are read first.
 
-        That is the one scan of the whole model. What the other tokens need beyond it is in the
-        headroom; where that does not do, the run begins again with a wider exponent.
+        Their largest value gives the residual's exponent. What other tokens need beyond it is in
+        the headroom; where that does not do, the run begins again with a wider exponent. The
+        inputs of the projections give the learned part of the rotation.
         """
         work, c = self.work, self.config
-        largest = self.facts.get("largest", 0.0)
-        if not largest:
-            sequences, seqlen = SCAN
-            every = max(1, len(work.ids) // sequences)
-            ids = torch.from_numpy(work.ids[::every][:sequences, :seqlen])
-            u = work.weights.embedding()[ids].to(work.device, work.weights.dtype)
-            largest = float(work.turned(u).abs().max())
-            for i in range(c.n_layer):
+        sequences, seqlen = SCAN
+        every = max(1, len(work.ids) // sequences)
+        ids = torch.from_numpy(work.ids[::every][:sequences, :seqlen])
+        u = work.weights.embedding()[ids].to(work.device, work.weights.dtype)
+        kept = max(1, u[..., 0].numel() * (c.n_layer + 1) * c.d_model // KEPT)
+        one, inputs, largest = torch.ones_like(u[0, 0]), [], self.facts.get("largest", 0.0)
+        for i in range(c.n_layer + 1):
+            turned = work.turned(u)
+            largest = max(largest, float(turned.abs().max()))
+            inputs.append(rms_norm(turned.flatten(0, 1)[::kept], one, c.eps))
+            if i < c.n_layer:
                 self._step(i / c.n_layer)
                 layer = work.weights.layer(i).to(work.device)
                 u, _ = layer(u, layer.mixer.empty_cache(len(u)))
-                largest = max(largest, float(work.turned(u).abs().max()))
-            self.facts["largest"] = largest
-        return square_exponent(largest, 32, RMS_SHIFT, c.eps * c.d_model)
+        exponent = square_exponent(largest, 32, RMS_SHIFT, c.eps * c.d_model)
+        self.facts |= {"largest": largest, "residual_exp": exponent}
+        if work.rotation is not None and work.rotation_steps:
+            work.rotation = work.rotation.learned(
+                torch.stack(inputs), block=self.formats.block, steps=work.rotation_steps,
+                seed=work.seed,
+            )  # fmt: skip
+
+    def _keep_rotation(self) -> tuple[Rows, ...]:
+        """Write the learned part of the rotation down, or take it from the run that is resumed."""
+        work = self.work
+        if work.rotation is None or not work.rotation_steps:
+            return ()
+        runs, size = work.rotation.runs
+        rows = self.store.rows("rotation", runs * size, size, np.float64)
+        if work.rotation.blocks is not None:
+            rows.write(slice(None), work.rotation.blocks.double().flatten(0, 1).cpu().numpy())
+        blocks = torch.from_numpy(rows.read(slice(None))).unflatten(0, (runs, size))
+        work.rotation = replace(work.rotation, blocks=blocks)
+        return (rows,)
 
     def _check_width(self, largest: float) -> None:
         """Begin again if headroom is so small that integers might saturate."""
@@ -162,7 +185,7 @@ class _Lowering:
 
     def _commit(self, done: int, floats: Floats, integers: Rows) -> None:
         self.facts |= {"done": done, "errors": self.errors, "notes": self.work.notes}
-        self.store.commit(dict(self.facts), floats.rows, integers)
+        self.store.commit(dict(self.facts), floats.rows, integers, *self.rotation)
 
     def run(self) -> QuantizedModel:
         n = self.config.n_layer
@@ -177,7 +200,7 @@ class _Lowering:
             self._step(n + 1)
             self.store.put("head", self._head(floats, integers))
             self._commit(n + 1, floats, integers)
-        for rows in (floats.rows, integers):
+        for rows in (floats.rows, integers, *self.rotation):
             self.store.drop(rows)
         self._step(n + 2)
         origin = {"errors": {k: round(v, 9) for k, v in self.errors.items()}, **self.work.notes}

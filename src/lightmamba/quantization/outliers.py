@@ -21,7 +21,8 @@ from lightmamba.model.checkpoint import Checkpoint, ModelWeights
 from lightmamba.quantization.api import Calibration
 from lightmamba.quantization.calibrate import InputTrace, run_layer
 from lightmamba.quantization.recipe import FuseNorms, OnlineHadamard, Pass, Rotate
-from lightmamba.quantization.transforms import Rotation, fuse_layer, rotate_layer, set_parameter
+from lightmamba.quantization.rotation import Rotation
+from lightmamba.quantization.transforms import fuse_layer, rotate_layer, set_parameter
 from lightmamba.quantization.work import Floats, Work
 
 __all__ = ["ChannelRanges", "channel_ranges", "make_outlier_twin", "ranges_of"]

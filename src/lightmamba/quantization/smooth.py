@@ -17,7 +17,8 @@ from lightmamba.blocks.floating import numpy64
 from lightmamba.model.causal_lm import Layer
 from lightmamba.numerics.gate import OnlineHadamard
 from lightmamba.numerics.linear import Projection
-from lightmamba.quantization.transforms import GroupedHadamard, Shift, set_parameter, wide
+from lightmamba.quantization.rotation import wide
+from lightmamba.quantization.transforms import GroupedHadamard, Shift, set_parameter
 from lightmamba.quantization.weights import quantize_weights
 from lightmamba.quantization.work import Site, fake_quantize
 

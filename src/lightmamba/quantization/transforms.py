@@ -5,73 +5,30 @@ logits before = logits after.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightmamba.common.errors import InputError
 from lightmamba.model.causal_lm import Layer
 from lightmamba.numerics.gate import OnlineHadamard
-from lightmamba.numerics.hadamard import hadamard, has_hadamard, random_rotation
+from lightmamba.numerics.hadamard import hadamard, has_hadamard
+from lightmamba.quantization.rotation import Rotation, wide
 
 __all__ = [
-    "GroupedHadamard", "Rotation", "Shift", "fold_gate_weight", "fuse_layer", "insert_hadamard",
-    "rotate_layer", "set_parameter", "wide",
+    "GroupedHadamard", "Shift", "fold_gate_weight", "fuse_layer", "insert_hadamard",
+    "rotate_layer", "set_parameter",
 ]  # fmt: skip
 
 ROWS = 2048  # of a weight that are rewritten together
-SYLVESTER = 64  # order up to which a factor of a Hadamard matrix is applied at once
 
 
 @lru_cache(maxsize=4)
 def _orthogonal(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Hadamard matrix over the root of its order, transposed for rows of channels."""
     return torch.from_numpy(hadamard(size).T / np.sqrt(size)).to(device, dtype)
-
-
-@dataclass(frozen=True)
-class Rotation:
-    """Orthogonal R as signs and a Kronecker product, which takes few operations to apply."""
-
-    signs: Tensor  # (order,)
-    factors: tuple[Tensor, ...]  # their Kronecker product, transposed, is R after the signs
-
-    @staticmethod
-    def random(order: int, seed: int) -> "Rotation":
-        """Rotation of :func:`~lightmamba.numerics.hadamard.random_rotation`."""
-        if not has_hadamard(order):
-            return Rotation.dense(random_rotation(order, seed))
-        signs = np.random.default_rng(seed).choice([-1.0, 1.0], order)
-        sizes, core = [], order
-        while core % 2 == 0 and has_hadamard(core // 2):
-            core //= 2
-        left = order // core
-        while left > 1:
-            sizes.append(min(left, SYLVESTER))
-            left //= sizes[-1]
-        factors = [hadamard(size) / np.sqrt(size) for size in (core, *sizes)]
-        return Rotation(torch.from_numpy(signs), tuple(torch.from_numpy(m) for m in factors))
-
-    @staticmethod
-    def dense(matrix: NDArray[np.float64]) -> "Rotation":
-        """Any orthogonal matrix: rotated = x @ matrix."""
-        one = torch.ones(len(matrix), dtype=torch.float64)
-        return Rotation(one, (torch.from_numpy(np.ascontiguousarray(matrix.T)),))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """x @ R, in float64, in the type of ``x``."""
-        y = wide(x)
-        y = y * self.signs.to(y.dtype).to(y.device)
-        y = y.unflatten(-1, tuple(len(m) for m in self.factors))
-        lead = x.ndim - 1
-        for axis, matrix in enumerate(self.factors, lead):
-            y = (y.movedim(axis, -1) @ matrix.T.to(y.dtype).to(y.device)).movedim(-1, axis)
-        turned: Tensor = y.flatten(lead).to(x.dtype)
-        return turned
 
 
 class GroupedHadamard(nn.Module):
@@ -112,11 +69,6 @@ class Shift(nn.Module):
 def set_parameter(parameter: Tensor, value: Tensor) -> None:
     """Give a parameter a new value, in the type that it has."""
     parameter.data = value.to(parameter.dtype)
-
-
-def wide(x: Tensor) -> Tensor:
-    """In float64, or in float32 on a device that has no float64."""
-    return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
 
 
 def rewrite_rows(parameter: Tensor, change: Callable[[Tensor], Tensor]) -> None:

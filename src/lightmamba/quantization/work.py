@@ -16,8 +16,9 @@ from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.calibrate import InputTrace, run_layer
+from lightmamba.quantization.rotation import Rotation, wide
 from lightmamba.quantization.streams import Rows
-from lightmamba.quantization.transforms import GroupedHadamard, Rotation, wide
+from lightmamba.quantization.transforms import GroupedHadamard
 from lightmamba.quantization.weights import quantize_weights
 
 __all__ = ["Floats", "Rewrite", "Site", "Work", "fake_quantize"]
@@ -67,6 +68,7 @@ class Work:
     correct: bool = False
     fused: bool = False  # whether the norms' weights lie in the projections after them
     rotation: Rotation | None = None  # of the residual stream
+    rotation_steps: int = 0  # of learning a part of it
     progress: Callable[[float, float], None] = lambda done, total: None
     notes: dict[str, Any] = field(default_factory=dict)  # what passes decided, for the file
 

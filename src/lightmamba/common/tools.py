@@ -38,7 +38,7 @@ def run(
     ------
     InputError
         If it fails: its first complaint, on one line. If it takes more than ``limit_s`` seconds of
-        processor time, which a busy computer does not shorten (on Linux only).
+        processor time, which a busy computer does not use up (on Linux only).
     """
     start, name = time.perf_counter(), Path(command[0]).name
     with subprocess.Popen(

@@ -142,14 +142,15 @@ class _Lowering:
         for i in range(c.n_layer + 1):
             turned = work.turned(u)
             largest = max(largest, float(turned.abs().max()))
-            inputs.append(rms_norm(turned.flatten(0, 1)[::kept], one, c.eps))
+            if work.rotation_steps:
+                inputs.append(rms_norm(turned.flatten(0, 1)[::kept], one, c.eps))
             if i < c.n_layer:
                 self._step(i / c.n_layer)
                 layer = work.weights.layer(i).to(work.device)
                 u, _ = layer(u, layer.mixer.empty_cache(len(u)))
         exponent = square_exponent(largest, 32, RMS_SHIFT, c.eps * c.d_model)
         self.facts |= {"largest": largest, "residual_exp": exponent}
-        if work.rotation is not None and work.rotation_steps:
+        if work.rotation is not None and inputs:
             work.rotation = work.rotation.learned(
                 torch.stack(inputs), block=self.formats.block, steps=work.rotation_steps,
                 seed=work.seed,

@@ -124,6 +124,7 @@ CHOICES: dict[str, Callable[[Recipe], Recipe]] = {
     "weights RTN": change(QuantizeWeights, rounding="rtn", correct=False),
     "weights MSE-clipped": change(QuantizeWeights, rounding="mse", correct=False),
     "GPTQ without target correction": change(QuantizeWeights, correct=False),
+    "rotation of the residual not learned": change(Rotate, steps=0),
     "no rotation of the residual": without(Rotate),
     "no on-line Hadamard": change(OnlineHadamard, order=1),
     "full Hadamard before out_proj (the paper's)": change(OnlineHadamard, order=0),

@@ -2,7 +2,7 @@
 
 Learned rotations: Liu et al., SpinQuant, arXiv 2405.16406, there by the loss of the whole model.
 Here the peaks of the projections' inputs are what is learned from, and only runs of channels are
-turned, so that it takes seconds.
+turned, so that it takes a small part of a run.
 """
 
 import math
@@ -105,13 +105,19 @@ class Rotation:
             adam.param_groups[0]["lr"] = RATE * (1 - step / steps)
             rows = torch.randint(x.shape[1], (TOKENS,), generator=chosen)
             with torch.enable_grad():
-                matrices = torch.matrix_exp(turn - turn.mT)
-                loss = _peaks(_by_blocks(x[:, rows.to(x.device)].float(), matrices), block)
+                seen = x[:, rows.to(x.device)].float()
+                loss = _peaks(_by_blocks(seen, _orthogonal(turn)), block)
                 adam.zero_grad()
                 loss.backward()
             adam.step()
-        final = wide(turn.detach())
-        return replace(self, blocks=torch.matrix_exp(final - final.mT))
+        return replace(self, blocks=_orthogonal(wide(turn.detach())))
+
+
+def _orthogonal(x: Tensor) -> Tensor:
+    """Orthogonal matrices (runs, size, size) of any others: Cayley transform of x - xᵀ."""
+    skew, one = (x - x.mT) / 2, torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    turned: Tensor = torch.linalg.solve(one + skew, one - skew)
+    return turned
 
 
 def _by_blocks(x: Tensor, matrices: Tensor) -> Tensor:

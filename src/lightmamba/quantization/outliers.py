@@ -28,7 +28,8 @@ from lightmamba.quantization.work import Floats, Work
 __all__ = ["ChannelRanges", "channel_ranges", "make_outlier_twin", "ranges_of"]
 
 BATCH = 8  # sequences that are looked at together
-ROTATIONS = FuseNorms(), Rotate(), OnlineHadamard(gate_weight="keep")  # of the project's recipes
+# Those of the project's recipes, without what is learned.
+ROTATIONS = FuseNorms(), Rotate(steps=0), OnlineHadamard(gate_weight="keep")
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,10 @@ class Traced(Engine):
         """Find the basis of the file, whose embedding is that of the checkpoint, rotated.
 
         It is the orthogonal matrix that brings the two nearest to each other (Schönemann, 1966).
+        An embedding of another size is of another model, which the comparison refuses.
         """
+        if embedding.shape != (self.config.vocab_size, self.config.d_model):
+            return
         rows = np.arange(
             0, len(embedding), max(1, len(embedding) // (SAMPLED * embedding.shape[1]))
         )

@@ -1,6 +1,7 @@
-"""Train the small model of bench.recall, which recalls over 1,000 tokens of filler.
+"""Train the small models of bench.recall, which recall over 1,000 tokens of filler.
 
     python -m bench.recall_train            # some minutes on an idle core
+    python -m bench.recall_train --model hybrid
     python -m bench.recall_train --steps 20 -o build/recall
 
 Plain training on fresh sequences; the loss is that of the answers alone. The filler grows from a
@@ -11,7 +12,7 @@ of a step depend on the seed and the steps before it alone. Nothing here knows o
 import argparse
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,22 +22,22 @@ from torch import nn
 from tqdm import tqdm
 
 from bench.recall_task import Task
+from lightmamba.blocks import kind
 from lightmamba.model.causal_lm import CausalLM
 from lightmamba.model.checkpoint import save_checkpoint
 from lightmamba.model.config import ModelConfig, mamba2_config
 from lightmamba.model.train import TrainOptions, initialize, learning_rate, optimizers
 
-__all__ = ["FOLDER", "Distance", "RecallOptions", "train"]
-
-FOLDER = Path(__file__).parent / "models" / "recall"  # of the stored one
+__all__ = ["MODELS", "Distance", "RecallOptions", "folder", "train"]
 
 
 @dataclass(frozen=True)
 class RecallOptions:
     """Sizes of the model and of its training."""
 
+    layers: str = "MM"  # M is a Mamba2 layer, * attention, - a gated MLP
     d_model: int = 64
-    n_layer: int = 2
+    d_hidden: int = 64  # of an MLP
     d_state: int = 64
     headdim: int = 32
     steps: int = 1600
@@ -52,10 +53,16 @@ class RecallOptions:
     seed: int = 1
 
     def config(self, task: Task) -> ModelConfig:
-        """Sizes of the model."""
-        return mamba2_config(
-            self.d_model, self.n_layer, task.vocab_size, headdim=self.headdim, d_state=self.d_state
+        """Sizes of the model; attention has two heads that share keys and values."""
+        plain = mamba2_config(
+            self.d_model, 1, task.vocab_size, headdim=self.headdim, d_state=self.d_state
         )
+        attention, mlp = (
+            kind("attention").Sizes(2, 1, self.headdim),
+            kind("mlp").Sizes(self.d_hidden),
+        )
+        kinds = {"M": plain.layers[0], "*": attention, "-": mlp}
+        return replace(plain, layers=tuple(kinds[letter] for letter in self.layers))
 
     @property
     def plain(self) -> TrainOptions:
@@ -63,6 +70,14 @@ class RecallOptions:
         return TrainOptions(
             steps=self.steps, decay=self.decay, lr=self.lr, weight_decay=0.0, seed=self.seed
         )
+
+
+MODELS = {"mamba2": RecallOptions(), "hybrid": RecallOptions(layers="M-*-M-")}
+
+
+def folder(model: str) -> Path:
+    """Folder of one of the stored models."""
+    return Path(__file__).parent / "models" / f"recall-{model}"
 
 
 class Distance:
@@ -90,9 +105,8 @@ def start(o: RecallOptions, task: Task) -> CausalLM:
     initialize(model, o.seed)
     slowest, fastest = math.log(o.slowest), math.log(o.fastest)
     with torch.no_grad():
-        for layer in model.layers:
-            A_log = layer.mixer.A_log
-            A_log.copy_(torch.linspace(slowest, fastest, len(A_log)))
+        for mixer in (layer.mixer for layer in model.layers if layer.mixer.sizes.kind == "mamba2"):
+            mixer.A_log.copy_(torch.linspace(slowest, fastest, len(mixer.A_log)))
     return model
 
 
@@ -130,12 +144,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("-o", "--out", type=Path, default=FOLDER, help="folder of the checkpoint")
+    parser.add_argument("--model", choices=MODELS, default="mamba2")
+    parser.add_argument("-o", "--out", type=Path, help="folder (that of the stored model)")
     parser.add_argument("--steps", type=int, default=RecallOptions.steps)
     parser.add_argument("--seed", type=int, default=RecallOptions.seed)
     args = parser.parse_args()
     torch.set_num_threads(1)  # sums in one order, and the same weights on every run
-    save_checkpoint(train(RecallOptions(steps=args.steps, seed=args.seed), Task()), args.out)
+    options = replace(MODELS[args.model], steps=args.steps, seed=args.seed)
+    save_checkpoint(train(options, Task()), args.out or folder(args.model))
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ BENCHMARKS = {
         "measured",
         words=lambda r: ["--shapes", r["shape"], "--sequences", str(r["tokens"] // 512)],
     ),
-    "recall": Benchmark(("part", "row"), "measured"),
+    "recall": Benchmark(("part", "row"), "measured", words=lambda r: ["--models", r["model"]]),
     "scales": Benchmark(("scale",), "measured", "accuracy", words=lambda r: ["scales"]),
     "serve": Benchmark(("kind", "model", "threads", "stream"), "measured"),
     "shapes": Benchmark(("case",), "simulated", words=_entry("case")),

@@ -12,8 +12,7 @@ __all__ = ["MODELS", "RATIO"]
 WIDTHS = ("w8a8", "w4a8", "w4a4")
 METHODS = {name: words for name, words in NAMES.items() if name != "ours"} | {"ours": "**ours**"}
 EVALUATED = {"bundled": "bundled model", "mamba2-130m": "130m shape, random weights"}
-OWN = "the project's"  # update of the state in bench.recall, that needs no name
-RECALLED = ("w4a4", 4000)  # recipe, and tokens of filler
+RECALLED = {"mamba2": "Mamba2", "hybrid": "hybrid"}  # models of bench.recall
 RATIO = "{ratio:.4f} ± {ratio_standard_error:.4f}"
 
 
@@ -89,8 +88,20 @@ def _right(row: Row, sign: str = "") -> str:
     return f"{100 * row['accuracy']:{sign}.2f} ± {100 * row['accuracy_standard_error']:.2f}"
 
 
-def _loss(row: Row) -> str:
-    return f"{1000 * row['nll']:+.2f} ± {1000 * row['nll_standard_error']:.2f}"
+def recall_states() -> Table:
+    """Formats of the state on both recall models, by width of weights and activations."""
+    mine = [row for row in load("recall") if row["part"] == "quantized"]
+    found = {(r["model"], r["state"], r["recipe"]): r["against_float"] for r in mine}
+    body = [
+        [RECALLED[model], state, *(_right(found[model, state, width], "+") for width in WIDTHS)]
+        for model, state in dict.fromkeys((model, state) for model, state, _ in found)
+    ]
+    header = [
+        "model",
+        "bits and rounding of the state; points against float",
+        *map(str.upper, WIDTHS),
+    ]
+    return Table(header, body, mine)
 
 
 MODELS: Tables = {
@@ -147,37 +158,24 @@ MODELS: Tables = {
     "recall-float": Listed(
         "recall",
         [
+            ("model", lambda r: RECALLED[r["model"]]),
             (
                 "tokens of filler",
                 lambda r: f"{r['distance']:,}" + ", then the state cleared" * r["cleared"],
             ),
-            ("float model, right answers in %", _right),
+            ("float, right answers in %", _right),
         ],
         where=lambda r: r["part"] == "float",
     ),
-    "recall-states": Listed(
-        "recall",
-        [
-            (
-                "W4A4, {distance:,} tokens of filler: bits and rounding of the state",
-                lambda r: r["state"] + f", {r['update']}" * (r["update"] != OWN),
-            ),
-            ("right, %", _right),
-            ("against float, points", lambda r: _right(r["against_float"], "+")),
-            ("against 16 bits, points", lambda r: _right(r["against_wide"], "+")),
-            ("loss against 16 bits, 0.001 nats", lambda r: _loss(r["against_wide"])),
-            ("overflows", "{overflows}"),
-        ],
-        where=lambda r: r["part"] == "quantized" and (r["recipe"], r["distance"]) == RECALLED,
-    ),
+    "recall-states": recall_states,
     "recall-decays": Listed(
         "recall",
         [
-            ("mean dt·|A| of a token, float", "layer {layer}, head {head}"),
+            ("mean dt·|A| of a token, float Mamba2 model", "layer {layer}, head {head}"),
             ("pairs", "{pairs:.1e}"),
             ("filler", "{filler:.1e}"),
             ("left of the state after 1,000 tokens of filler, %", percent("left")),
         ],
-        where=lambda r: r["part"] == "decays",
+        where=lambda r: (r["part"], r["model"]) == ("decays", "mamba2"),
     ),
 }

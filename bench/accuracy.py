@@ -30,7 +30,7 @@ from lightmamba.model.data import hybrid_checkpoint
 from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
 from lightmamba.quantization.outliers import make_outlier_twin
-from lightmamba.quantization.recipe import (
+from lightmamba.quantization.passes import (
     OnlineHadamard,
     QuantizeActivations,
     QuantizeHead,

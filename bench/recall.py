@@ -137,8 +137,8 @@ def decays(checkpoint: Checkpoint, task: Task, cases: Cases) -> Iterator[dict[st
 def quantized(checkpoint: Checkpoint, recipe: str, sequences: int) -> QuantizedModel:
     """Quantize, calibrated on sequences such as the model was trained on."""
     cases = TRAINED.cases(sequences, SHORT, np.random.default_rng(CALIBRATION))
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "ids.txt"
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "ids.txt"
         file.write_text(" ".join(map(str, cases.ids.ravel())), encoding="utf-8")
         calibration = Calibration(ids=file, sequences=sequences, seqlen=cases.ids.shape[1])
         return quantize_checkpoint(checkpoint, Recipe.load(recipe), calibration)

@@ -12,7 +12,7 @@ from lightmamba.model.causal_lm import CausalLM
 from lightmamba.model.checkpoint import ModelWeights
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.quantization.recipe import Pass
+from lightmamba.quantization.passes import Pass
 from lightmamba.quantization.work import Floats, Work
 from tests.support.builders import sizes, token_ids
 from tests.support.checkpoints import float_model, named_parameters

@@ -14,12 +14,8 @@ from lightmamba.model.checkpoint import ModelWeights
 from lightmamba.model.qmodel import QuantizedModel, load, to_bytes
 from lightmamba.numerics.model_formats import PROJECTIONS, Widths
 from lightmamba.quantization.driver import lower_model
-from lightmamba.quantization.recipe import (
-    OnlineHadamard,
-    QuantizeWeights,
-    Recipe,
-    recipe_names,
-)
+from lightmamba.quantization.passes import OnlineHadamard, QuantizeWeights
+from lightmamba.quantization.recipe import Recipe, recipe_names
 from lightmamba.quantization.work import Work
 from tests.quantization.cases import SHAPES
 from tests.support.builders import token_ids

@@ -9,7 +9,7 @@ import torch
 from lightmamba.common.errors import InputError
 from lightmamba.numerics.gate import OnlineHadamard as HadamardOp
 from lightmamba.numerics.hadamard import random_rotation
-from lightmamba.quantization.recipe import (
+from lightmamba.quantization.passes import (
     FuseNorms,
     OnlineHadamard,
     OutlierSuppression,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lightmamba.common.errors import InputError
 from lightmamba.numerics.model_formats import FormatException, Formats
-from lightmamba.quantization.recipe import (
+from lightmamba.quantization.passes import (
     FuseNorms,
     OnlineHadamard,
     OutlierSuppression,
@@ -17,11 +17,10 @@ from lightmamba.quantization.recipe import (
     QuantizeHead,
     QuantizeState,
     QuantizeWeights,
-    Recipe,
     Rotate,
     SmoothQuant,
-    recipe_names,
 )
+from lightmamba.quantization.recipe import Recipe, recipe_names
 
 WIDTHS = {"w4a4": (4, 4), "w4a8": (4, 8), "w8a8": (8, 8)}
 NAMES = sorted([*WIDTHS, *(f"{m}-{w}" for m in ("rtn", "smoothquant", "osplus") for w in WIDTHS)])

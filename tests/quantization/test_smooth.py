@@ -9,7 +9,7 @@ import torch
 from lightmamba.model.causal_lm import CausalLM
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.calibrate import InputTrace, run_layer
-from lightmamba.quantization.recipe import OutlierSuppression, Pass, SmoothQuant
+from lightmamba.quantization.passes import OutlierSuppression, Pass, SmoothQuant
 from lightmamba.quantization.weights import quantize_weights
 from lightmamba.quantization.work import fake_quantize
 from tests.quantization.cases import SHAPES, rewritten, wild_model

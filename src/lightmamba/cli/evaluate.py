@@ -126,7 +126,8 @@ def _opened(args: argparse.Namespace) -> Subject:
 
 def _is_rotated(model: QuantizedModel) -> bool:
     """Whether the file's residual stream has another basis than the checkpoint's."""
-    from lightmamba.quantization.recipe import Recipe, Rotate
+    from lightmamba.quantization.passes import Rotate
+    from lightmamba.quantization.recipe import Recipe
 
     recipe = Recipe.parse(model.origin["recipe"], "the file's recipe")
     return any(isinstance(step, Rotate) for step in recipe.passes)

@@ -20,7 +20,7 @@ from lightmamba.model.causal_lm import CausalLM
 from lightmamba.model.checkpoint import Checkpoint, ModelWeights
 from lightmamba.quantization.api import Calibration
 from lightmamba.quantization.calibrate import InputTrace, run_layer
-from lightmamba.quantization.recipe import FuseNorms, OnlineHadamard, Pass, Rotate
+from lightmamba.quantization.passes import FuseNorms, OnlineHadamard, Pass, Rotate
 from lightmamba.quantization.rotation import Rotation
 from lightmamba.quantization.transforms import fuse_layer, rotate_layer, set_parameter
 from lightmamba.quantization.work import Floats, Work

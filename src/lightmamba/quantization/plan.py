@@ -12,8 +12,9 @@ from lightmamba.blocks.layer import Sizes, out_channels
 from lightmamba.common.errors import InputError
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
+from lightmamba.quantization.passes import QuantizeWeights
 from lightmamba.quantization.project import BATCH
-from lightmamba.quantization.recipe import QuantizeWeights, Recipe
+from lightmamba.quantization.recipe import Recipe
 
 __all__ = ["Plan", "available_memory", "choose_device", "flops_per_second"]
 

@@ -84,7 +84,7 @@ class Rotation:
         """The rotation, then one of each run of channels that flattens the peaks of its blocks.
 
         A block of activations has the scale of its largest value, so its error grows with the ratio
-        of that to the root mean square. The eighth power stands for the maximum in the gradient.
+        of that to the root mean square. The sum of eighth powers takes the place of the maximum.
 
         Parameters
         ----------

@@ -16,7 +16,7 @@ from lightmamba.model.checkpoint import load_checkpoint
 from lightmamba.model.data import heldout
 from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
-from lightmamba.quantization.recipe import (
+from lightmamba.quantization.passes import (
     OnlineHadamard,
     Pass,
     QuantizeActivations,

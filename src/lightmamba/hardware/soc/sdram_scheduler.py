@@ -119,7 +119,6 @@ class SdramScheduler(wiring.Component):
 
         m.d.comb += [
             at_column.eq(active & (phase == 0)),
-            self.write.ready.eq(at_column & current.write),
             column.eq(at_column & (~current.write | self.write.valid)),
             finish.eq(active & (phase == length - 1) & last),
             start.eq(
@@ -133,6 +132,8 @@ class SdramScheduler(wiring.Component):
             activate.eq(have & closed & ~other & ~due & ~at_column & ~closing & ~crowded),
         ]  # fmt: skip
 
+        # A beat is taken from `write` a cycle after its use, so that `ready` is a register.
+        m.d.sdram += self.write.ready.eq(write)
         with m.If(column | (phase != 0)):
             m.d.sdram += phase.eq(phase + 1)
         with m.If(start):

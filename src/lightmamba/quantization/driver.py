@@ -35,6 +35,7 @@ from lightmamba.quantization.project import (
     quantize_projection,
 )
 from lightmamba.quantization.recipe import Recipe
+from lightmamba.quantization.rotation import KEPT
 from lightmamba.quantization.streams import Rows, Run
 from lightmamba.quantization.work import Floats, Work
 
@@ -42,7 +43,6 @@ __all__ = ["lower_model"]
 
 LOGIT_EXP = -16
 SCAN = (16, 64)  # sequences, and tokens of each, that are looked at before the work
-KEPT = 1 << 25  # values of all projections' inputs that the rotation is learned from, at most
 STEPS = 5  # of a layer, for the bar
 BLANK = QuantizedLinear(NO_WORDS, NO_CODE, 0, 0, 0)
 
@@ -137,24 +137,25 @@ class _Lowering:
         every = max(1, len(work.ids) // sequences)
         ids = torch.from_numpy(work.ids[::every][:sequences, :seqlen])
         u = work.weights.embedding()[ids].to(work.device, work.weights.dtype)
-        kept = max(1, u[..., 0].numel() * (c.n_layer + 1) * c.d_model // KEPT)
-        one, inputs, largest = torch.ones_like(u[0, 0]), [], self.facts.get("largest", 0.0)
+        one, largest = torch.ones_like(u[0, 0]), self.facts.get("largest", 0.0)
+        nth = max(1, u.numel() * (c.n_layer + 1) // KEPT)
+        learned_from = len(u.flatten(0, 1)[::nth]) if work.rotation_steps else 0
+        inputs = u.new_empty(c.n_layer + 1, learned_from, c.d_model)
         for i in range(c.n_layer + 1):
             turned = work.turned(u)
             largest = max(largest, float(turned.abs().max()))
-            if work.rotation_steps:
-                inputs.append(rms_norm(turned.flatten(0, 1)[::kept], one, c.eps))
+            if learned_from:
+                inputs[i] = rms_norm(turned.flatten(0, 1)[::nth], one, c.eps)
             if i < c.n_layer:
                 self._step(i / c.n_layer)
                 layer = work.weights.layer(i).to(work.device)
                 u, _ = layer(u, layer.mixer.empty_cache(len(u)))
         exponent = square_exponent(largest, 32, RMS_SHIFT, c.eps * c.d_model)
         self.facts |= {"largest": largest, "residual_exp": exponent}
-        if work.rotation is not None and inputs:
+        if work.rotation is not None and learned_from:
             work.rotation = work.rotation.learned(
-                torch.stack(inputs), block=self.formats.block, steps=work.rotation_steps,
-                seed=work.seed,
-            )  # fmt: skip
+                inputs, block=self.formats.block, steps=work.rotation_steps, seed=work.seed
+            )
 
     def _keep_rotation(self) -> tuple[Rows, ...]:
         """Write the learned part of the rotation down, or take it from the run that is resumed."""

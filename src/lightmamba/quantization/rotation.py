@@ -15,12 +15,14 @@ from torch import Tensor
 
 from lightmamba.numerics.hadamard import hadamard, has_hadamard, random_rotation
 
-__all__ = ["Rotation", "wide"]
+__all__ = ["KEPT", "SIZE", "TOKENS", "Rotation", "wide"]
 
 SYLVESTER = 64  # order up to which a factor of a Hadamard matrix is applied at once
 SIZE = 128  # channels that are turned together, at most
 TOKENS = 64  # of every layer in a step
+KEPT = 1 << 25  # values of all layers' inputs that are learned from, at most
 RATE = 0.01  # of Adam, falling to zero
+BETAS, EPS = (0.9, 0.999), 1e-8
 TINY = 1e-30  # keeps the gradient of a block of zeros finite
 
 
@@ -98,19 +100,34 @@ class Rotation:
             Of the choice of tokens.
         """
         runs, size = self.runs
-        turn = torch.zeros(runs, size, size, device=x.device, requires_grad=True)
-        adam = torch.optim.Adam([turn], lr=RATE)
-        chosen = torch.Generator().manual_seed(seed)
+        turn = torch.zeros(runs, size, size, device=x.device)
+        adam, chosen = _Adam(turn), torch.Generator().manual_seed(seed)
         for step in range(steps):
-            adam.param_groups[0]["lr"] = RATE * (1 - step / steps)
             rows = torch.randint(x.shape[1], (TOKENS,), generator=chosen)
+            seen = x[:, rows.to(x.device)].float()
             with torch.enable_grad():
-                seen = x[:, rows.to(x.device)].float()
-                loss = _peaks(_by_blocks(seen, _orthogonal(turn)), block)
-                adam.zero_grad()
-                loss.backward()
-            adam.step()
-        return replace(self, blocks=_orthogonal(wide(turn.detach())))
+                free = turn.detach().requires_grad_()
+                loss = _peaks(_by_blocks(seen, _orthogonal(free)), block)
+                (gradient,) = torch.autograd.grad(loss, free)
+            adam.step(gradient, RATE * (1 - step / steps))
+        return replace(self, blocks=_orthogonal(wide(turn)))
+
+
+class _Adam:
+    """Adam (arXiv 1412.6980); that of torch imports a second and 150 MB of compilers first."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x, self.mean, self.square = x, torch.zeros_like(x), torch.zeros_like(x)
+        self.steps = 0
+
+    def step(self, gradient: Tensor, rate: float) -> None:
+        """Move ``x`` in place."""
+        (first, second), self.steps = BETAS, self.steps + 1
+        self.mean.lerp_(gradient, 1 - first)
+        self.square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        root = self.square.sqrt() / (1 - second**self.steps) ** 0.5
+        rate /= 1 - first**self.steps
+        self.x.addcdiv_(self.mean, root.add_(EPS), value=-rate)
 
 
 def _orthogonal(x: Tensor) -> Tensor:

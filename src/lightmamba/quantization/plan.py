@@ -12,13 +12,17 @@ from lightmamba.blocks.layer import Sizes, out_channels
 from lightmamba.common.errors import InputError
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
-from lightmamba.quantization.passes import QuantizeWeights
+from lightmamba.quantization.passes import OnlineHadamard, QuantizeWeights, Rotate
 from lightmamba.quantization.project import BATCH
 from lightmamba.quantization.recipe import Recipe
+from lightmamba.quantization.rotation import KEPT, TOKENS
+from lightmamba.quantization.work import ROWS, SAMPLE
 
 __all__ = ["Plan", "available_memory", "choose_device", "flops_per_second"]
 
-PROCESS = 650 << 20  # bytes of Python, torch, engine and tokenizer, and what the allocator keeps
+PROCESS = 690 << 20  # bytes of Python, torch, engine and tokenizer, and what the allocator keeps
+START, ELEMENT = 2.0, 0.35  # seconds: before the first layer, and of 10^9 simple steps
+SHARES = 0.43, 1.1  # of the speed of large products, on streams and on weights (counted in full)
 GB = 1e9
 ENOUGH = 3  # calibration tokens per input channel that GPTQ should have
 
@@ -32,13 +36,19 @@ class Plan:
     sequences: int
     seqlen: int
     learns: bool  # whether weights are rounded by the inputs' moments
+    rotation_steps: int  # of learning a part of the rotation
+    compares: bool  # whether each layer compares two places of a norm weight
     threads: int
 
     @staticmethod
     def of(config: ModelConfig, recipe: Recipe, shape: tuple[int, int], threads: int) -> "Plan":
         """Plan of a recipe with (sequences, seqlen) of calibration."""
         learns = any(isinstance(s, QuantizeWeights) and s.rounding == "gptq" for s in recipe.passes)
-        return Plan(config, recipe.formats, *shape, learns, threads)
+        steps = sum(s.steps for s in recipe.passes if isinstance(s, Rotate))
+        compares = any(
+            isinstance(s, OnlineHadamard) and s.gate_weight == "measure" for s in recipe.passes
+        )
+        return Plan(config, recipe.formats, *shape, learns, steps, compares, threads)
 
     @property
     def tokens(self) -> int:
@@ -51,23 +61,31 @@ class Plan:
         return [(sizes, out_channels(sizes, self.formats)) for sizes in self.config.layers]
 
     @property
+    def _learned(self) -> int:
+        """Values of the inputs that all steps of learning the rotation look at."""
+        c = self.config
+        return self.rotation_steps * TOKENS * (c.n_layer + 1) * c.d_model
+
+    @property
     def parts(self) -> dict[str, int]:
         """Bytes that the largest moments of a run take, by what takes them."""
         c, f = self.config, self.formats
         inner = f.in_channels(c.d_model)
         outer = max(width for _, width in self._layers)
         rows = max(sizes.in_rows for sizes in c.layers)
-        moments = 3 * 4 * (2 * outer * outer + 2 * c.d_model * outer)
+        moments = 4 * (outer * outer + c.d_model * outer)
         factor = 2 * 8 * outer * outer + 4 * outer * outer
         layer = 4 * (rows * inner + c.d_model * outer)
         batch = 6 * 4 * BATCH * max(outer, rows)
         integers = self.threads * max(1 << 23, self.seqlen * rows) * 16
         head = c.vocab_size * inner * (4 + 1 + 1) + 6 * 4 * 8192 * inner
         table = c.vocab_size * c.d_model * (2 + 1) + 8 * 4 * 4096 * c.d_model
-        busy = max(2 * layer + batch + (moments + factor if self.learns else 0), integers + layer)
+        learning = max(2 * moments + batch, moments + factor) if self.learns else batch
+        step = self._learned // max(1, self.rotation_steps)
         return {
             "process": PROCESS,
-            "one layer at work": busy,
+            "one layer at work": max(2 * layer + learning, integers + layer),
+            "rotation at work": 4 * (min(KEPT, 16 * step) + 7 * step),
             "embedding or head at work": max(head, table),
         }
 
@@ -75,8 +93,7 @@ class Plan:
     def memory(self) -> int:
         """Bytes at the largest moment."""
         parts = self.parts
-        working = max(parts["one layer at work"], parts["embedding or head at work"])
-        return parts["process"] + working
+        return parts.pop("process") + max(parts.values())
 
     @property
     def disk(self) -> dict[str, int]:
@@ -93,18 +110,25 @@ class Plan:
         return {"parts": int(1.02 * (layers + rows)), "streams": streams}
 
     @property
-    def flops(self) -> float:
-        """Floating-point operations of the whole run, those in float64 counted twice."""
+    def flops(self) -> tuple[float, float]:
+        """Floating-point operations on streams of tokens, and on weights.
+
+        Those in float64 count twice.
+        """
         c, f, t = self.config, self.formats, self.tokens
-        inner, total = f.in_channels(c.d_model), 0.0
+        inner, streams, weights = f.in_channels(c.d_model), 0.0, 0.0
+        compared = min(t, SAMPLE * self.seqlen) if self.compares else 0
         for sizes, outer in self._layers:
-            total += 2.0 * t * (sizes.in_rows * inner + c.d_model * outer)
+            streams += 2.0 * (t + compared) * (sizes.in_rows * inner + c.d_model * outer)
             for rows, n, cross in (
                 (sizes.in_rows, inner, inner), (c.d_model, outer, c.d_model),
             ) if self.learns else ():  # fmt: skip
-                total += 2.0 * t * n * (0.56 * n + cross) + 8.0 * rows * n * n + 4.0 * n**3
-        head = 2.0 * t * inner * 1.56 * inner + 8.0 * c.vocab_size * inner * inner
-        return total + (head if self.learns else 0.0)
+                streams += 2.0 * t * n * (0.56 * n + cross)
+                weights += 8.0 * rows * n * n + 4.0 * n**3
+        if self.learns:
+            streams += 2.0 * t * inner * 1.56 * inner
+            weights += 8.0 * c.vocab_size * inner * inner
+        return streams, weights
 
     @property
     def elements(self) -> float:
@@ -113,13 +137,15 @@ class Plan:
         inner = f.in_channels(c.d_model)
         weights = sum(s.in_rows * inner + c.d_model * outer for s, outer in self._layers)
         weights += c.vocab_size * inner
-        search = (150 if self.learns else 20) * weights
-        stream = 40 * t * sum(sizes.in_rows + outer for sizes, outer in self._layers)
-        return (search + stream) / 1e9
+        search = (150 if self.learns else 20) * weights + 40 * c.vocab_size * inner
+        search += 600 * ROWS * sum(outer for _, outer in self._layers) * self.compares
+        stream = 50 * t * sum(sizes.in_rows + outer for sizes, outer in self._layers)
+        return (search + stream + 50 * self._learned) / 1e9
 
     def seconds(self, speed: float) -> float:
-        """Estimated time at ``speed`` floating-point operations per second."""
-        return self.flops / (0.8 * speed) + 0.35 * self.elements
+        """Estimated time at ``speed`` floating-point operations per second of large products."""
+        products = sum(flops / share for flops, share in zip(self.flops, SHARES, strict=True))
+        return START + products / speed + ELEMENT * self.elements
 
     def warnings(self) -> list[str]:
         """Warnings: settings that work, but cost accuracy."""

@@ -20,11 +20,21 @@ from lightmamba.model.qmodel.model import RMS_SHIFT
 from lightmamba.numerics.formats import square_exponent
 from lightmamba.quantization import Calibration, FileRun, Recipe, driver, quantize_checkpoint
 from lightmamba.quantization.journal import Journal
+from lightmamba.quantization.passes import Rotate
 from lightmamba.quantization.streams import Rows
 from tests.support.builders import sizes
 from tests.support.checkpoints import write_transformers
 
 CONFIG = sizes(d_model=64, n_layer=3, vocab_size=150)
+
+
+def quick(name: str) -> Recipe:
+    """A recipe that learns little."""
+    recipe = Recipe.load(name)
+    passes = (
+        replace(each, steps=3) if isinstance(each, Rotate) else each for each in recipe.passes
+    )
+    return replace(recipe, passes=tuple(passes))
 
 
 def given(root):
@@ -38,14 +48,14 @@ def world(tmp_path_factory):
     write_transformers(root / "ck", CONFIG, sharded=True)
     ids = np.random.default_rng(0).integers(0, 150, 1500)
     (root / "ids.txt").write_text(" ".join(map(str, ids)))
-    made = quantize_checkpoint(open_checkpoint(root / "ck"), Recipe.load("w4a4"), given(root))
+    made = quantize_checkpoint(open_checkpoint(root / "ck"), quick("w4a4"), given(root))
     return root, to_bytes(made)
 
 
 def job(root, output, recipe="w4a4", **options):
     opened = open_checkpoint(root / "ck")
     ids, kind = given(root).tokens(opened, 0)
-    return FileRun(opened, Recipe.load(recipe), ids, kind, output, least=0.0, **options)
+    return FileRun(opened, quick(recipe), ids, kind, output, least=0.0, **options)
 
 
 def records(folder: Path) -> dict[str, dict[str, Any]]:
@@ -155,7 +165,7 @@ def other_checkpoint(root, run):
 
 OTHERS = {
     "seed": lambda root, run: replace(run, seed=1),
-    "recipe": lambda root, run: replace(run, recipe=Recipe.load("w4a8")),
+    "recipe": lambda root, run: replace(run, recipe=quick("w4a8")),
     "number of threads": lambda root, run: replace(run, threads=2),
     "calibration": lambda root, run: replace(run, ids=run.ids[::-1].copy()),
     "checkpoint": other_checkpoint,

@@ -34,7 +34,7 @@ def simulate(traffic: list[Transaction], **options: Any) -> Outcome:
     return outcome
 
 
-def random_traffic(seed: int, bits: int = 64, count: int = 400) -> list[Transaction]:
+def random_traffic(seed: int, bits: int = 64, count: int = 250) -> list[Transaction]:
     """Bursts of all lengths to few places, so that they meet; a third of the writes is masked."""
     chance, beat, found = random.Random(seed), bits // 8, []
     regions = [chance.randrange(0, SIZE, 4096) for _ in range(5)] + [SIZE - 4096]

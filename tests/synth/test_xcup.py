@@ -77,7 +77,11 @@ def test_packed_products_are_timed_through_the_dsp(kept):
 
 @pytest.mark.parametrize(
     ("depth", "width", "amount"),
-    [(512, 36, Amount(bram18=1)), (600, 36, Amount(bram18=2)), (4096, 72, Amount(uram=1))],
+    [
+        (600, 36, Amount(bram18=2)),
+        (4096, 72, Amount(uram=1)),
+        pytest.param(512, 36, Amount(bram18=1), marks=pytest.mark.slow),
+    ],
 )
 def test_large_memories_are_counted_by_their_size(kept, depth, width, amount):
     found = run(Store(depth, width), kept, flat=True)

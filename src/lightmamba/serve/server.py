@@ -13,10 +13,11 @@ from lightmamba.serve.app import create_app
 from lightmamba.serve.opened import Served
 from lightmamba.serve.settings import Settings
 
-__all__ = ["bound", "serve"]
+__all__ = ["BACKLOG", "KEEP_ALIVE", "bound", "serve"]
 
 SWITCH = 0.0005  # seconds after which the two threads of Python take turns
 BACKLOG = 1024  # connections that wait to be taken
+KEEP_ALIVE = 30  # seconds, longer than clients keep an idle connection: httpx and openai, 5 s
 LATE = 2.0  # seconds more than its grace that a request gets to say that it ends
 
 
@@ -63,7 +64,7 @@ def serve(
     host, port = sock.getsockname()[:2]
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False,
-        backlog=BACKLOG, timeout_keep_alive=30,
+        backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=round(settings.grace_seconds + LATE) + 1,
     )  # fmt: skip
     server = _Server(config, app, settings.grace_seconds)

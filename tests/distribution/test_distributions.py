@@ -93,6 +93,6 @@ def test_the_wheel_alone_writes_text(built, tmp_path):
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("It is a truth of which I have\nbeen always used")
+    assert done.stdout.startswith("It is a truth which I can\ndeserve")
     assert "kernels on" in done.stderr
     assert "not built" not in done.stderr

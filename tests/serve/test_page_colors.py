@@ -51,7 +51,7 @@ def scored(server, prompt: str, **asked) -> list[tuple[bytes, float]]:
 
 
 @chromium
-@pytest.mark.parametrize(("name", "seed"), [("server", 1), ("plain", 2)])
+@pytest.mark.parametrize(("name", "seed"), [("server", 2), ("plain", 4)])
 def test_colors_change_no_text(page, request, name, seed):
     """Also where tokens are parts of characters or, at a high temperature, of none."""
     server, prompt = request.getfixturevalue(name), "“I am”—he said, “not £5”—"

@@ -37,8 +37,8 @@ def one_token() -> None:
 
 def memory() -> None:
     """The SDRAM's controller, with both ports."""
-    for bits in (64, 32):
-        sdram.built(SdramController(bits, 100.0))
+    for bits, mhz in ((64, 100.0), (32, 100.0), (64, 133.0), (64, 50.0)):
+        sdram.built(SdramController(bits, mhz))
 
 
 # The longest first.

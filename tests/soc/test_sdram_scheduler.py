@@ -161,25 +161,60 @@ def test_refreshes_come_in_time_under_load_and_without():
                 assert seen.commands[n + 1][1] == "ACTIVE"
 
 
-def test_a_write_waits_for_its_data():
-    """Nothing else is disturbed, and the chunk goes on when they come."""
-    dut = SdramScheduler(64, 100, QUICK)
-    writes = []
+@pytest.mark.parametrize("bits", [64, 32])
+def test_a_write_waits_for_its_data(bits):
+    """Nothing else is disturbed, and the chunk goes on when they come; each beat is taken once."""
+    dut = SdramScheduler(bits, 100, QUICK)
+    writes: list[int] = []
+    taken: list[int] = []
 
     async def bench(ctx: Any) -> None:
+        offered = False
         place = {"beat": 0, "bank": 0, "row": 1}
         ctx.set(dut.command.payload, {"write": 1, "place": place, "more": 2})
         ctx.set(dut.command.valid, 1)
         await ctx.tick("sdram").until(dut.command.ready)
         ctx.set(dut.command.valid, 0)
         for cycle in range(120):
-            ctx.set(dut.write.valid, cycle % 20 == 19)
-            _, _, cas, we = await ctx.tick("sdram").sample(dut.pins.cas_n, dut.pins.we_n)
+            offered |= cycle % 20 == 19
+            ctx.set(dut.write.valid, offered)
+            _, _, cas, we, ready = await ctx.tick("sdram").sample(
+                dut.pins.cas_n, dut.pins.we_n, dut.write.ready
+            )
             if not cas and not we:
                 writes.append(cycle)
+            if ready:
+                assert offered
+                taken.append(cycle)
+                offered = False
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-8, domain="sdram")
     simulator.add_testbench(bench)
     simulator.run()
     assert [b - a for a, b in pairwise(writes)] == [20, 20]
+    assert taken == [20, 40, 60]  # a cycle after each is offered and used
+
+
+def test_a_read_takes_no_beat():
+    """One that waits for the chunk after it."""
+    dut = SdramScheduler(64, 100, QUICK)
+    reads, taken = 0, 0
+
+    async def bench(ctx: Any) -> None:
+        nonlocal reads, taken
+        place = {"beat": 0, "bank": 0, "row": 1}
+        ctx.set(dut.command.payload, {"write": 0, "place": place, "more": 2})
+        ctx.set(dut.command.valid, 1)
+        ctx.set(dut.write.valid, 1)
+        await ctx.tick("sdram").until(dut.command.ready)
+        ctx.set(dut.command.valid, 0)
+        for _ in range(60):
+            _, _, ready, beat = await ctx.tick("sdram").sample(dut.write.ready, dut.read_valid)
+            reads, taken = reads + beat, taken + ready
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-8, domain="sdram")
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert (reads, taken) == (3, 0)

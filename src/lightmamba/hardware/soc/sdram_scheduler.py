@@ -49,6 +49,7 @@ class SdramScheduler(wiring.Component):
     command : In(stream of SdramShape.command)
         Chunks. All of a chunk's data to write are in ``write`` before it or soon after.
     write : In(stream of SdramShape.beat)
+        A beat is used, and taken a cycle later.
     read_valid, read : Out
         Beats that were read; there is no way to stop them.
     capture : In

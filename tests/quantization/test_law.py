@@ -18,7 +18,7 @@ from lightmamba.quantization.passes import (
     Rotate,
     SmoothQuant,
 )
-from lightmamba.quantization.rotation import Rotation
+from lightmamba.quantization.rotation import Adam, Rotation
 from lightmamba.quantization.transforms import (
     GroupedHadamard,
     Shift,
@@ -172,6 +172,19 @@ def test_a_learned_rotation_flattens_peaks_and_keeps_lengths(order):
         return float(blocks.abs().amax(-1).square().sum() / y.square().sum())
 
     assert peaks(turned) < 0.93 * peaks(x.double())
+
+
+@pytest.mark.slow
+def test_adam_is_that_of_torch():
+    generator = torch.Generator().manual_seed(2)
+    ours, theirs = torch.zeros(3, 8), torch.zeros(3, 8, requires_grad=True)
+    adam, other = Adam(ours), torch.optim.Adam([theirs])
+    for rate in (0.01, 0.01, 0.007, 0.002):
+        theirs.grad = torch.randn(3, 8, generator=generator)
+        other.param_groups[0]["lr"] = rate
+        other.step()
+        adam.step(theirs.grad, rate)
+    assert torch.equal(ours, theirs)
 
 
 def test_a_block_of_zeros_is_no_obstacle():

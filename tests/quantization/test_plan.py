@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightmamba.common.errors import InputError
-from lightmamba.model.config import SHAPES
+from lightmamba.model.config import PUBLISHED
 from lightmamba.quantization import Recipe, plan
 from lightmamba.quantization.plan import Plan, available_memory, choose_device
 from tests.support.layers import resized
@@ -16,8 +16,8 @@ from tests.support.layers import resized
 GIB = 1 << 30
 
 
-def planned(shape, sequences=32, recipe="w4a4", threads=2, seqlen=512):
-    return Plan.of(SHAPES[shape], Recipe.load(recipe), (sequences, seqlen), threads)
+def planned(shape, sequences=32, recipe="w4a4", seqlen=512):
+    return Plan.of(PUBLISHED[shape], Recipe.load(recipe), (sequences, seqlen))
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,13 @@ def test_memory_is_that_of_one_layer_and_time_that_of_all():
     assert deep.disk["parts"] > 1.2 * one.disk["parts"]
 
 
-def test_rounding_without_moments_takes_less():
+def test_rounding_without_errors_of_inputs_takes_less():
+    """Moments are summed all the same: they give the errors in the file."""
     plain, learning = planned("mamba2-2.7b", recipe="rtn-w4a4"), planned("mamba2-2.7b")
-    assert plain.parts["one layer at work"] < learning.parts["one layer at work"]
-    assert sum(plain.flops) < 0.5 * sum(learning.flops)
+    assert plain.memory == learning.memory
+    (streams, weights), (more, solved) = plain.flops, learning.flops
+    assert 0.8 < streams / more < 1
+    assert (weights, solved > 1e13) == (0, True)
 
 
 def test_what_a_recipe_does_takes_time():
@@ -49,6 +52,15 @@ def test_what_a_recipe_does_takes_time():
     assert (rounded.rotation_steps, rounded.compares) == (0, False)
     for less in (replace(ours, rotation_steps=0), replace(ours, compares=False)):
         assert 0.7 < less.seconds(2e11) / ours.seconds(2e11) < 0.97
+
+
+def test_layers_without_a_norm_in_front_of_out_proj_compare_nothing():
+    hybrid = planned("granite-4.0-h-350m")
+    mamba = replace(hybrid.config, layers=hybrid.config.layers[::2])
+    mlps = replace(hybrid.config, layers=hybrid.config.layers[1::2])
+    for config, more in ((mamba, True), (mlps, False)):
+        plan = replace(hybrid, config=config)
+        assert (plan.seconds(2e11) > replace(plan, compares=False).seconds(2e11)) == more
 
 
 # Measured on two quiet processors whose large products run at 2.16e11 operations per second; the
@@ -61,17 +73,13 @@ def test_plans_are_near_what_was_measured(shape, layers, sequences, seconds, mem
     plan = planned(shape, sequences)
     plan = replace(plan, config=resized(plan.config, n_layer=layers))
     assert plan.seconds(2.16e11) == pytest.approx(seconds, rel=0.07)
-    assert plan.memory == pytest.approx(memory, rel=0.07)
+    assert 1 <= plan.memory / memory < 1.07
 
 
-REDUCE = {
-    "threads": ({"threads": 64}, "lower --threads, or free memory"),
-    "long": ({"seqlen": 8192, "sequences": 2, "threads": 1}, "lower --seqlen to "),
-    "gptq": ({"threads": 1}, "free memory, or take a recipe without gptq"),
-}
-
-
-@pytest.mark.parametrize(("options", "sentence"), REDUCE.values(), ids=REDUCE)
+@pytest.mark.parametrize(("options", "sentence"), [
+    ({"seqlen": 8192, "sequences": 2}, "lower --seqlen to 793 or free memory"),
+    ({}, "close other programs, or take a computer with more"),
+])  # fmt: skip
 def test_too_little_memory_says_what_to_reduce(monkeypatch, options, sentence):
     monkeypatch.setattr(plan, "available_memory", lambda: 200 << 20)
     with pytest.raises(InputError, match="of memory and 0.2 GB are free; " + sentence):

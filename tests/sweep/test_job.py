@@ -102,7 +102,7 @@ def job(measure, recipe="w4a4", model=LARGE):
 @pytest.mark.parametrize("threads", [1, 8])
 def test_a_file_takes_what_its_quantizer_plans(recipe, threads):
     shape = LEARNING.sequences, LEARNING.seqlen
-    plan = Plan.of(LARGE.config, Recipe.load(recipe), shape, threads)
+    plan = Plan.of(LARGE.config, Recipe.load(recipe), shape)
     assert memory_of(job(None, recipe), threads) == plan.memory
 
 

@@ -189,7 +189,7 @@ class FileRun:
     def plan(self) -> Plan:
         """Memory, disk and time that the run needs."""
         shape = self.ids.shape[0], self.ids.shape[1]
-        return Plan.of(self.checkpoint.config, self.recipe, shape, self.threads)
+        return Plan.of(self.checkpoint.config, self.recipe, shape)
 
     @property
     def folder(self) -> Path:

@@ -39,7 +39,7 @@ from lightmamba.quantization.rotation import KEPT
 from lightmamba.quantization.streams import Rows, Run
 from lightmamba.quantization.work import Floats, Work
 
-__all__ = ["lower_model"]
+__all__ = ["SCAN", "lower_model"]
 
 LOGIT_EXP = -16
 SCAN = (16, 64)  # sequences, and tokens of each, that are looked at before the work
@@ -138,7 +138,7 @@ class _Lowering:
         ids = torch.from_numpy(work.ids[::every][:sequences, :seqlen])
         u = work.weights.embedding()[ids].to(work.device, work.weights.dtype)
         one, largest = torch.ones_like(u[0, 0]), self.facts.get("largest", 0.0)
-        nth = max(1, u.numel() * (c.n_layer + 1) // KEPT)
+        nth = -(-u.numel() * (c.n_layer + 1) // KEPT)
         learned_from = len(u.flatten(0, 1)[::nth]) if work.rotation_steps else 0
         inputs = u.new_empty(c.n_layer + 1, learned_from, c.d_model)
         for i in range(c.n_layer + 1):

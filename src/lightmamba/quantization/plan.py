@@ -12,6 +12,9 @@ from lightmamba.blocks.layer import Sizes, out_channels
 from lightmamba.common.errors import InputError
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
+from lightmamba.quantization.driver import SCAN
+from lightmamba.quantization.integers import BATCH as SEQUENCES
+from lightmamba.quantization.integers import VALUES
 from lightmamba.quantization.passes import OnlineHadamard, QuantizeWeights, Rotate
 from lightmamba.quantization.project import BATCH
 from lightmamba.quantization.recipe import Recipe
@@ -20,7 +23,8 @@ from lightmamba.quantization.work import ROWS, SAMPLE
 
 __all__ = ["Plan", "available_memory", "choose_device", "flops_per_second"]
 
-PROCESS = 690 << 20  # bytes of Python, torch, engine and tokenizer, and what the allocator keeps
+PROCESS = 770 << 20  # bytes of Python, torch, engine and tokenizer, and what the allocator keeps
+COPIES = 7  # of a step's inputs, on the way to the loss and back
 START, ELEMENT = 2.0, 0.35  # seconds: before the first layer, and of 10^9 simple steps
 SHARES = 0.43, 1.1  # of the speed of large products, on streams and on weights (counted in full)
 GB = 1e9
@@ -38,17 +42,16 @@ class Plan:
     learns: bool  # whether weights are rounded by the inputs' moments
     rotation_steps: int  # of learning a part of the rotation
     compares: bool  # whether each layer compares two places of a norm weight
-    threads: int
 
     @staticmethod
-    def of(config: ModelConfig, recipe: Recipe, shape: tuple[int, int], threads: int) -> "Plan":
+    def of(config: ModelConfig, recipe: Recipe, shape: tuple[int, int]) -> "Plan":
         """Plan of a recipe with (sequences, seqlen) of calibration."""
         learns = any(isinstance(s, QuantizeWeights) and s.rounding == "gptq" for s in recipe.passes)
         steps = sum(s.steps for s in recipe.passes if isinstance(s, Rotate))
         compares = any(
             isinstance(s, OnlineHadamard) and s.gate_weight == "measure" for s in recipe.passes
         )
-        return Plan(config, recipe.formats, *shape, learns, steps, compares, threads)
+        return Plan(config, recipe.formats, *shape, learns, steps, compares)
 
     @property
     def tokens(self) -> int:
@@ -67,25 +70,31 @@ class Plan:
         return self.rotation_steps * TOKENS * (c.n_layer + 1) * c.d_model
 
     @property
+    def _compared(self) -> int:
+        """Tokens on which a layer with a norm in front of out_proj compares two places of it."""
+        return min(self.tokens, SAMPLE * self.seqlen) if self.compares else 0
+
+    @property
     def parts(self) -> dict[str, int]:
         """Bytes that the largest moments of a run take, by what takes them."""
         c, f = self.config, self.formats
         inner = f.in_channels(c.d_model)
         outer = max(width for _, width in self._layers)
         rows = max(sizes.in_rows for sizes in c.layers)
+        wide = self.seqlen * rows
         moments = 4 * (outer * outer + c.d_model * outer)
         factor = 2 * 8 * outer * outer + 4 * outer * outer
         layer = 4 * (rows * inner + c.d_model * outer)
         batch = 6 * 4 * BATCH * max(outer, rows)
-        integers = self.threads * max(1 << 23, self.seqlen * rows) * 16
+        integers = 16 * wide * max(1, min(SEQUENCES, VALUES // wide))
         head = c.vocab_size * inner * (4 + 1 + 1) + 6 * 4 * 8192 * inner
         table = c.vocab_size * c.d_model * (2 + 1) + 8 * 4 * 4096 * c.d_model
-        learning = max(2 * moments + batch, moments + factor) if self.learns else batch
-        step = self._learned // max(1, self.rotation_steps)
+        learning = max(2 * moments + batch, moments + factor if self.learns else 0)
+        step = TOKENS * (c.n_layer + 1) * c.d_model if self.rotation_steps else 0
         return {
             "process": PROCESS,
             "one layer at work": max(2 * layer + learning, integers + layer),
-            "rotation at work": 4 * (min(KEPT, 16 * step) + 7 * step),
+            "rotation at work": 4 * (min(KEPT, math.prod(SCAN) // TOKENS * step) + COPIES * step),
             "embedding or head at work": max(head, table),
         }
 
@@ -117,18 +126,17 @@ class Plan:
         """
         c, f, t = self.config, self.formats, self.tokens
         inner, streams, weights = f.in_channels(c.d_model), 0.0, 0.0
-        compared = min(t, SAMPLE * self.seqlen) if self.compares else 0
         for sizes, outer in self._layers:
-            streams += 2.0 * (t + compared) * (sizes.in_rows * inner + c.d_model * outer)
+            seen = t + self._compared * sizes.out_normed
+            streams += 2.0 * seen * (sizes.in_rows * inner + c.d_model * outer)
             for rows, n, cross in (
                 (sizes.in_rows, inner, inner), (c.d_model, outer, c.d_model),
-            ) if self.learns else ():  # fmt: skip
+            ):  # fmt: skip
                 streams += 2.0 * t * n * (0.56 * n + cross)
                 weights += 8.0 * rows * n * n + 4.0 * n**3
-        if self.learns:
-            streams += 2.0 * t * inner * 1.56 * inner
-            weights += 8.0 * c.vocab_size * inner * inner
-        return streams, weights
+        streams += 2.0 * t * inner * 1.56 * inner
+        weights += 8.0 * c.vocab_size * inner * inner
+        return streams, weights * self.learns
 
     @property
     def elements(self) -> float:
@@ -138,7 +146,8 @@ class Plan:
         weights = sum(s.in_rows * inner + c.d_model * outer for s, outer in self._layers)
         weights += c.vocab_size * inner
         search = (150 if self.learns else 20) * weights + 40 * c.vocab_size * inner
-        search += 600 * ROWS * sum(outer for _, outer in self._layers) * self.compares
+        if self._compared:
+            search += 600 * ROWS * sum(outer for sizes, outer in self._layers if sizes.out_normed)
         stream = 50 * t * sum(sizes.in_rows + outer for sizes, outer in self._layers)
         return (search + stream + 50 * self._learned) / 1e9
 
@@ -185,11 +194,9 @@ class Plan:
 
     def _reduce(self) -> str:
         rows = max(sizes.in_rows for sizes in self.config.layers)
-        if self.threads > 1 and self.threads * (1 << 23) * 16 > self.memory / 4:
-            return "lower --threads, or free memory"
-        if self.seqlen * rows > 1 << 23:
-            return f"lower --seqlen to {(1 << 23) // rows} or free memory"
-        return "free memory, or take a recipe without gptq, such as rtn-w4a4"
+        if self.seqlen * rows > VALUES:
+            return f"lower --seqlen to {VALUES // rows} or free memory"
+        return "close other programs, or take a computer with more"
 
 
 def available_memory() -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lightmamba.numerics.hadamard import hadamard, has_hadamard, random_rotation
 
-__all__ = ["KEPT", "SIZE", "TOKENS", "Rotation", "wide"]
+__all__ = ["KEPT", "TOKENS", "Adam", "Rotation", "wide"]
 
 SYLVESTER = 64  # order up to which a factor of a Hadamard matrix is applied at once
 SIZE = 128  # channels that are turned together, at most
@@ -101,7 +101,7 @@ class Rotation:
         """
         runs, size = self.runs
         turn = torch.zeros(runs, size, size, device=x.device)
-        adam, chosen = _Adam(turn), torch.Generator().manual_seed(seed)
+        adam, chosen = Adam(turn), torch.Generator().manual_seed(seed)
         for step in range(steps):
             rows = torch.randint(x.shape[1], (TOKENS,), generator=chosen)
             seen = x[:, rows.to(x.device)].float()
@@ -113,7 +113,7 @@ class Rotation:
         return replace(self, blocks=_orthogonal(wide(turn)))
 
 
-class _Adam:
+class Adam:
     """Adam (arXiv 1412.6980); that of torch imports a second and 150 MB of compilers first."""
 
     def __init__(self, x: Tensor) -> None:

@@ -26,7 +26,7 @@ def memory_of(job: Job, threads: int) -> int:
     file = None
     if job.recipe is not None and job.learning is not None:
         shape = job.learning.sequences, job.learning.seqlen
-        file = Plan.of(config, job.recipe, shape, threads)
+        file = Plan.of(config, job.recipe, shape)
     if job.measure is None:
         assert file is not None
         # Without a tokenizer calibration is sampled from the whole float model.

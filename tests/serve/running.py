@@ -83,7 +83,7 @@ class Running:
     closing: ExitStack
 
     def client(self, **options: Any) -> Any:
-        """The official client; it retries nothing unless told."""
+        """The official client; it retries nothing by default."""
         given: dict[str, Any] = {
             "api_key": self.settings.api_key or "none",
             "max_retries": 0,

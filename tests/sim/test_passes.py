@@ -33,8 +33,11 @@ def ids(*values: int):
     return np.array(values, dtype=np.int64)
 
 
-@pytest.mark.parametrize(("stalls", "seed", "config"), [(0.0, 7, STATE), (0.3, 2, CONFIG)])
-def test_random_passes_equal_single_steps(tmp_path, stalls, seed, config):
+@pytest.mark.parametrize(("stalls", "seed", "config", "count"), [
+    (0.0, 7, STATE, 25), (0.3, 2, CONFIG, 25),
+    pytest.param(0.3, 2, CONFIG, 200, marks=pytest.mark.slow),
+])  # fmt: skip
+def test_random_passes_equal_single_steps(tmp_path, stalls, seed, config, count):
     """Passes of a model with the state that the hardware was made for, and of one with less."""
     build = compiled(tmp_path, config, FOUR, hardware=HARDWARE)
     opened = open_golden(build, stalls=stalls, seed=seed, placement=anywhere(4), sequences=3)
@@ -44,7 +47,7 @@ def test_random_passes_equal_single_steps(tmp_path, stalls, seed, config):
         np.random.default_rng(seed), tokens=4, sequences=3, undecided=arch.undecided, vocab=VOCAB,
         needs=opened.device.needs,
     )  # fmt: skip
-    for n, each in enumerate(islice(work, 25)):
+    for n, each in enumerate(islice(work, count)):
         step = golden.step(each)
         assert step.difference is None, (n, each, str(step.difference))
         seen.update(slot.replay for slot in each.slots)

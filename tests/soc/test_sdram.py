@@ -34,7 +34,7 @@ def simulate(traffic: list[Transaction], **options: Any) -> Outcome:
     return outcome
 
 
-def random_traffic(seed: int, bits: int = 64, count: int = 250) -> list[Transaction]:
+def random_traffic(seed: int, bits: int = 64, count: int = 400) -> list[Transaction]:
     """Bursts of all lengths to few places, so that they meet; a third of the writes is masked."""
     chance, beat, found = random.Random(seed), bits // 8, []
     regions = [chance.randrange(0, SIZE, 4096) for _ in range(5)] + [SIZE - 4096]
@@ -49,10 +49,12 @@ def random_traffic(seed: int, bits: int = 64, count: int = 250) -> list[Transact
     return found
 
 
-def check_random_traffic(bits: int, sync_mhz: float, mhz: float, stalls: Any) -> None:
+def check_random_traffic(
+    bits: int, sync_mhz: float, mhz: float, stalls: Any, count: int = 400
+) -> None:
     seed = hash((bits, sync_mhz, mhz, str(stalls).count("9"))) % 1000
     simulate(
-        random_traffic(seed, bits), bits=bits, mhz=mhz, sync_mhz=sync_mhz, stalls=stalls,
+        random_traffic(seed, bits, count), bits=bits, mhz=mhz, sync_mhz=sync_mhz, stalls=stalls,
         seed=seed, phase_ps=17 * seed,
     )  # fmt: skip
 
@@ -64,8 +66,9 @@ def check_random_traffic(bits: int, sync_mhz: float, mhz: float, stalls: Any) ->
         [(each,) for each in STALLS],
     ),
 )
-def test_random_traffic(bits: int, sync_mhz: float, mhz: float, stalls: Any):
-    check_random_traffic(bits, sync_mhz, mhz, stalls)
+def test_random_traffic(request: Any, bits: int, sync_mhz: float, mhz: float, stalls: Any):
+    count = 400 if request.node.get_closest_marker("slow") else 250
+    check_random_traffic(bits, sync_mhz, mhz, stalls, count)
 
 
 @pytest.mark.slow  # two more simulators to build

@@ -36,6 +36,12 @@ def one_token() -> None:
     machine_simulator(plan(machines.CONFIG, Formats(), machines.TARGET), jobs=1)
 
 
+def one_row_a_cycle() -> None:
+    """MLPs whose rows leave one by one."""
+    found = plan(mixed.LONG_STREAM, Formats(), mixed.target_of(segment=64))
+    machine_simulator(found, jobs=1)
+
+
 def memory(bits: int, mhz: float) -> None:
     """The SDRAM's controller."""
     sdram.built(SdramController(bits, mhz))
@@ -43,7 +49,7 @@ def memory(bits: int, mhz: float) -> None:
 
 # The longest first.
 BUILDERS: tuple[Callable[[], object], ...] = (
-    four_tokens, three_kinds, one_token, copier.build,
+    four_tokens, three_kinds, one_token, one_row_a_cycle, copier.build,
     *(partial(memory, *each) for each in ((64, 100.0), (32, 100.0), (64, 133.0), (64, 50.0))),
 )  # fmt: skip
 

@@ -16,6 +16,7 @@ from lightmamba.hardware.machine.spine import rows_per_cycle
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
 from tests.support.mixed import (
+    LONG_STREAM,
     MAMBA,
     compare,
     compiled,
@@ -77,9 +78,8 @@ def test_its_hardware_runs_a_model_of_mlps_alone(tmp_path):
 
 
 def test_rows_that_leave_one_by_one(tmp_path):
-    """A residual stream that is long for the lanes, as on a kv260: b is behind its a."""
-    model = replace(MAMBA, d_model=288, layers=(GATED, SQUARED))
-    path = compiled(tmp_path, model, segment=64)
+    """b is behind its a."""
+    path = compiled(tmp_path, LONG_STREAM, segment=64)
     assert rows_per_cycle(Artifact.read(path).arch) == 1
     assert runs(path)
 

@@ -22,8 +22,8 @@ from lightmamba.numerics.model_formats import Formats
 from tests.sim.passes import random_passes
 
 __all__ = [
-    "CONTEXT", "MAMBA", "MIXED", "compare", "compiled", "hardware", "passes_self_test", "per_token",
-    "runs", "seen_at_work", "target_of",
+    "CONTEXT", "LONG_STREAM", "MAMBA", "MIXED", "compare", "compiled", "hardware",
+    "passes_self_test", "per_token", "runs", "seen_at_work", "target_of",
 ]  # fmt: skip
 
 ATTENTION, MLP = kind("attention").Sizes, kind("mlp").Sizes
@@ -32,6 +32,8 @@ FIRST, SECOND = MAMBA.layers
 # Attention with two and three queries for each head of keys.
 MIXED = replace(MAMBA, layers=(FIRST, ATTENTION(4, 2, 32), MLP(320), SECOND, ATTENTION(6, 2, 32)))
 CONTEXT = 256
+# A residual stream that is long for the lanes, as on a kv260: rows leave one by one.
+LONG_STREAM = replace(MAMBA, d_model=288, layers=(MLP(320), MLP(200, "relu2")))
 
 
 def target_of(name: str = "tiny", segment: int = 4096, channels: int = 32) -> Target:

@@ -16,7 +16,8 @@
 namespace lightmamba {
 namespace {
 
-constexpr int SPINS = 4000;  // some tens of microseconds; then the thread sleeps
+constexpr int SPINS = 4000;          // some tens of microseconds; then the thread sleeps
+constexpr int BETWEEN = 4 * SPINS;  // from one call to the next: a program chooses a token meanwhile
 constexpr uint32_t CALL = 1 << 12;
 constexpr double SHORT = 1e-3;  // seconds: longer phases share their work well with threads that come late
 // What lasts of a share of waiting after a call; how much is too much; and what one more thread begins with.
@@ -98,13 +99,13 @@ void Pool::close() {
 }
 
 void Pool::serve(int thread) noexcept {
-    for (uint32_t seen = 0, spins = SPINS;;) {
+    for (uint32_t seen = 0, spins = BETWEEN;;) {
         wait(call_, seen, spins);
         if (closing_) return;
         seen = call_.load(std::memory_order_acquire);
         const bool mine = thread < int(seen % CALL);
         if (mine) take_part(thread);
-        spins = mine ? SPINS : 0;
+        spins = mine ? BETWEEN : 0;
     }
 }
 

@@ -4,7 +4,6 @@ A pass reads all weights once. It gives each sequence exactly the integers that 
 give one by one, whatever else is in the pass.
 """
 
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
@@ -67,7 +66,7 @@ class Pass:
     def __post_init__(self) -> None:
         if not self.slots:
             raise InputError("a pass needs at least one token")
-        times = Counter(slot.sequence for slot in self.slots)
+        seen: set[int] = set()
         for slot in self.slots:
             shape = getattr(slot.tokens, "shape", None)
             if shape is None or len(shape) != 1 or not shape[0]:
@@ -85,10 +84,11 @@ class Pass:
                     f"a slot cannot accept {slot.replay} tokens of before"
                     + (": its sequence begins" if slot.fresh else "")
                 )
-            if times[slot.sequence] > 1:
+            if slot.sequence in seen:
                 raise InputError(
                     f"sequence {slot.sequence} is in a pass twice; give its tokens as one slot"
                 )
+            seen.add(slot.sequence)
 
     @property
     def tokens(self) -> int:
@@ -138,7 +138,9 @@ def split(
     passes
         Each with the places in ``work`` of its slots.
     """
-    if work.tokens <= most and len({origin(slot) for slot in work.slots} - {None}) <= 1:
+    if work.tokens <= most and (
+        len(work.slots) == 1 or len({origin(slot) for slot in work.slots} - {None}) <= 1
+    ):
         return [(work, list(range(len(work.slots))))]
     parts: list[_Part] = []
     for owner, slot in enumerate(work.slots):

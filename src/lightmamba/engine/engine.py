@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba import native
+from lightmamba.blocks import kind
 from lightmamba.blocks.layer import Arithmetic, Observe, Rms
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot, carry_out
@@ -83,7 +84,7 @@ class Engine:
         self.projection, self.head_projection = self.formats.projection, self.formats.head
         self._arithmetic: dict[int, Arithmetic] = {}
         self.ops: Reference | Native = Reference(model)
-        self.counters: Counter[str] = Counter()  # what saturated, by kind
+        self.counters = Counter(dict.fromkeys(_losses(model), 0))  # what saturated, by kind
         self._counting = native.ForkLock()
         self.kernels: Native | None = None  # that run all layers in one call
         if compiled and _has_kernels() and Description.fits(model):
@@ -359,3 +360,12 @@ def _has_kernels() -> bool:
             stacklevel=3,
         )
     return native.available()
+
+
+def _losses(model: QuantizedModel) -> list[str]:
+    """Kinds of saturation that a model can have."""
+    of = {known: kind(known).integers.losses for known in native.KINDS}
+    kinds = {sizes.kind for sizes in model.config.layers}
+    other = {name for known in of.keys() - kinds for name in of[known]}
+    mine = {name for known in of.keys() & kinds for name in of[known]}
+    return [name for name in native.LOSSES if name in mine or name not in other]

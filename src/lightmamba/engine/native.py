@@ -18,7 +18,7 @@ from lightmamba import native
 from lightmamba.blocks import kind
 from lightmamba.blocks.layer import Arithmetic, Observe, Rms
 from lightmamba.common.errors import InputError
-from lightmamba.common.passes import Slot
+from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine.described import Description, pointer
 from lightmamba.engine.state import Layout, State
 from lightmamba.engine.workspace import Workspace, make_panel
@@ -89,30 +89,21 @@ class Native:
         self._workspace = None
 
     def run(
-        self,
-        state: State,
-        slots: Sequence[Slot],
-        layers: range,
-        ids: Array | None,
-        want: Array,
+        self, state: State, work: Pass, layers: range, *, embed: bool = True, head: bool = True
     ) -> NDArray[np.int32]:
         """Feed the vectors of a pass through some layers; advances ``state`` but its position.
 
-        ``ids`` (vectors,) are embedded first; without them the residual stream goes on from the
-        call before. ``want`` (wanted,) are the vectors whose logits, (wanted, vocab_size), are
-        returned.
+        Without ``embed`` the residual stream goes on from the call before. The logits of ``head``
+        are (wanted, vocab_size).
         """
-        vectors = sum(len(slot.tokens) for slot in slots)
-        work = self.workspace(vectors)
-        if ids is not None:
-            work.arrays["ids"][:vectors] = ids
-        work.arrays["want"][: len(want)] = want
-        logits = np.empty((len(want), self.config.vocab_size), dtype=np.int32)
-        struct = work.struct(vectors, len(want), logits if len(want) else None)
+        vectors, wanted = work.tokens, work.wanted if head else 0
+        memory = self.workspace(vectors)
+        slots = _slots(work.slots, memory.arrays["ids"], memory.arrays["want"])
+        logits = np.empty((wanted, self.config.vocab_size), dtype=np.int32)
+        struct = memory.struct(vectors, wanted, logits if wanted else None)
         self.context.call(
-            "run", self.described.whole, struct, self._sequences(state), _slots(slots),
-            len(slots), layers.start, layers.stop, ctypes.c_int(ids is not None),
-            ctypes.c_int(len(want) > 0),
+            "run", self.described.whole, struct, self._sequences(state), slots, len(slots),
+            layers.start, layers.stop, ctypes.c_int(embed), ctypes.c_int(wanted > 0),
         )  # fmt: skip
         return logits
 
@@ -233,8 +224,8 @@ class Call:
     def __init__(
         self, layer: Compiled, batch: int, seqlen: int, position: NDArray[np.int64] | None = None
     ) -> None:
-        self._layer, self._slots = layer, [Slot(i, np.zeros(seqlen, int)) for i in range(batch)]
-        self._vectors = batch * seqlen
+        self._layer, self._vectors = layer, batch * seqlen
+        self._slots = [Slot(i, np.zeros(seqlen, np.int64), wanted=0) for i in range(batch)]
         self._work = Workspace(layer.ops._model, (layer.sizes,), self._vectors)
         at = np.zeros(batch) if position is None else position
         self._state = State.of_layout(layer.layout, _as(at, np.int64))
@@ -245,13 +236,13 @@ class Call:
 
     def __call__(self, phase: int) -> Counter[str]:
         """Run a phase; what of the kind's own losses it counted."""
-        ops, sizes = self._layer.ops, self._layer.sizes
+        ops, sizes, ids = self._layer.ops, self._layer.sizes, self._work.arrays["ids"]
         ops.context.call(
             "phase", ops.described.sizes, self._layer.struct,
             self._work.struct(self._vectors, 0, None), _sequences(self._state),
-            _slots(self._slots), len(self._slots), ctypes.c_int(phase),
+            _slots(self._slots, ids, ids[:0]), len(self._slots), ctypes.c_int(phase),
         )  # fmt: skip
-        counts = self._work.take_lost(self._vectors).total(0, self._vectors)
+        counts = self._work.take_lost(0, self._vectors)
         return Counter({name: counts[name] for name in kind(sizes.kind).integers.losses})
 
 
@@ -281,11 +272,18 @@ def _sequences(state: State) -> native.Sequences:
     return struct
 
 
-def _slots(slots: Sequence[Slot]) -> Any:
-    """Slots of a pass as the kernels take them, whose vectors follow each other."""
-    found, first = (native.Slot * len(slots))(), 0
+def _slots(slots: Sequence[Slot], ids: Array, want: Array) -> Any:
+    """Slots of a pass as the kernels take them, whose vectors follow each other.
+
+    Fills ``ids`` of the vectors, and ``want``: those whose logits are wanted.
+    """
+    found, end, wanted = (native.Slot * len(slots))(), 0, 0
     for each, slot in zip(found, slots, strict=True):
-        each.sequence, each.first, each.count = slot.sequence, first, len(slot.tokens)
+        first, end = end, end + len(slot.tokens)
+        ids[first:end] = slot.tokens
+        for vector in range(end - slot.wanted, end):
+            want[wanted] = vector
+            wanted += 1
+        each.sequence, each.first, each.count = slot.sequence, first, end - first
         each.replay, each.commit = slot.replay, slot.committed
-        first += each.count
     return found

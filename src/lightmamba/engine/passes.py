@@ -30,8 +30,8 @@ def check(work: Pass, state: State, vocab_size: int) -> None:
     for slot in work.slots:
         if not 0 <= slot.sequence < len(state):
             raise InputError(f"sequence {slot.sequence} is not of a state of {len(state)}")
-        outside = slot.tokens[(slot.tokens < 0) | (slot.tokens >= vocab_size)]
-        if outside.size:
+        if slot.tokens.min() < 0 or slot.tokens.max() >= vocab_size:
+            outside = slot.tokens[(slot.tokens < 0) | (slot.tokens >= vocab_size)]
             raise InputError(
                 f"token id {outside[0]} is outside the vocabulary of {vocab_size}; "
                 f"ids go from 0 to {vocab_size - 1}"
@@ -115,15 +115,14 @@ def by_kernels(
         except BaseException:
             ops.discard()
             raise
-        kinds = ops.workspace(work.tokens).take_lost(work.tokens)
-        first = 0
+        lost, first = ops.workspace(work.tokens).take_lost, 0
         for slot in work.slots:
             row, sure = slot.sequence, slot.committed
             state.position[row] += sure
             end, last = first + sure, first + len(slot.tokens)
             total.update(state.record.accept(row, slot.replay))
-            total.update(kinds.total(first, end))
-            each = [kinds.total(v, v + 1) for v in range(end, last)]
+            total.update(lost(first, end))
+            each = [lost(v, v + 1) for v in range(end, last)]
             state.record.leave(row, slot.tokens[sure:], each)
             first = last
     return logits
@@ -132,29 +131,24 @@ def by_kernels(
 def _logits(ops: Native, state: State, work: Pass, observe: Observe | None) -> NDArray[np.int32]:
     slots, every = work.slots, range(ops.config.n_layer)
     ops.prepare()
-    ids = np.concatenate([slot.tokens for slot in slots])
-    ends = np.cumsum([len(slot.tokens) for slot in slots])
-    want = np.concatenate(
-        [np.arange(end - s.wanted, end) for s, end in zip(slots, ends, strict=True)]
-    )
     if observe is None:
-        return ops.run(state, slots, every, ids, want)
-    memory, lead = ops.workspace(ids.size), (len(slots), len(slots[0].tokens))
+        return ops.run(state, work, every)
+    memory, lead = ops.workspace(work.tokens), (len(slots), len(slots[0].tokens))
     rows = rows_together(work)
     assert rows is not None, "what is observed is one array"
     mine = state.view(rows)
-    ops.run(state, slots, range(0), ids, want[:0])
-    observe("embedding", memory.arrays["u"][: ids.size].reshape(*lead, -1).copy())
+    ops.run(state, work, range(0), head=False)
+    observe("embedding", memory.arrays["u"][: work.tokens].reshape(*lead, -1).copy())
     for i in every:
-        ops.run(state, slots, range(i, i + 1), None, want[:0])
+        ops.run(state, work, range(i, i + 1), embed=False, head=False)
         sizes = ops.config.layers[i]
         for name, value in memory.observables(sizes, lead, mine.layer(i), mine.position):
             observe(f"layer.{i}.{name}", value)
-    logits = ops.run(state, slots, range(0), None, want)
+    logits = ops.run(state, work, range(0), embed=False)
     lead = len(slots), slots[0].wanted
-    for name in ("rms", "rms_shift", "q", "code") if want.size else ():
-        part = memory.arrays[f"head_{name}"][: want.size].copy()
+    for name in ("rms", "rms_shift", "q", "code") if work.wanted else ():
+        part = memory.arrays[f"head_{name}"][: work.wanted].copy()
         observe(f"head.{name}", part.reshape(*lead, -1))
-    if want.size:
+    if work.wanted:
         observe("head.logits", logits.reshape(*lead, -1))
     return logits

@@ -3,7 +3,6 @@
 import ctypes
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,22 +16,9 @@ from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.native.arena import Arena, aligned
 from lightmamba.numerics.model_formats import Formats
 
-__all__ = ["Losses", "Workspace", "make_panel"]
+__all__ = ["Workspace", "make_panel"]
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Counts of saturated values by vector of a pass and kind, (vectors, kinds)."""
-
-    names: tuple[str, ...]
-    count: NDArray[np.int64]
-
-    def total(self, begin: int, end: int) -> Counter[str]:
-        """Sum over some vectors, every kind named."""
-        counts = self.count[begin:end].sum(axis=0).tolist()
-        return Counter(dict(zip(self.names, counts, strict=True)))
 
 
 class Workspace:
@@ -80,11 +66,6 @@ class Workspace:
         channels = max([inner, *(out_channels(sizes, f) for sizes in kinds)])
         self.panel, self._panels = make_panel(capacity, channels, f.group)
         self.lost = np.zeros((capacity, len(native.LOSSES)), dtype=np.int64)
-        every = {name for known in native.KINDS for name in kind(known).integers.losses}
-        there = {name for sizes in kinds for name in kind(sizes.kind).integers.losses}
-        self._kinds = {
-            n: name for n, name in enumerate(native.LOSSES) if name in there or name not in every
-        }  # fmt: skip
         self._own = {
             of: kind(of).kernels.Work(**{name: pointer(self._wide[of, name]) for name in arrays})
             for of, arrays in own.items()
@@ -116,11 +97,14 @@ class Workspace:
         self._struct.logits = None if logits is None else pointer(logits)
         return self._struct
 
-    def take_lost(self, vectors: int) -> Losses:
-        """Counts of saturated values of some vectors since the last call."""
-        lost = self.lost[:vectors, list(self._kinds)].copy()
-        self.lost[:vectors] = 0
-        return Losses(tuple(self._kinds.values()), lost)
+    def take_lost(self, begin: int, end: int) -> Counter[str]:
+        """How many values saturated in some vectors since the last call, by kind if any."""
+        lost = self.lost[begin:end]
+        counts = np.add.reduce(lost).tolist()
+        lost[...] = 0
+        return Counter(
+            {name: count for name, count in zip(native.LOSSES, counts, strict=True) if count}
+        )
 
     def observables(
         self,

@@ -127,7 +127,7 @@ def test_comparison_recipes_are_refused(part, tmp_path):
     if part == "head":
         model = replace(model, head=extra.head)
     else:
-        changed = replace(model.layers[1], **{part: getattr(extra.layers[1], part)})
+        changed = model.layers[1].with_linears(**{part: extra.layers[1].linears[part]})
         model = replace(model, layers=(model.layers[0], changed))
     name = "the head" if part == "head" else f"layers.1.{part}"
     with pytest.raises(InputError, match=f"^{name} has an input scale, .* quantize with w4a4"):

@@ -68,8 +68,7 @@ def test_each_input_has_the_base_of_the_projection_that_reads_it():
     model, _ = written("w4a4")
     bases = iter(range(3, 9))
     layers = tuple(
-        replace(
-            layer,
+        layer.with_linears(
             in_proj=replace(layer.in_proj, act_base=next(bases)),
             out_proj=replace(layer.out_proj, act_base=next(bases)),
         )

@@ -52,7 +52,7 @@ def coarse_inputs(part: str, base: int) -> Callable[[QuantizedModel], QuantizedM
 
     def change(model: QuantizedModel) -> QuantizedModel:
         layers = [
-            replace(layer, **{part: replace(getattr(layer, part), act_base=base, base=-24)})
+            layer.with_linears(**{part: replace(getattr(layer, part), act_base=base, base=-24)})
             for layer in model.layers
         ]
         return replace(model, layers=tuple(layers))

@@ -72,7 +72,9 @@ def tiny_model() -> QuantizedModel:
         formats=FORMATS,
         valid_vocab=2,
         embedding=Table(ramp((3, 8), -12, 11, "int8"), ramp((3, 1), 200, 202, "uint8"), -17),
-        layers=(QuantizedLayer(in_proj, mixer, linear(CONFIG.d_model, 8, -15)),),
+        layers=(
+            QuantizedLayer({"in_proj": in_proj, "out_proj": linear(CONFIG.d_model, 8, -15)}, mixer),
+        ),
         head=linear(3, 8, -13),
         residual_exp=-20,
         logit_exp=-16,

@@ -79,6 +79,10 @@ def assert_equal(ours: Any, theirs: Any, where: str = "model") -> None:
         assert len(ours) == len(theirs), where
         for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
             assert_equal(a, b, f"{where}[{i}]")
+    elif isinstance(ours, dict):
+        assert ours.keys() == theirs.keys(), where
+        for name in ours:
+            assert_equal(ours[name], theirs[name], f"{where}.{name}")
     else:
         assert ours == theirs, where
 

@@ -28,7 +28,8 @@ def exponents(model: QuantizedModel, **changes: int) -> QuantizedModel:
 
 
 def linear(model: QuantizedModel, part: str, **changes: Any) -> QuantizedModel:
-    return layer(model, **{part: replace(getattr(model.layers[0], part), **changes)})
+    changed = replace(model.layers[0].linears[part], **changes)
+    return replace(model, layers=(model.layers[0].with_linears(**{part: changed}),))
 
 
 M = tiny_model()
@@ -112,7 +113,8 @@ def test_wide_weights_are_two_nibbles():
     model = random_model(sizes(), formats)
     validate(model)
     layers, wide = list(model.layers), model.layers[1].out_proj
-    layers[1] = replace(layers[1], out_proj=wide.with_weights(np.full(wide.shape, 120, np.int8), 8))
+    full = np.full(wide.shape, 120, np.int8)
+    layers[1] = layers[1].with_linears(out_proj=wide.with_weights(full, 8))
     with pytest.raises(InputError, match=r"a weight of layers.1.out_proj is 120, expected -128 to"):
         validate(replace(model, layers=tuple(layers)))
     with pytest.raises(InputError, match=r"layers.1.out_proj.q is uint8 .*, expected uint8"):

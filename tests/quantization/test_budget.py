@@ -123,7 +123,7 @@ def test_costs_are_the_divergence_of_whole_models(world, tmp_path):
             at, projection = found.layer, found.projection
             assert name == f"layers.{at}.{projection}"
             for what, (bits, act) in {"weights": (4, 8), "activations": (8, 4)}.items():
-                layer = replace(layers[at], **{projection: other(f"{name}.{what}")})
+                layer = layers[at].with_linears(**{projection: other(f"{name}.{what}")})
                 rest = [e for e in model.formats.exceptions
                         if (e.layer, e.projection) != (at, projection)]  # fmt: skip
                 exceptions = (*rest, FormatException(at, projection, bits, act))

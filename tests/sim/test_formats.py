@@ -26,7 +26,7 @@ def build(tmp_path_factory):
     model = random_model(DEEPER, WIDE)
     layers = list(model.layers)
     raised = replace(layers[2].in_proj, act_base=layers[2].in_proj.act_base + 10)
-    layers[2] = replace(layers[2], in_proj=raised)
+    layers[2] = layers[2].with_linears(in_proj=raised)
     model = replace(model, layers=tuple(layers))
     folder = tmp_path_factory.mktemp("wide")
     return compiled(folder, DEEPER, FOUR, model=model, hardware=HARDWARE)

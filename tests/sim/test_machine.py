@@ -96,7 +96,7 @@ def test_what_saturates_is_counted_alike(folder):
         )  # fmt: skip
         layers.append(
             with_mixer(
-                replace(layer, out_proj=replace(layer.out_proj, base=layer.out_proj.base + 1)),
+                layer.with_linears(out_proj=replace(layer.out_proj, base=layer.out_proj.base + 1)),
                 exponents=tight,
                 conv_in_shift=mixer.conv_in_shift - 3,
                 dt_bias=np.maximum(mixer.dt_bias, np.arange(8, dtype=np.int16) % 2 * 32767),

@@ -68,7 +68,7 @@ def random_model(
         out_bias = np.rint(rng.standard_normal(config.d_model) * 0.1 * 2.0**-RESIDUAL_EXP)
         in_proj = _extras(rng, layer.in_proj, config, layer.mixer.row_exponents())
         out_proj = replace(layer.out_proj, bias=out_bias.astype(np.int32))
-        layers.append(replace(layer, in_proj=in_proj, out_proj=out_proj))
+        layers.append(layer.with_linears(in_proj=in_proj, out_proj=out_proj))
     head = _extras(rng, model.head, config, LOGIT_EXP, rows=False)
     model = replace(model, layers=tuple(layers), head=head)
     validate(model)

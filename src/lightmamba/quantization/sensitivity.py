@@ -185,9 +185,7 @@ class _Measure:
             if (each.layer, each.projection) != (index, projection)
         )
         formats = replace(self.model.formats, exceptions=(*rest, mine))
-        inner, outer = layer.in_proj, layer.out_proj
-        inner, outer = (other, outer) if projection == "in_proj" else (inner, other)
-        changed = self._layer(index, replace(layer, in_proj=inner, out_proj=outer), self.u, formats)
+        changed = self._layer(index, layer.with_linears(**{projection: other}), self.u, formats)
         return self._divergence(self._through(index + 1, changed))
 
     def _divergence(self, stream: Rows) -> float:

@@ -148,8 +148,8 @@ def _matrices(model: QuantizedModel) -> Iterator[tuple[str, QuantizedLinear | Ta
     yield "embedding", model.embedding
     yield "head", model.head
     for i, layer in enumerate(model.layers):
-        yield f"layers.{i}.in_proj", layer.in_proj
-        yield f"layers.{i}.out_proj", layer.out_proj
+        for name, linear in layer.linears.items():
+            yield f"layers.{i}.{name}", linear
 
 
 def _sizes(c: ModelConfig, f: Formats) -> None:

@@ -185,9 +185,8 @@ def _mixer_numbers(mixer: Mixer) -> dict[str, Any]:
 def _header(model: QuantizedModel) -> dict[str, Any]:
     layers = [
         {
-            "in_proj": _linear_numbers(layer.in_proj),
             "mixer": _mixer_numbers(layer.mixer),
-            "out_proj": _linear_numbers(layer.out_proj),
+            **{name: _linear_numbers(linear) for name, linear in layer.linears.items()},
         }
         for layer in model.layers
     ]
@@ -247,9 +246,9 @@ def _tensors(model: QuantizedModel) -> Iterator[Stored]:
     yield from _matrix("embedding", model.embedding, named["embedding"])
     yield from _matrix("head", model.head, named["head"])
     for i, layer in enumerate(model.layers):
-        for which in ("in_proj", "out_proj"):
+        for which, linear in layer.linears.items():
             name = f"layers.{i}.{which}"
-            yield from _matrix(name, getattr(layer, which), named[name])
+            yield from _matrix(name, linear, named[name])
         for name in mixer_tensors(layer.mixer.sizes):
             yield _plain(f"layers.{i}.{name}", getattr(layer.mixer, name))
 
@@ -329,13 +328,12 @@ def _read(handle: Any, mapped: Tensors, header: dict[str, Any]) -> QuantizedMode
     layers = []
     for i, (entry, sizes) in enumerate(zip(numbers, c.layers, strict=True)):
         at = f"layers.{i}"
-        layers.append(
-            QuantizedLayer(
-                in_proj=_linear(found, f"{at}.in_proj", entry, f.of(i, "in_proj").bits),
-                mixer=_mixer(found, at, take(entry, "mixer", dict, at), sizes),
-                out_proj=_linear(found, f"{at}.out_proj", entry, f.of(i, "out_proj").bits),
-            )
-        )
+        linears = {
+            own.name: _linear(found, f"{at}.{own.name}", entry, f.of(i, own.name).bits)
+            for own in sizes.matrices(c.d_model, f)
+        }
+        mixer = _mixer(found, at, take(entry, "mixer", dict, at), sizes)
+        layers.append(QuantizedLayer(linears, mixer))
     base = take(take(header, "embedding", dict), "base", int, "embedding")
     tokenizer = found.get("tokenizer")
     rest: dict[str, Any] = {name: take(header, name, int) for name in WHOLE}

@@ -4,7 +4,7 @@ A real value is always ``q * 2**exponent`` (times a scale code, where one is sto
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
@@ -74,11 +74,24 @@ class QuantizedLinear:
 
 @dataclass(frozen=True)
 class QuantizedLayer:
-    """One layer: a projection of the residual stream, what its kind does, a projection back."""
+    """One layer: its matrices, by the names of its sizes' ``matrices``, and what its kind does."""
 
-    in_proj: QuantizedLinear
+    linears: Mapping[str, QuantizedLinear]
     mixer: Mixer
-    out_proj: QuantizedLinear
+
+    @property
+    def in_proj(self) -> QuantizedLinear:
+        """Projection of the residual stream."""
+        return self.linears["in_proj"]
+
+    @property
+    def out_proj(self) -> QuantizedLinear:
+        """Projection back."""
+        return self.linears["out_proj"]
+
+    def with_linears(self, **changes: QuantizedLinear) -> "QuantizedLayer":
+        """Copy with other matrices."""
+        return replace(self, linears={**self.linears, **changes})
 
 
 class LazyLayers(Sequence[QuantizedLayer]):
@@ -150,8 +163,8 @@ class QuantizedModel:
     @property
     def plain(self) -> bool:
         """Whether the hardware can run it."""
-        linears = [layer.in_proj for layer in self.layers] + [self.head]
-        return all(x.plain for x in linears + [layer.out_proj for layer in self.layers])
+        linears = [linear for layer in self.layers for linear in layer.linears.values()]
+        return all(linear.plain for linear in [*linears, self.head])
 
     def bytes_per_token(self) -> dict[str, int]:
         """Bytes a decoder must move per token, by part: weights, head, embedding, states.

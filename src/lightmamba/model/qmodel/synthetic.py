@@ -181,4 +181,5 @@ def _layer(rng: np.random.Generator, c: ModelConfig, index: int, f: Formats) -> 
         rng, f.of(index, "out_proj"), (c.d_model, out_channels(sizes, f)), _mixed_columns(sizes, f),
         gain=gain, size=size,
     )  # fmt: skip
-    return QuantizedLayer(in_proj, own.random_mixer(rng, sizes, f), out_proj)
+    linears = {"in_proj": in_proj, "out_proj": out_proj}
+    return QuantizedLayer(linears, own.random_mixer(rng, sizes, f))

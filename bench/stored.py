@@ -26,7 +26,6 @@ from lightmamba.common.store import Record, Store, read_store
 
 __all__ = [
     "BENCHMARKS", "HARDWARE", "MADE", "RESULTS", "Benchmark", "Row", "foot", "keep", "rows",
-    "system_of",
 ]  # fmt: skip
 
 RESULTS = ROOT / "bench/results"
@@ -85,11 +84,6 @@ def _of_digests(row: Row) -> list[str]:
     return words + (["--target", target.strip("`")] if target else [])
 
 
-def system_of(row: Row) -> str:
-    """Model of a row of the system on a ULX3S; rows of before there were two have no name."""
-    return str(row.get("model", "bundled"))
-
-
 BENCHMARKS = {
     "accuracy": Benchmark(
         ("model", "method", "width"),
@@ -130,10 +124,10 @@ BENCHMARKS = {
     "ulx3s_place": Benchmark(
         ("model", "seed"),
         "synthesized",
-        words=lambda r: ["--model", system_of(r), "--seed", str(r["seed"])],
+        words=lambda r: ["--model", r["model"], "--seed", str(r["seed"])],
     ),
     "ulx3s_run": Benchmark(
-        ("model", "what"), "simulated", words=lambda r: [r["what"], "--model", system_of(r)]
+        ("model", "what"), "simulated", words=lambda r: [r["what"], "--model", r["model"]]
     ),
 }
 

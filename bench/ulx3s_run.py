@@ -27,7 +27,7 @@ import numpy as np
 
 from bench.common import asked
 from bench.identity import HARNESS, combined, source_hash
-from bench.stored import Row, keep, system_of
+from bench.stored import Row, keep
 from bench.ulx3s_place import MODELS, TARGET, compiled, system, system_hash, tools
 from lightmamba.device.boards.selftest import expected, self_test
 from lightmamba.device.package import Board
@@ -81,7 +81,7 @@ def opened(
 def identity(row: Row) -> str:
     """Hash of what a row measured: of a netlist, the tools that made it too."""
     made_by = tools() if "netlist" in row["what"] else []
-    return combined(system_hash(system_of(row)), source_hash(BOARD), find_verilator().version,
+    return combined(system_hash(row["model"]), source_hash(BOARD), find_verilator().version,
                     row["what"], made_by)  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.hybrids import CONTEXTS, TARGETS
 from bench.mutants import faults, listed, planted, read, survivals
-from bench.stored import Row, rows, system_of
+from bench.stored import Row, rows
 from bench.tables.printer import Listed, Table, Tables, load, percent
 from bench.tables.speed import PAPER, full_rows
 from lightmamba.arch.target import Target
@@ -169,7 +169,7 @@ def board_speed() -> Table:
     hertz = target.clock_mhz * 1e6
     small, cells = load("estimates", case=BOARD)[0], dict[str, list[str]]()
     rates = {BUNDLED: (hertz / small["cycles"], hertz / small["prompt_cycles"])}
-    runs = [r for r in rows("ulx3s_run") if (system_of(r), r["what"]) == (HYBRID, "greedy")]
+    runs = [r for r in rows("ulx3s_run") if (r["model"], r["what"]) == (HYBRID, "greedy")]
     for row in runs:  # tokens of a hybrid take longer the more precede them
         rates[HYBRID] = row["tokens_per_second"], row["prompt_tokens_per_second"]
     for model, (rate, prompt) in rates.items():
@@ -218,7 +218,7 @@ def _clocks(row: Row) -> str:
 
 
 def _system(row: Row) -> str:
-    return f"`{system_of(row)}`"
+    return f"`{row['model']}`"
 
 
 def _outcome(row: Row) -> str:
@@ -312,7 +312,7 @@ HARDWARE: Tables = {
             ("bytes of the bitstream", "{bytes:,}"),
             ("minutes", lambda r: f"{sum(r['seconds'].values()) / 60:.0f}"),
         ],
-        order=lambda r: (system_of(r), int(r["seed"])),
+        order=lambda r: (r["model"], int(r["seed"])),
     ),
     "ulx3s-simulated": Listed(
         "ulx3s_run",
@@ -326,6 +326,6 @@ HARDWARE: Tables = {
             ),
         ],
         where=lambda r: r["what"] in RUNS,
-        order=lambda r: (system_of(r), list(RUNS).index(r["what"])),
+        order=lambda r: (r["model"], list(RUNS).index(r["what"])),
     ),
 }

@@ -204,7 +204,7 @@ REFUSED = [
     (exception("layer = 1"), "has no key layer; it has layers, projection, weight_bits"),
     (
         EXCEPTED.replace('"in_proj"', '"head"'),
-        "in_proj or out_proj (layers of every kind have these two), not 'head'",
+        "layers of every kind have these two; a router always has 8 bits), not 'head'",
     ),
 ]
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.numerics.linear import UNIT
+from lightmamba.numerics.linear import UNIT, Projection
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
@@ -41,12 +41,32 @@ class Matrix:
     name: str
     rows: int
     columns: int
+    blocks: int = 1  # equal runs of rows
+    taken: int = 1  # of which a token takes so many
+    added: bool = False  # whether their sums are added before they are rounded
+
+    @property
+    def read(self) -> int:
+        """Rows that a token takes."""
+        return self.rows // self.blocks * self.taken
+
+    @property
+    def summed(self) -> int:
+        """Columns whose products are added in one sum."""
+        return self.columns * (self.taken if self.added else 1)
 
 
 class Sizes(ABC):
-    """Sizes of one layer's mixer; a frozen dataclass of plain numbers, which it checks."""
+    """Sizes of one layer's mixer; a frozen dataclass of plain numbers, which it checks.
+
+    Attributes
+    ----------
+    routed : bool
+        Whether a router chooses blocks of its matrices for each token.
+    """
 
     kind: ClassVar[str]
+    routed: ClassVar[bool] = False
 
     @property
     def in_rows(self) -> int:
@@ -71,6 +91,10 @@ class Sizes(ABC):
     @abstractmethod
     def sections(self) -> Mapping[str, slice]:
         """Rows of in_proj by name, in order."""
+
+    def projection(self, formats: Formats, layer: int, name: str) -> Projection:
+        """Arithmetic of one of its matrices, in the layer of this number."""
+        return formats.of(layer, name)
 
     def matrices(self, d_model: int, formats: Formats) -> tuple[Matrix, ...]:
         """Matrices in the order in which a token meets them: a projection to the mixer, and back.
@@ -114,7 +138,7 @@ class Mixer(ABC):
         yield from ()
 
 
-class Arithmetic(ABC):
+class Arithmetic:
     """Arithmetic of a layer between its projections, in exact integers.
 
     Parameters
@@ -127,7 +151,6 @@ class Arithmetic(ABC):
     def __init__(self, mixer: Any, formats: Formats) -> None:
         self.mixer, self.sizes, self.transform = mixer, mixer.sizes, formats.transform
 
-    @abstractmethod
     def run(
         self,
         rows: Ints,
@@ -136,7 +159,7 @@ class Arithmetic(ABC):
         lost: Counter[str],
         observe: Observe | None = None,
     ) -> tuple[Ints, Rms]:
-        """Advance the state; the input of out_proj and its 1/rms.
+        """Advance the state; the input of out_proj and its 1/rms. Not for ``routed`` sizes.
 
         Parameters
         ----------
@@ -156,6 +179,7 @@ class Arithmetic(ABC):
         values : (vectors, channels of out_proj) int32
         rms : mantissa and j, each (vectors, norm groups)
         """
+        raise NotImplementedError
 
     @staticmethod
     def observables(

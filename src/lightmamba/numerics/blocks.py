@@ -7,15 +7,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.numerics.formats import IntFormat
+from lightmamba.numerics.formats import NIBBLES, IntFormat
 from lightmamba.numerics.primitives import Ints, bit_length, round_shift, saturate
 
 __all__ = [
-    "MAX_CODE", "RECIPROCALS", "BlockQuant", "Pow2Block", "block_magnitude", "dither",
-    "divide_by_scale", "scale_index",
+    "HALF", "MAX_CODE", "RECIPROCALS", "BlockQuant", "Pow2Block", "block_magnitude", "dither",
+    "divide_by_scale", "halved", "scale_index",
 ]  # fmt: skip
 
 MAX_CODE = 63  # 16 exponents of 4 mantissas
+HALF = 4  # bits of the lower half of a value of 8
 RECIPROCALS = tuple(round(Fraction(4 << 16, 4 + m)) for m in range(4))
 
 
@@ -57,11 +58,15 @@ class BlockQuant:
         Values that share a scale.
     qmax : int
         Largest value; 119 where an 8-bit value is split into two signed nibbles.
+    via : int
+        8 where values of 4 bits are the upper halves of such a value, which another projection
+        takes whole: q = floor(q8 / 16 + 1/2), with a scale 16 times as large. 0: they are not.
     """
 
     bits: int
     block: int = 32
     qmax: int = 0  # 0: the largest that the bits hold
+    via: int = 0
 
     def __post_init__(self) -> None:
         if self.bits not in (4, 8):
@@ -72,6 +77,13 @@ class BlockQuant:
             object.__setattr__(self, "qmax", IntFormat(self.bits).max)
         if not 1 <= self.qmax <= IntFormat(self.bits).max:
             raise ValueError(f"qmax {self.qmax} does not fit {self.bits} bits")
+        if self.via and (self.via, self.bits) != (8, 4):
+            raise ValueError(f"values of {self.bits} bits are no halves of {self.via}")
+
+    @cached_property
+    def whole(self) -> "BlockQuant":
+        """Format of the values of which these are the upper halves; itself, if they are not."""
+        return BlockQuant(self.via, self.block, NIBBLES) if self.via else self
 
     @property
     def reach(self) -> Fraction:
@@ -119,6 +131,9 @@ class BlockQuant:
         clamped
             How many non-zero blocks wanted a scale outside the 16 exponents.
         """
+        if self.via:
+            found = self.whole(x, base - HALF)
+            return halved(found[0]), found[1], found[2], found[3]
         magnitude = block_magnitude(x, self.block)
         index = self.index(magnitude) - 4 * base
         code = saturate(index, 0, MAX_CODE) * (magnitude > 0)
@@ -146,6 +161,11 @@ class BlockQuant:
         """Integer (4 + m)·2^e of each code; at most 7 << 15, 18 bits."""
         wide = code.astype(np.int64)
         return (4 + (wide & 3)) << (wide >> 2)
+
+
+def halved(q: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Upper halves of values up to :data:`~lightmamba.numerics.formats.NIBBLES`, rounded."""
+    return ((q.astype(np.int16) + 8) >> HALF).astype(np.int8)
 
 
 @dataclass(frozen=True)

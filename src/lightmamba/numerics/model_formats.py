@@ -34,7 +34,7 @@ class FormatException:
         if self.projection not in PROJECTIONS:
             raise ValueError(
                 f"projection must be {' or '.join(PROJECTIONS)} (layers of every kind have these "
-                f"two), not {self.projection!r}"
+                f"two; a router always has 8 bits), not {self.projection!r}"
             )
         for name in ("weight_bits", "act_bits"):
             if getattr(self, name) not in (4, 8):
@@ -151,6 +151,11 @@ class Formats:
         """Arithmetic of the head."""
         act = BlockQuant(self.head_act_bits, self.head_block, self.head_qmax)
         return Projection(act, self.head_weight_bits, self.group)
+
+    @cached_property
+    def router(self) -> Projection:
+        """Arithmetic of routers: 8 bits, which lanes of 4 take in two halves."""
+        return Projection(BlockQuant(8, self.block, NIBBLES), 8, self.group, weight_qmax=NIBBLES)
 
     @property
     def transform(self) -> OnlineHadamard:

@@ -18,6 +18,7 @@ from lightmamba.blocks.tensors import tensors as declared
 from lightmamba.common.errors import InputError
 from lightmamba.model.config import ModelConfig
 from lightmamba.model.qmodel.model import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
+from lightmamba.numerics.blocks import HALF
 from lightmamba.numerics.formats import IntFormat
 from lightmamba.numerics.hadamard import has_hadamard
 from lightmamba.numerics.linear import Projection
@@ -77,7 +78,7 @@ def matrices(c: ModelConfig, f: Formats) -> dict[str, Matrix]:
     }
     for i, sizes in enumerate(c.layers):
         for own in sizes.matrices(c.d_model, f):
-            bits = f.of(i, own.name).bits
+            bits = sizes.projection(f, i, own.name).bits
             named[f"layers.{i}.{own.name}"] = Matrix(own.rows, own.columns, bits, f.group)
     return named
 
@@ -124,7 +125,7 @@ def validate(model: QuantizedModel) -> None:
             for extra, spec in specs.extras().items():
                 if (value := getattr(matrix, extra)) is not None:
                     _tensor(f"{name}.{extra}", value, spec)
-            _linear(name, matrix, _format(name, f))
+            _linear(name, matrix, _format(name, c, f))
     shift = model.residual_exp - model.embedding.base
     _within("the embedding's shift (residual_exp - base)", shift, -40, 62)
     _within("the static shift of the head", model.head_shift(), *ROW_SHIFT)
@@ -160,7 +161,8 @@ def _sizes(c: ModelConfig, f: Formats) -> None:
         _layer_sizes(sizes, f)
     for i, sizes in enumerate(c.layers):
         for own in sizes.matrices(c.d_model, f):
-            _channels(f"layers.{i}.{own.name}", f.of(i, own.name), own.columns)
+            op = sizes.projection(f, i, own.name)
+            _channels(f"layers.{i}.{own.name}", op, own.summed)
 
 
 def _layer_sizes(sizes: Sizes, f: Formats) -> None:
@@ -189,10 +191,12 @@ def _channels(name: str, op: Projection, channels: int) -> None:
         )
 
 
-def _format(name: str, f: Formats) -> Projection:
+def _format(name: str, c: ModelConfig, f: Formats) -> Projection:
     """Arithmetic of a matrix by its name."""
-    _, _, which = name.rpartition(".")
-    return f.head if name == "head" else f.of(int(name.split(".")[1]), which)
+    if name == "head":
+        return f.head
+    _, index, which = name.split(".")
+    return c.layers[int(index)].projection(f, int(index), which)
 
 
 def _linear(name: str, linear: QuantizedLinear, op: Projection) -> None:
@@ -214,8 +218,25 @@ def _layer(name: str, model: QuantizedModel, layer: QuantizedLayer, sizes: Sizes
     _numbers(name, mixer)
     for what, value, low, high in mixer.limits():
         _within(f"{name}: {what}", value, low, high)
+    if sizes.routed:
+        _routed(name, model, layer)
     _within(f"the static shift of {name}.in_proj", model.in_shift(layer), *ROW_SHIFT)
     _within(f"the static shift of {name}.out_proj", model.out_shift(layer), *ROW_SHIFT)
+
+
+def _routed(name: str, model: QuantizedModel, layer: QuantizedLayer) -> None:
+    """Check the router, whose input is that of in_proj too, and that no matrix has extras."""
+    for which, linear in layer.linears.items():
+        if not linear.plain:
+            raise InputError(
+                f"{name}.{which} has an input scale, an input shift or a bias, for which layers "
+                f"of kind {layer.mixer.sizes.kind} have no arithmetic"
+            )
+    index = int(name.split(".")[1])
+    act = layer.mixer.sizes.projection(model.formats, index, "in_proj").act
+    _within(f"the static shift of {name}.router", model.router_shift(layer), *ROW_SHIFT)
+    wanted = layer.linears["router"].act_base + (HALF if act.via else 0)
+    _within(f"{name}.in_proj.act_base", layer.in_proj.act_base, wanted, wanted)
 
 
 def _numbers(name: str, values: Mixer) -> None:

@@ -329,7 +329,9 @@ def _read(handle: Any, mapped: Tensors, header: dict[str, Any]) -> QuantizedMode
     for i, (entry, sizes) in enumerate(zip(numbers, c.layers, strict=True)):
         at = f"layers.{i}"
         linears = {
-            own.name: _linear(found, f"{at}.{own.name}", entry, f.of(i, own.name).bits)
+            own.name: _linear(
+                found, f"{at}.{own.name}", entry, sizes.projection(f, i, own.name).bits
+            )
             for own in sizes.matrices(c.d_model, f)
         }
         mixer = _mixer(found, at, take(entry, "mixer", dict, at), sizes)

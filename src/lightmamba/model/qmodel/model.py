@@ -62,6 +62,11 @@ class QuantizedLinear:
         """Integers (rows, channels), unpacked on every call."""
         return unpack(self.words, self.bits)
 
+    def part(self, rows: slice) -> "QuantizedLinear":
+        """Some of the rows."""
+        bias = None if self.bias is None else self.bias[rows]
+        return replace(self, words=self.words[rows], code=self.code[rows], bias=bias)
+
     def with_weights(self, q: NDArray[np.int8], bits: int, **changes: Any) -> "QuantizedLinear":
         """Copy with these integers of ``bits``, and other changes."""
         return replace(self, words=pack(q, bits), bits=bits, **changes)
@@ -143,6 +148,10 @@ class QuantizedModel:
         default_factory=lambda: np.zeros(0, dtype=np.uint64)
     )
 
+    def router_shift(self, layer: QuantizedLayer) -> int:
+        """Static shift of a router's rows."""
+        return self._rms_shift(layer.linears["router"]) + int(layer.mixer.exponents.router)
+
     def in_shift(self, layer: QuantizedLayer) -> Ints:
         """Static right shift of each row of in_proj after 1/rms, before the j of the rms."""
         return self._rms_shift(layer.in_proj) + layer.mixer.row_exponents()
@@ -179,7 +188,7 @@ class QuantizedModel:
             return rows * (channels * bits // 8 + channels // f.group)
 
         projections = sum(
-            linear(own.rows, own.columns, f.of(i, own.name).bits)
+            linear(own.read, own.columns, sizes.projection(f, i, own.name).bits)
             for i, sizes in enumerate(c.layers)
             for own in sizes.matrices(c.d_model, f)
         )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.blocks import kind
-from lightmamba.blocks.layer import Sizes, out_channels
+from lightmamba.blocks.layer import Sizes
 from lightmamba.model.config import ModelConfig
 from lightmamba.model.qmodel.check import validate
 from lightmamba.model.qmodel.model import (
@@ -25,6 +25,7 @@ from lightmamba.model.qmodel.model import (
     QuantizedModel,
     Table,
 )
+from lightmamba.numerics.blocks import HALF
 from lightmamba.numerics.formats import pack
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.model_formats import Formats
@@ -157,7 +158,8 @@ def _linear(
     q[:, ~columns] = 0
     code = _codes(rng, (rows, channels // op.group))
     weight = _deviation(op.bits)
-    act_base = max(0, math.ceil(math.log2(8 * size / op.act.qmax)) + 2 - 15)
+    act_base = max(0, math.ceil(math.log2(8 * size / op.act.whole.qmax)) + 2 - 15)
+    act_base += HALF if op.act.via else 0
     seen = math.sqrt(columns.sum()) * size * 2.0 ** (2 - act_base) * weight
     return QuantizedLinear(
         words=pack(q, op.bits),
@@ -173,13 +175,14 @@ def _layer(rng: np.random.Generator, c: ModelConfig, index: int, f: Formats) -> 
     sizes = c.layers[index]
     own = kind(sizes.kind).integers
     gain, size = own.output(sizes, f)
-    in_proj = _linear(
-        rng, f.of(index, "in_proj"), (sizes.in_rows, f.in_channels(c.d_model)),
-        _residual_columns(c, f), gain=1.0, size=2.0 ** (1 - RESIDUAL_EXP),
-    )  # fmt: skip
-    out_proj = _linear(
-        rng, f.of(index, "out_proj"), (c.d_model, out_channels(sizes, f)), _mixed_columns(sizes, f),
-        gain=gain, size=size,
-    )  # fmt: skip
-    linears = {"in_proj": in_proj, "out_proj": out_proj}
+    back = _mixed_columns(sizes, f), gain, size
+    of = {"out_proj": back}
+    enters = _residual_columns(c, f), 1.0, 2.0 ** (1 - RESIDUAL_EXP)
+    linears = {
+        each.name: _linear(
+            rng, sizes.projection(f, index, each.name), (each.rows, each.columns),
+            *of.get(each.name, enters),
+        )
+        for each in sizes.matrices(c.d_model, f)
+    }  # fmt: skip
     return QuantizedLayer(linears, own.random_mixer(rng, sizes, f))

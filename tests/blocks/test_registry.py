@@ -28,10 +28,16 @@ def test_each_kind_has_what_the_rest_asks_of_it(name):
     assert found.Sizes.kind == name
     assert is_dataclass(found.Sizes)
     assert isinstance(found.integers, Integers)
-    assert isinstance(found.kernels, Kernels)
-    assert found.has_hardware
-    assert isinstance(found.hardware, in_hardware.InHardware)
+    if name in native.KINDS:
+        assert isinstance(found.kernels, Kernels)
+    if found.has_hardware:
+        assert isinstance(found.hardware, in_hardware.InHardware)
     assert all(hasattr(found.floating, each) for each in ("Mixer", "lower"))
+
+
+def test_what_only_some_kinds_have():
+    assert set(kinds()) - set(native.KINDS) == {"experts"}
+    assert {name for name in kinds() if not made(name).has_hardware} == {"experts"}
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones():

@@ -15,7 +15,7 @@ from lightmamba import native
 from lightmamba.blocks.mamba2.arithmetic import Scan
 from lightmamba.blocks.mamba2.quantized import Constants, padded_state, ssm_step, x_block
 from lightmamba.engine import State
-from lightmamba.engine.native import Native
+from lightmamba.engine.native import Compiled, Native
 from lightmamba.engine.reference import Reference
 from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.numerics.formats import IntFormat
@@ -68,7 +68,9 @@ def arithmetics(
     layer = with_mixer(model.layers[0], exponents=exponents)
     with patch.object(Constants, "of", lambda _: changed):
         ours, theirs = operations(model, isa)
-        return Phases(ours.arithmetic(layer)), theirs.arithmetic(layer)
+        compiled = ours.arithmetic(layer)
+        assert isinstance(compiled, Compiled)
+        return Phases(compiled), theirs.arithmetic(layer)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -97,6 +97,11 @@ class BaseMixer(nn.Module):
             edge = 1 / math.sqrt(weight.shape[1])
             weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * edge)
 
+    @property
+    def entering(self) -> tuple[nn.Linear, ...]:
+        """Projections of the residual stream."""
+        return (self.in_proj,)
+
     def step(self, u: Tensor, cache: Any) -> tuple[Tensor, Any]:
         """Map one token (batch, d_model), the form that a decoder runs."""
         out, cache = self(u[:, None], cache)

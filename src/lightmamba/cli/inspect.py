@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+from lightmamba.blocks import kind
 from lightmamba.cli.models import is_file
 from lightmamba.cli.show import fields, say, table
 from lightmamba.common.errors import InputError
@@ -101,7 +102,8 @@ def _file(args: argparse.Namespace) -> dict[str, Any]:
         "formats": model.formats.as_dict(),
         "valid_vocab": model.valid_vocab,
         "bytes_per_token": model.bytes_per_token(),
-        "runs_on_hardware": model.plain,
+        "runs_on_hardware": model.plain
+        and all(kind(name).has_hardware for name in model.config.kinds),
         "residual_exp": model.residual_exp,
         "logit_exp": model.logit_exp,
         "layers": [asdict(cast(Any, layer.mixer).exponents) for layer in model.layers],
@@ -115,13 +117,13 @@ def _file(args: argparse.Namespace) -> dict[str, Any]:
         table("exceptions", tuple(exceptions[0]), [tuple(e.values()) for e in exceptions])
     parts = model.bytes_per_token()
     fields("bytes read and written per token", {**parts, "total": sum(parts.values())})
-    for kind in model.config.kinds:
+    for known in model.config.kinds:
         same = [
             values for values, sizes in zip(result["layers"], model.config.layers, strict=True)
-            if sizes.kind == kind
+            if sizes.kind == known
         ]  # fmt: skip
         rows = [(name, " ".join(str(layer[name]) for layer in same)) for name in same[0]]
-        title = f"static exponents of {kind} layers (value = q * 2**exponent)"
+        title = f"static exponents of {known} layers (value = q * 2**exponent)"
         table(title, ("", "layer by layer"), rows)
     errors = sorted(model.origin.get("errors", {}).items(), key=lambda item: -item[1])
     table("relative squared error of the outputs", ("tensor", "error"), errors)

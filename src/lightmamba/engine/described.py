@@ -60,13 +60,13 @@ class Description:
 
     @staticmethod
     def fits(model: QuantizedModel) -> bool:
-        """Tell whether there are kernels for the layers of a model, and for their sizes."""
+        """Tell whether the kernels take the sizes of a model's layers, of those that have any."""
         transform = model.formats.transform
         for sizes in dict.fromkeys(model.config.layers):
             order = transform.size(sizes.out_dim // sizes.out_groups)
-            if sizes.kind not in native.KINDS or _split(order)[0] > LARGEST_CORE:
+            if _split(order)[0] > LARGEST_CORE:
                 return False
-            if not kind(sizes.kind).kernels.fits(sizes):
+            if sizes.kind in native.KINDS and not kind(sizes.kind).kernels.fits(sizes):
                 return False
         return True
 
@@ -117,10 +117,13 @@ class Description:
         out: IntFormat,
         parts: int,
         kept: list[Any],
+        *,
+        raw: bool = False,
     ) -> native.Linear:
         """Struct of a projection whose rows have the format ``out``, in ``parts`` norm groups.
 
-        What it points to, but for the weights, is put into ``kept``.
+        With ``raw`` they are the exact sums. What it points to, but for the weights, is put into
+        ``kept``.
         """
         rows, channels = linear.shape
         weights, codes, panels = self._weights(op, linear)
@@ -132,7 +135,7 @@ class Description:
             weights=pointer(weights), codes=pointer(codes), row_shift=pointer(shifts),
             rows=rows, channels=channels, group=op.group, bits=op.bits, panels=panels,
             acc_shift=linear.acc_shift, act_bits=op.act.bits, span=span(op), low=form.min,
-            high=form.max, act=self.blocks(op.act, linear.act_base),
+            high=form.max, raw=raw, act=self.blocks(op.act, linear.act_base),
         )  # fmt: skip
 
     def _weights(

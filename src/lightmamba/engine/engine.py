@@ -22,6 +22,7 @@ from lightmamba.engine.described import Description
 from lightmamba.engine.native import Native
 from lightmamba.engine.passes import by_arrays, by_kernels, check, rows_together
 from lightmamba.engine.reference import Reference, one_blas_thread, rescale_input
+from lightmamba.engine.routed import Routed
 from lightmamba.engine.state import Layout, State
 from lightmamba.model.qmodel import QuantizedLinear, QuantizedModel
 from lightmamba.model.qmodel.model import RMS_SHIFT
@@ -83,13 +84,16 @@ class Engine:
         self.threads, self.layout = threads, Layout.of(model.config.layers, model.formats)
         self.projection, self.head_projection = self.formats.projection, self.formats.head
         self._arithmetic: dict[int, Arithmetic] = {}
+        self._routed: dict[int, Routed] = {}
         self.ops: Reference | Native = Reference(model)
         self.counters = Counter(dict.fromkeys(_losses(model), 0))  # what saturated, by kind
         self._counting = native.ForkLock()
         self.kernels: Native | None = None  # that run all layers in one call
         if compiled and _has_kernels() and Description.fits(model):
             self.ops = Native(model, threads, isa)
-            self.kernels = self.ops if model.plain else None  # a comparison recipe has own steps
+            every = all(sizes.kind in native.KINDS for sizes in model.config.layers)
+            # A comparison recipe has steps of its own, a kind without kernels goes by operations.
+            self.kernels = self.ops if model.plain and every else None
         if isinstance(self.ops, Reference):
             log.info("the engine runs on numpy, on one thread")
 
@@ -98,6 +102,12 @@ class Engine:
         if layer not in self._arithmetic:
             self._arithmetic[layer] = self.ops.arithmetic(self.model.layers[layer])
         return self._arithmetic[layer]
+
+    def routed(self, layer: int) -> Routed:
+        """A layer whose router chooses blocks, made once."""
+        if layer not in self._routed:
+            self._routed[layer] = Routed(self.ops, self.model, layer)
+        return self._routed[layer]
 
     @property
     def seconds(self) -> float:
@@ -321,10 +331,14 @@ class Engine:
         layer, op = self.model.layers[i], self.formats.of(i, "out_proj")
         shift = self.model.out_shift(layer)
         rows, found = self._project("out_proj", op, layer.out_proj, x, rms, shift, INT32, lost)
+        after = self.add(u, rows, lost)
+        return after, found | {"residual": after}
+
+    def add(self, u: Ints, rows: Ints, lost: Counter[str]) -> Ints:
+        """Residual stream after a layer."""
         total = u.astype(np.int64, copy=False) + rows
         lost["residual"] += INT32.overflows(total)
-        after = INT32(total)
-        return after, found | {"residual": after}
+        return INT32(total)
 
     def layer(
         self, i: int, u: Ints, state: State, lost: Counter[str], observe: Observe | None = None
@@ -342,6 +356,11 @@ class Engine:
             if observe is not None:
                 observe(f"layer.{i}.{name}", value)
 
+        if self.config.layers[i].routed:
+            rows, found = self.routed(i)(flat, lost, observed=observe is not None)
+            out = self.add(flat, rows, lost)
+            see(found | {"residual": out})
+            return out.reshape(u.shape)
         rows, first = self.in_proj(i, flat, lost)
         see(first)
         given = rows.reshape(*lead, -1)
@@ -364,8 +383,8 @@ def _has_kernels() -> bool:
 
 def _losses(model: QuantizedModel) -> list[str]:
     """Kinds of saturation that a model can have."""
-    of = {known: kind(known).integers.losses for known in native.KINDS}
     kinds = {sizes.kind for sizes in model.config.layers}
-    other = {name for known in of.keys() - kinds for name in of[known]}
-    mine = {name for known in of.keys() & kinds for name in of[known]}
-    return [name for name in native.LOSSES if name in mine or name not in other]
+    mine = [name for known in sorted(kinds) for name in kind(known).integers.losses]
+    other = [name for known in native.KINDS for name in kind(known).integers.losses]
+    every = [name for name in native.LOSSES if name in mine or name not in other]
+    return list(dict.fromkeys([*every, *mine]))

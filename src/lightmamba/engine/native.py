@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from lightmamba import native
 from lightmamba.blocks import kind
-from lightmamba.blocks.layer import Arithmetic, Observe, Rms
+from lightmamba.blocks.layer import Arithmetic, Observe, Rms, unit_rms
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine.described import Description, pointer
 from lightmamba.engine.state import Layout, State
 from lightmamba.engine.workspace import Workspace, make_panel
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
-from lightmamba.numerics.blocks import BlockQuant
-from lightmamba.numerics.formats import IntFormat
+from lightmamba.numerics.blocks import HALF, BlockQuant, halved
+from lightmamba.numerics.formats import INT32, IntFormat
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
 
@@ -128,6 +128,9 @@ class Native:
     def quantize(
         self, act: BlockQuant, x: Ints, channels: int, base: int
     ) -> tuple[NDArray[np.int8], NDArray[np.uint8], int, int]:
+        if act.via:
+            whole, codes, clipped, clamped = self.quantize(act.whole, x, channels, base - HALF)
+            return halved(whole), codes, clipped, clamped
         x = _as(x, np.int32)
         q = np.empty((len(x), channels), dtype=np.int8)
         code = np.empty((len(x), channels // act.block), dtype=np.uint8)
@@ -148,13 +151,15 @@ class Native:
         rms: tuple[Ints, Ints],
         row_shift: Any,
         out: IntFormat,
+        *,
+        raw: bool = False,
     ) -> tuple[Array, int]:
         mantissa, j = (_as(part, np.int32) for part in rms)
         q, code, parts = _as(q, np.int8), _as(code, np.uint8), mantissa.shape[1]
         kept: list[Any] = []
-        struct = self.described.linear(op, linear, row_shift, out, parts, kept)
+        struct = self.described.linear(op, linear, row_shift, out, parts, kept, raw=raw)
         panel, arrays = make_panel(len(q), q.shape[1], op.group)
-        dtype: Any = np.int64 if parts > 1 else np.int16 if out.bits <= 16 else np.int32
+        dtype: Any = np.int64 if parts > 1 or raw else np.int16 if out.bits <= 16 else np.int32
         rows, lost = np.empty((len(q), linear.shape[0]), dtype=dtype), np.zeros(1, dtype=np.int64)
         call = native.LinearOp(
             linear=struct, q=pointer(q), code=pointer(code), panel=panel,
@@ -165,9 +170,22 @@ class Native:
         del kept, arrays
         return rows, int(lost[0])
 
-    def arithmetic(self, layer: QuantizedLayer) -> "Compiled":
-        """Run a layer between its projections."""
-        return Compiled(self, layer)
+    def sums(
+        self,
+        op: Projection,
+        linear: QuantizedLinear,
+        q: NDArray[np.int8],
+        code: NDArray[np.uint8],
+    ) -> Ints:
+        return self.linear(op, linear, q, code, unit_rms(len(q)), 0, INT32, raw=True)[0]
+
+    def arithmetic(self, layer: QuantizedLayer) -> Arithmetic:
+        """Run a layer between its projections; by numpy, if its kind has no kernels."""
+        known = layer.mixer.sizes.kind
+        if known in native.KINDS:
+            return Compiled(self, layer)
+        plain: Arithmetic = kind(known).Arithmetic(layer.mixer, self.formats)
+        return plain
 
 
 class Compiled(Arithmetic):

@@ -65,6 +65,17 @@ class Reference:
         )
         return rows.sum(1), lost
 
+    def sums(
+        self,
+        op: Projection,
+        linear: QuantizedLinear,
+        q: NDArray[np.int8],
+        code: NDArray[np.uint8],
+    ) -> Ints:
+        """Exact sums (vectors, rows) of (vectors, channels), as they are before the epilogue."""
+        total: Ints = op(q, code, linear.q, linear.code)[:, 0]
+        return total
+
     def arithmetic(self, layer: QuantizedLayer) -> Arithmetic:
         """Run a layer between its projections."""
         own = kind(layer.mixer.sizes.kind).Arithmetic

@@ -246,6 +246,10 @@ APART int64_t plain_tile(
                 sum *= int64_t(4 + (scale & 3)) << (scale >> 2);
                 acc += sum * (int64_t(32 + (factor & 31)) << (factor >> 5));
             }
+            if (f.raw) {
+                *out += acc;
+                continue;
+            }
             const int64_t at = v * rms.groups + part;
             const int64_t rounded = round_shift(acc, f.acc_shift);
             const int64_t wide = saturate(rounded, -WIDE - 1, WIDE);

@@ -74,6 +74,10 @@ INLINE void finish(
     const Linear& f, const i64x8 acc[2], int64_t low, int64_t tile, int32_t rms, int32_t j, Rows& rows
 ) {
     constexpr int64_t WIDE = (int64_t(1) << 39) - 1;
+    if (f.raw) {
+        for (int half = 0; half < 2; ++half) rows.half[half] += acc[half] << (low < 0 ? 0 : low);
+        return;
+    }
     i64x8 shift[2];
     split(load<i32x16>(f.row_shift + tile * ROWS), shift);
     for (int half = 0; half < 2; ++half) {

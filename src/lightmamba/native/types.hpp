@@ -33,6 +33,7 @@ struct Linear {
     int64_t rows, channels, group, bits, panels;
     int64_t acc_shift, act_bits, span;  // span: octaves of scales for which 32-bit sums suffice
     int64_t low, high;                  // format of a row, or of a norm group's share of it
+    int64_t raw;                        // rows are the sums as they are, without rounding
     Blocks act;
 };
 

@@ -10,6 +10,7 @@ from lightmamba.arch.target import Channel, Target
 from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.compiler.plan import for_kinds
+from lightmamba.hardware.machine.kinds import machine
 from lightmamba.model.config import ModelConfig
 from lightmamba.study.explore.scheme import Scheme
 
@@ -82,6 +83,7 @@ class Space:
             If ``only`` names what is not searched, or no value of it; or the base has no machine
             with layers of the model's kinds.
         """
+        machine(config.kinds)  # refuses kinds without hardware
         base = for_kinds(base, config.kinds)
         options: dict[str, tuple[Value, ...]] = {
             "scheme": tuple(schemes),

@@ -1,14 +1,17 @@
-"""Dense Granite-4.0-H and Nemotron-H: logits as transformers', and what is refused by name."""
+"""Granite-4.0-H and Nemotron-H, with experts or without: logits, and what is refused by name."""
 
 import json
+import re
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lightmamba.common.errors import InputError
 from lightmamba.model.checkpoint import load_checkpoint, open_checkpoint
-from tests.support.hybrids import FAMILIES, granite, nemotron, saved
+from tests.support.hybrids import EXPERTS, FAMILIES, granite, nemotron, saved
 
 CASES = {
     "granite": lambda: granite(),
@@ -25,6 +28,12 @@ CASES = {
     "nemotron": lambda: nemotron(),
     "nemotron, wide heads, three groups": lambda: nemotron(
         head_dim=48, n_groups=3, mamba_head_dim=16
+    ),
+    "granite, experts": lambda: granite(**EXPERTS["granite"]),
+    "granite, every expert": lambda: granite(**EXPERTS["granite"] | {"num_experts_per_tok": 6}),
+    "nemotron, experts": lambda: nemotron(**EXPERTS["nemotron"]),
+    "nemotron, experts, sigmoids as they are": lambda: nemotron(
+        **EXPERTS["nemotron"] | {"norm_topk_prob": False, "num_experts_per_tok": 1}
     ),
 }  # fmt: skip
 
@@ -51,8 +60,10 @@ def test_logits_are_those_of_transformers(case, tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_layer_by_layer_is_the_whole_model(family, tmp_path):
-    opened = open_checkpoint(saved(FAMILIES[family](), tmp_path / "model"))
+@pytest.mark.parametrize("experts", [False, True])
+def test_layer_by_layer_is_the_whole_model(family, experts, tmp_path):
+    theirs = FAMILIES[family](**EXPERTS[family] if experts else {})
+    opened = open_checkpoint(saved(theirs, tmp_path / "model"))
     model = opened.load().model
     for index, layer in enumerate(model.layers):
         read = opened.weights.layer(index).state_dict()
@@ -63,15 +74,30 @@ def test_layer_by_layer_is_the_whole_model(family, tmp_path):
 
 
 REFUSED = {
-    "experts": ("granite", {"num_local_experts": 4}, "experts"),
+    "more experts than there are": (
+        "granite", EXPERTS["granite"] | {"num_experts_per_tok": 7}, "at most num_local_experts 6",
+    ),
+    "shared blocks of another width": (
+        "granite", EXPERTS["granite"] | {"intermediate_size": 40}, "a multiple of intermediate_si",
+    ),
+    "experts in groups": (
+        "nemotron", EXPERTS["nemotron"] | {"n_group": 5, "topk_group": 2}, "experts in groups",
+    ),
+    "latent experts": (
+        "nemotron", EXPERTS["nemotron"] | {"moe_latent_size": 32}, "experts of latent channels",
+    ),
+    "more experts than a layer has": (
+        "nemotron", EXPERTS["nemotron"] | {"num_experts_per_tok": 6}, "at most n_routed_experts 5",
+    ),
+    "another width of what all take": (
+        "nemotron", EXPERTS["nemotron"] | {"moe_shared_expert_intermediate_size": 60},
+        "a multiple of moe_intermediate_size 40",
+    ),
     "rotary positions": ("granite", {"position_embedding_type": "rope"}, "rotary positions"),
     "biases": ("granite", {"attention_bias": True}, "biases of attention"),
     "groups": ("granite", {"mamba_n_groups": 2}, "several groups"),
     "a sliding window": ("nemotron", {"sliding_window": 128}, "a sliding window"),
     "other activations": ("nemotron", {"mlp_hidden_act": "silu"}, "another activation than relu2"),
-    "a layer of experts": (
-        "nemotron", {"layers_block_type": ["linear_attention", "moe"]}, "without experts",
-    ),
     "an unknown layer": ("nemotron", {"layers_block_type": ["conv"]}, "made of linear_attention"),
     "Falcon-H1": ("granite", {"model_type": "falcon_h1"}, "rotary positions in every layer"),
     "Zamba2": ("granite", {"model_type": "zamba2"}, "shares attention layers"),
@@ -87,6 +113,59 @@ def test_what_cannot_be_run_is_refused_by_name(case, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=sentence):
         load_checkpoint(folder)
+
+
+IN_MEMORY = {
+    "router.layer.weight": "router.weight", "input_linear.weight": "experts.gate_up_proj",
+    "output_linear.weight": "experts.down_proj",
+}  # fmt: skip
+
+
+def as_in_memory(tensors):
+    """Tensors of experts as transformers has them in memory: stacked, and without `layer`."""
+    found: dict[str, Any] = {}
+    single = re.compile(r"experts\.(\d+)\.(up_proj|down_proj)\.weight$")
+    for name in sorted(tensors, key=lambda name: [int(n) for n in re.findall(r"\d+", name)]):
+        if match := single.search(name):
+            found.setdefault(f"{name[: match.start()]}experts.{match[2]}", []).append(tensors[name])
+            continue
+        old = next((n for n in IN_MEMORY if name.endswith(f"block_sparse_moe.{n}")), "")
+        found[name.removesuffix(old) + IN_MEMORY.get(old, "")] = tensors[name]
+    return {n: torch.stack(t) if isinstance(t, list) else t for n, t in found.items()}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_experts_under_the_names_that_they_have_in_memory(family, tmp_path):
+    folder = saved(FAMILIES[family](**EXPERTS[family]), tmp_path / "model")
+    wanted = load_checkpoint(folder).model.state_dict()
+    path = folder / "model.safetensors"
+    tensors = as_in_memory(load_file(path))
+    assert sum(tensor.ndim == 3 and "experts" in name for name, tensor in tensors.items()) >= 4
+    save_file(tensors, path)
+    found = load_checkpoint(folder).model.state_dict()
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    name = next(name for name in tensors if name.endswith("experts.down_proj"))
+    save_file(tensors | {name: tensors[name][:-1].contiguous()}, path)
+    with pytest.raises(InputError, match=f"{name} has shape .* but config.json asks for "):
+        load_checkpoint(folder)
+    save_file({n: t for n, t in tensors.items() if n != name}, path)
+    with pytest.raises(InputError, match=r"is missing from the weights, though config\.json asks"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_factors_of_a_half_precision_file_are_of_float32(family, tmp_path):
+    folder = saved(FAMILIES[family](**EXPERTS[family]), tmp_path / "model")
+    path = folder / "model.safetensors"
+    halves = {name: tensor.bfloat16() for name, tensor in load_file(path).items()}
+    save_file({name: tensor.float() for name, tensor in halves.items()}, path)
+    wanted = load_checkpoint(folder).model.state_dict()
+    save_file(halves, path)
+    found = open_checkpoint(folder).weights
+    for index in range(found.config.n_layer):
+        for name, tensor in found.layer(index).named_parameters():
+            assert torch.equal(tensor.float(), wanted[f"layers.{index}.{name}"]), name
 
 
 def test_a_pattern_of_letters_is_read_too(tmp_path):

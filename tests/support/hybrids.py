@@ -7,7 +7,7 @@ import torch
 
 from tests.support.checkpoints import drawn
 
-__all__ = ["FAMILIES", "granite", "nemotron", "randomized", "saved"]
+__all__ = ["EXPERTS", "FAMILIES", "granite", "nemotron", "randomized", "saved"]
 
 GRANITE: dict[str, Any] = {
     "hidden_size": 64, "num_hidden_layers": 3, "layer_types": ["mamba", "attention", "mamba"],
@@ -23,6 +23,20 @@ NEMOTRON: dict[str, Any] = {
     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "intermediate_size": 96,
     "vocab_size": 128, "mamba_num_heads": 6, "mamba_head_dim": 24, "ssm_state_size": 16,
     "n_groups": 2, "chunk_size": 16, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
+}  # fmt: skip
+
+
+# What a model with experts has besides; its shared blocks are two, and one, as wide as an expert.
+EXPERTS: dict[str, dict[str, Any]] = {
+    "granite": {
+        "num_local_experts": 6, "num_experts_per_tok": 2, "intermediate_size": 48,
+        "shared_intermediate_size": 96,
+    },
+    "nemotron": {
+        "layers_block_type": ["linear_attention", "moe", "full_attention", "moe"],
+        "n_routed_experts": 5, "num_experts_per_tok": 3, "moe_intermediate_size": 40,
+        "moe_shared_expert_intermediate_size": 40, "routed_scaling_factor": 2.5,
+    },
 }  # fmt: skip
 
 
@@ -49,6 +63,9 @@ def randomized(model: Any, seed: int = 0) -> Any:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         parameter.copy_(drawn(name, parameter.shape, generator))
+    for name, buffer in model.named_buffers():
+        if name.endswith("e_score_correction_bias"):
+            buffer.copy_(torch.rand(buffer.shape, generator=generator) / 2)
     return model.eval()
 
 

@@ -63,6 +63,8 @@ def choose(published: Published, weights: Weights) -> dict[str, StoredTensor]:
     where = weights.files[0].parent
     for own, shape in expected(published.config):
         origin = published.origin(own)
+        if origin.other and any(name in weights.tensors for name in origin.other.parts[0].names):
+            origin = origin.other
         parts = [_part(part, shape, weights, where) for part in origin.parts]
         used |= {stored.name for stored in parts}
         chosen[own] = _together(origin, parts, shape)
@@ -77,7 +79,7 @@ def choose(published: Published, weights: Weights) -> dict[str, StoredTensor]:
 
 def _part(part: Part, shape: tuple[int, ...], weights: Weights, where: Path) -> StoredTensor:
     """The stored tensor of a part of a parameter of this shape."""
-    shape = shape if part.rows is None else (part.rows, *shape[1:])
+    shape = part.shape or (shape if part.rows is None else (part.rows, *shape[1:]))
     stored = next((weights.tensors[n] for n in part.names if n in weights.tensors), None)
     if stored is None:
         raise InputError(
@@ -99,20 +101,21 @@ def _part(part: Part, shape: tuple[int, ...], weights: Weights, where: Path) -> 
 
 def _together(origin: Origin, parts: list[StoredTensor], shape: tuple[int, ...]) -> StoredTensor:
     """One tensor of several, with their factors; in float32, unless it is as stored."""
-    if len(parts) == 1 and origin.parts[0].factor == 1.0:
+    if len(parts) == 1 and origin.parts[0].factor == 1.0 and origin.parts[0].view is None:
         return parts[0]
     name = " + ".join(stored.name for stored in parts)
-    return StoredTensor(parts[0].file, name, shape, "F32", partial(_read, origin, parts))
+    return StoredTensor(parts[0].file, name, shape, "F32", partial(_read, origin, parts, shape))
 
 
-def _read(origin: Origin, parts: list[StoredTensor], rows: slice) -> Tensor:
-    if len(parts) == 1:
+def _read(origin: Origin, parts: list[StoredTensor], shape: tuple[int, ...], rows: slice) -> Tensor:
+    if len(parts) == 1 and origin.parts[0].view is None:
         return parts[0].read(rows).to(torch.float32) * origin.parts[0].factor
-    whole = [
-        stored.read(WHOLE).to(torch.float32) * part.factor
-        for part, stored in zip(origin.parts, parts, strict=True)
-    ]
-    return torch.cat(whole)[rows]
+    whole, at = torch.empty(shape), 0
+    for part, stored in zip(origin.parts, parts, strict=True):
+        value = stored.read(WHOLE) if part.view is None else part.view(stored.read(WHOLE))
+        whole[at : at + len(value)].copy_(value).mul_(part.factor)  # in float32
+        at += len(value)
+    return whole[rows]
 
 
 class FloatWeights(ABC):

@@ -100,18 +100,32 @@ class Part:
         That our parameter has next to it.
     rows : int or None
         Its rows, where the parameter has several parts; None is all.
+    shape : tuple of int or None
+        As it is stored, where that is not the parameter's; then ``view`` makes the part of it.
+    view
+        From the stored tensor to the part of the parameter.
     """
 
     names: tuple[str, ...]
     factor: float = 1.0
     rows: int | None = None
+    shape: tuple[int, ...] | None = None
+    view: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The parts of a parameter, one below the other."""
+    """The parts of a parameter, one below the other.
+
+    Parameters
+    ----------
+    parts : tuple of Part
+    other : Origin or None
+        Where they are in files that have its first part.
+    """
 
     parts: tuple[Part, ...]
+    other: "Origin | None" = None
 
     @staticmethod
     def of(*names: str, factor: float = 1.0) -> "Origin":

@@ -38,7 +38,7 @@ class ConfigFile:
 
 
 def read_config(path: Path) -> ConfigFile:
-    """Read a config.json of a Mamba2 model, a dense Granite-4.0-H or a Nemotron-H without experts.
+    """Read a config.json of a Mamba2 model, a Granite-4.0-H or a Nemotron-H.
 
     Parameters
     ----------

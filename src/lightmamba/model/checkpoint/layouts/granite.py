@@ -1,6 +1,6 @@
-"""Granite-4.0-H without experts (transformers: ``granitemoehybrid``).
+"""Granite-4.0-H (transformers: ``granitemoehybrid``).
 
-Each decoder layer is a Mamba2 or an attention mixer, then an MLP: two of our layers. Its
+Each decoder layer is a Mamba2 or an attention mixer, then an MLP or experts: two of our layers. Its
 multipliers are factors of weights: residual_multiplier of what is added to the stream,
 embedding_multiplier of the embedding, 1 / logits_scaling of the head, and attention_multiplier
 times log2 e of the queries.
@@ -12,13 +12,13 @@ from typing import Any
 from lightmamba.blocks import kind
 from lightmamba.blocks.layer import Sizes
 from lightmamba.common.errors import InputError
+from lightmamba.model.checkpoint.layouts.experts import ExpertNames, expert_origin
 from lightmamba.model.checkpoint.published import Fields, Origin, Part, Published, Unsupported
 from lightmamba.model.config import ModelConfig
 
 __all__ = ["config_json", "read"]
 
 UNSUPPORTED: Unsupported = (
-    ("num_local_experts", (0, None), "experts"),
     ("position_embedding_type", ("nope", None), "rotary positions"),
     ("attention_bias", (False, None), "biases of attention"),
     ("mamba_proj_bias", (False, None), "biases of in_proj and out_proj"),
@@ -37,10 +37,8 @@ def read(fields: Fields) -> Published:
     Raises
     ------
     InputError
-        If it names something that is not run here: experts, rotary positions, biases.
+        If it names something that is not run here: rotary positions, biases.
     """
-    if fields.raw.get("num_local_experts") is None:
-        raise fields.error("num_local_experts", "0, because experts cannot be run here")
     fields.refuse(UNSUPPORTED)
     d_model = fields.whole("hidden_size", 4096)
     eps = fields.number("rms_norm_eps", 1e-6)
@@ -61,7 +59,7 @@ def read(fields: Fields) -> Published:
         n_kv_heads=fields.whole("num_key_value_heads", heads),
         head_dim=fields.whole("head_dim", max(1, d_model // heads)),
     )
-    mlp = kind("mlp").Sizes(fields.whole("shared_intermediate_size", 1024))
+    mlp = _after_mixer(fields)
     layers: list[Sizes] = []
     for name in _layer_types(fields):
         layers += [mamba if name in MAMBA else attention, mlp]
@@ -75,6 +73,23 @@ def read(fields: Fields) -> Published:
     vocab_size = fields.whole("vocab_size", 32000)
     config = ModelConfig(d_model, vocab_size, tuple(layers), tied and plain, eps)
     return Published(config, vocab_size, tied, _origins(config, attention, scale, tied))
+
+
+def _after_mixer(fields: Fields) -> Sizes:
+    """What follows every mixer: an MLP, or experts and blocks that every token takes."""
+    shared = fields.whole("shared_intermediate_size", 1024)
+    experts = fields.whole("num_local_experts", 8, low=0)
+    if not experts:
+        mlp: Sizes = kind("mlp").Sizes(shared)
+        return mlp
+    hidden = fields.whole("intermediate_size", 8192)
+    if shared % hidden:
+        raise fields.error("shared_intermediate_size", f"a multiple of intermediate_size {hidden}")
+    top_k = fields.whole("num_experts_per_tok", 2)
+    if top_k > experts:
+        raise fields.error("num_experts_per_tok", f"at most num_local_experts {experts}")
+    found: Sizes = kind("experts").Sizes(experts, top_k, hidden, shared // hidden)
+    return found
 
 
 def _head_dim(fields: Fields, d_model: int) -> int:
@@ -121,7 +136,8 @@ def _origins(config: ModelConfig, attention: Any, scale: dict[str, float], tied:
         _, index, rest = own.split(".", 2)
         kind, at = config.layers[int(index)].kind, f"model.layers.{int(index) // 2}"
         if rest == "norm":
-            which = "post_attention_layernorm" if kind == "mlp" else "input_layernorm"
+            behind = kind in ("mlp", "experts")
+            which = "post_attention_layernorm" if behind else "input_layernorm"
             return Origin.of(f"{at}.{which}.weight")
         name = rest.removeprefix("mixer.")
         if kind == "mlp":
@@ -129,6 +145,9 @@ def _origins(config: ModelConfig, attention: Any, scale: dict[str, float], tied:
                 ("input_linear", 1.0) if name == "in_proj.weight" else ("output_linear", added)
             )
             return Origin.of(f"{at}.shared_mlp.{which}.weight", factor=factor)
+        if kind == "experts":
+            sizes = config.layers[int(index)]
+            return expert_origin(name, sizes, config.d_model, _experts(at), factor=added)
         if kind == "attention":
             if name == "out_proj.weight":
                 return Origin.of(f"{at}.self_attn.o_proj.weight", factor=added)
@@ -142,6 +161,19 @@ def _origins(config: ModelConfig, attention: Any, scale: dict[str, float], tied:
         return Origin.of(f"{at}.mamba.{published}", factor=factor)
 
     return origin
+
+
+def _experts(at: str) -> ExpertNames:
+    """Names in the files, and those of the module in memory."""
+    moe, shared = f"{at}.block_sparse_moe", f"{at}.shared_mlp"
+    return ExpertNames(
+        router=(f"{moe}.router.layer.weight", f"{moe}.router.weight"),
+        bias=(),
+        experts_in=(f"{moe}.input_linear.weight", f"{moe}.experts.gate_up_proj"),
+        experts_out=(f"{moe}.output_linear.weight", f"{moe}.experts.down_proj"),
+        shared_in=(f"{shared}.input_linear.weight",),
+        shared_out=(f"{shared}.output_linear.weight",),
+    )
 
 
 def config_json(config: ModelConfig) -> dict[str, Any]:

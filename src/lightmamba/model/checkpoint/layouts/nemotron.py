@@ -1,4 +1,4 @@
-"""Nemotron-H without experts (transformers: ``nemotron_h``): one mixer per layer, by a pattern."""
+"""Nemotron-H, with experts or without (transformers: ``nemotron_h``): a mixer per layer."""
 
 import math
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from typing import Any
 
 from lightmamba.blocks import kind
 from lightmamba.blocks.layer import Sizes
+from lightmamba.model.checkpoint.layouts.experts import ExpertNames, expert_origin
 from lightmamba.model.checkpoint.published import Fields, Origin, Part, Published, Unsupported
 from lightmamba.model.config import ModelConfig
 
@@ -22,9 +23,10 @@ UNSUPPORTED: Unsupported = (
     ("num_nextn_predict_layers", (0, None), "layers that predict further tokens"),
     ("quantization_config", (None,), "weights that are already quantized"),
 )
-LETTERS = {"M": "mamba2", "-": "mlp", "*": "attention"}
+UNSUPPORTED_EXPERTS: Unsupported = (("moe_latent_size", (None,), "experts of latent channels"),)
+LETTERS = {"M": "mamba2", "-": "mlp", "*": "attention", "E": "experts"}
 NAMES = {
-    "linear_attention": "mamba2", "mamba": "mamba2", "mlp": "mlp",
+    "linear_attention": "mamba2", "mamba": "mamba2", "mlp": "mlp", "moe": "experts",
     "full_attention": "attention", "attention": "attention",
 }  # fmt: skip
 
@@ -35,7 +37,7 @@ def read(fields: Fields) -> Published:
     Raises
     ------
     InputError
-        If it names something that is not run here: experts, biases, other activations.
+        If it names something that is not run here: biases, other activations, experts in groups.
     """
     fields.refuse(UNSUPPORTED)
     kinds = _kinds(fields)
@@ -62,10 +64,37 @@ def read(fields: Fields) -> Published:
             dt_limit=(fields.number("time_step_min", 0.001), math.inf),
         ),
     }
+    if "experts" in kinds:
+        sizes["experts"] = _experts(fields)
     tied = fields.flag("tie_word_embeddings", False)
     vocab_size = fields.whole("vocab_size", 131072)
     config = ModelConfig(d_model, vocab_size, tuple(sizes[k] for k in kinds), tied, eps)
-    return Published(config, vocab_size, tied, _origins(config, attention))
+    routed = fields.real("routed_scaling_factor", 1.0)
+    return Published(config, vocab_size, tied, _origins(config, attention, routed))
+
+
+def _experts(fields: Fields) -> Sizes:
+    """Experts of ReLU², chosen by sigmoids, and blocks that every token takes."""
+    fields.refuse(UNSUPPORTED_EXPERTS)
+    groups, chosen = fields.whole("n_group", 1), fields.whole("topk_group", 1)
+    if groups != chosen:
+        raise fields.error(
+            "topk_group", f"n_group {groups}, because experts in groups cannot be run here"
+        )
+    hidden = fields.whole("moe_intermediate_size", 7688)
+    shared = fields.whole("moe_shared_expert_intermediate_size", 7688)
+    if shared % hidden:
+        raise fields.error(
+            "moe_shared_expert_intermediate_size", f"a multiple of moe_intermediate_size {hidden}"
+        )
+    experts, top_k = fields.whole("n_routed_experts", 8), fields.whole("num_experts_per_tok", 2)
+    if top_k > experts:
+        raise fields.error("num_experts_per_tok", f"at most n_routed_experts {experts}")
+    sizes: Sizes = kind("experts").Sizes(
+        experts, top_k, hidden, shared // hidden, "relu2", "sigmoid",
+        fields.flag("norm_topk_prob", True),
+    )  # fmt: skip
+    return sizes
 
 
 def _kinds(fields: Fields) -> list[str]:
@@ -77,14 +106,12 @@ def _kinds(fields: Fields) -> list[str]:
     known = NAMES if listed else LETTERS
     if not isinstance(given, list | str) or not given:
         raise fields.error(key, 'the kind of each layer, like "M-M*-"')
-    if any(kind in ("moe", "E") for kind in given):
-        raise fields.error(key, "without experts, which cannot be run here")
     if any(kind not in known for kind in given):
         raise fields.error(key, f"made of {', '.join(known)}")
     return [known[kind] for kind in given]
 
 
-def _origins(config: ModelConfig, attention: Any) -> Callable[[str], Origin]:
+def _origins(config: ModelConfig, attention: Any, routed: float) -> Callable[[str], Origin]:
     """Where each parameter is, as a function of its name."""
     query = math.log2(math.e) / math.sqrt(attention.head_dim)
     names = {"mlp": {"in_proj": "up_proj", "out_proj": "down_proj"},
@@ -104,6 +131,11 @@ def _origins(config: ModelConfig, attention: Any) -> Callable[[str], Origin]:
         kind, at = config.layers[int(index)].kind, f"layers.{index}"
         if rest in ("norm", "mixer.norm"):
             return Origin((both(f"{at}.{rest}.weight"),))
+        if kind == "experts":
+            mixer, sizes = f"{at}.mixer", config.layers[int(index)]
+            return expert_origin(
+                rest.removeprefix("mixer."), sizes, config.d_model, _names(mixer), routed=routed
+            )
         name, _, last = rest.removeprefix("mixer.").partition(".")
         if kind == "attention" and name == "in_proj":
             return Origin(tuple(
@@ -115,3 +147,21 @@ def _origins(config: ModelConfig, attention: Any) -> Callable[[str], Origin]:
         return Origin((both(f"{at}.mixer.{published}" + (f".{last}" if last else "")),))
 
     return origin
+
+
+def _names(at: str) -> ExpertNames:
+    """Names of a layer's tensors, which are of three dimensions or one for each expert."""
+
+    def both(name: str) -> tuple[str, ...]:
+        return f"backbone.{at}.{name}", f"model.{at}.{name}"
+
+    return ExpertNames(
+        router=both("gate.weight"),
+        bias=both("gate.e_score_correction_bias"),
+        experts_in=both("experts.up_proj"),
+        experts_out=both("experts.down_proj"),
+        shared_in=both("shared_experts.up_proj.weight"),
+        shared_out=both("shared_experts.down_proj.weight"),
+        each_in=both("experts.{}.up_proj.weight"),
+        each_out=both("experts.{}.down_proj.weight"),
+    )

@@ -1,6 +1,7 @@
 """Random float models of every kind of shape, and the law that a rewrite must obey."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lightmamba.blocks import kind
 from lightmamba.model.causal_lm import CausalLM
 from lightmamba.model.checkpoint import ModelWeights
 from lightmamba.model.config import ModelConfig
@@ -17,7 +19,9 @@ from lightmamba.quantization.work import Floats, Work
 from tests.support.builders import sizes, token_ids
 from tests.support.checkpoints import float_model, named_parameters
 
-__all__ = ["SHAPES", "assert_same_function", "logits_of", "rewritten", "wild_model"]
+__all__ = [
+    "MIXED", "SHAPES", "assert_same_function", "logits_of", "rewritten", "wild_model",
+]  # fmt: skip
 
 shape = partial(sizes, chunk_size=8)
 SHAPES = {
@@ -29,6 +33,15 @@ SHAPES = {
     "eight-groups": shape(d_model=64, headdim=16, ngroups=8),
     "52-without-hadamard": shape(d_model=52, headdim=8),
     "48-dt-limit": shape(d_model=48, headdim=32, dt_limit=(1e-3, 0.1)),
+}
+MAMBA = SHAPES["tied"].layers[0]
+EXPERTS = {
+    "granite": kind("experts").Sizes(6, 2, 64, 2),
+    "nemotron": kind("experts").Sizes(5, 3, 40, 1, "relu2", "sigmoid"),
+}
+MIXED = {
+    name: replace(SHAPES["tied"], layers=(MAMBA, experts, MAMBA, experts))
+    for name, experts in EXPERTS.items()
 }
 
 

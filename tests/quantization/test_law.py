@@ -28,6 +28,7 @@ from lightmamba.quantization.transforms import (
     rotate_layer,
 )
 from tests.quantization.cases import (
+    MIXED,
     SHAPES,
     assert_same_function,
     logits_of,
@@ -64,6 +65,16 @@ def test_logits_stay(config):
             which not in own or not torch.equal(parameter, own[which])
             for which, parameter in after.named_parameters()
         ), name
+        assert_same_function(wanted, after, name)
+
+
+@pytest.mark.parametrize("config", MIXED.values(), ids=MIXED)
+def test_logits_of_experts_stay(config):
+    """The choice too: its scores turn with the stream."""
+    before = wild_model(config)
+    wanted = logits_of(before)
+    for name in ("fuse", "rotate", "hadamard-keep", "all-rotations"):
+        after = rewritten(before, PASSES[name], token_ids(config, 3, 40, seed=5), seed=7)
         assert_same_function(wanted, after, name)
 
 

@@ -49,13 +49,13 @@ def of_another_code(monkeypatch):
 def layers(monkeypatch):
     """How often each layer was quantized."""
     seen: Counter[int] = Counter()
-    real = driver._Lowering._layer
+    real = driver.Lowering._layer
 
     def counted(lowering, i, *rest):
         seen[i] += 1
         return real(lowering, i, *rest)
 
-    monkeypatch.setattr(driver._Lowering, "_layer", counted)
+    monkeypatch.setattr(driver.Lowering, "_layer", counted)
     return seen
 
 

@@ -167,7 +167,7 @@ class FileRun:
     Raises
     ------
     InputError
-        If the recipe has an exception for a layer that the model does not have.
+        As :meth:`Recipe.check`.
     """
 
     checkpoint: Checkpoint | OpenCheckpoint
@@ -183,7 +183,7 @@ class FileRun:
     restart: bool = False
 
     def __post_init__(self) -> None:
-        self.recipe.formats.check_layers(self.checkpoint.config.n_layer)
+        self.recipe.check(self.checkpoint.config)
 
     @property
     def plan(self) -> Plan:

@@ -51,6 +51,11 @@ class Budget:
         InputError
             With the bits that can be met.
         """
+        if any(layer.routed for layer in config.layers):
+            raise InputError(
+                f"{OPTIONS[self.names[0]]} is not for models with experts; name exceptions of "
+                f"your own with --exceptions FILE"
+            )
         formats, own, sizes = recipe.formats, excepted(recipe), dict[tuple[int, str], int]()
         for index, layer in enumerate(config.layers):
             for matrix in layer.matrices(config.d_model, formats):

@@ -6,7 +6,7 @@ float layer and its moments; the residual streams lie where the store puts them.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,10 +25,12 @@ from lightmamba.numerics.formats import HEADROOM_LEAST, exponent_for, square_exp
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
 from lightmamba.quantization.calibrate import LayerTrace, run_layer
+from lightmamba.quantization.experts import lower_experts
 from lightmamba.quantization.integers import IntegerPath
 from lightmamba.quantization.project import (
     NO_CODE,
     NO_WORDS,
+    Fixed,
     FloatProjection,
     Inputs,
     lower_embedding,
@@ -39,7 +41,7 @@ from lightmamba.quantization.rotation import KEPT
 from lightmamba.quantization.streams import Rows, Run
 from lightmamba.quantization.work import Floats, Work
 
-__all__ = ["SCAN", "lower_model"]
+__all__ = ["SCAN", "Lowering", "lower_model"]
 
 LOGIT_EXP = -16
 SCAN = (16, 64)  # sequences, and tokens of each, that are looked at before the work
@@ -65,14 +67,14 @@ def lower_model(
     With ``also``, a projection such as ``layers.3.in_proj`` is lowered to other arithmetic as well,
     which the store keeps as ``layers.3.in_proj.NAME``; the model is the same.
     """
-    recipe.formats.check_layers(work.config.n_layer)
+    recipe.check(work.config)
     store = store or Run()
     while True:
         for step in recipe.passes:
             step.begin(work)
         work.formats = recipe.formats
         try:
-            return _Lowering(work, recipe, valid_vocab, threads, store, also or {}).run()
+            return Lowering(work, recipe, valid_vocab, threads, store, also or {}).run()
         except _TooWide as error:  # so rare that nothing of the work is saved
             store.commit({"largest": error.args[0]})
 
@@ -91,7 +93,7 @@ def _norm(weight: Tensor) -> Tensor | None:
     return None if bool((weight == 1).all()) else weight
 
 
-class _Lowering:
+class Lowering:
     """One run over the layers."""
 
     def __init__(
@@ -175,14 +177,16 @@ class _Lowering:
         if exponent_for(largest, 32, HEADROOM_LEAST) > self.model.residual_exp:
             raise _TooWide(max(largest, self.facts["largest"]))
 
-    def _rows(self, name: str, channels: int, dtype: Any) -> Rows:
-        return self.store.rows(name, self.work.ids.size, channels, dtype)
+    def rows(self, name: str, channels: int, dtype: Any, vectors: int | None = None) -> Rows:
+        """A stream of the run, by default with a vector for each token."""
+        count = self.work.ids.size if vectors is None else vectors
+        return self.store.rows(name, count, channels, dtype)
 
     def _streams(self, i: int) -> tuple[Floats, Rows]:
         """The two residual streams in front of layer ``i``."""
         dtype = torch.zeros((), dtype=self.work.weights.dtype).numpy().dtype
-        floats = self._rows(f"float.{i}", self.config.d_model, dtype)
-        integers = self._rows(f"integer.{i}", self.config.d_model, np.int32)
+        floats = self.rows(f"float.{i}", self.config.d_model, dtype)
+        integers = self.rows(f"integer.{i}", self.config.d_model, np.int32)
         return Floats(floats, self.work.ids.shape[1], self.work.device), integers
 
     def _commit(self, done: int, floats: Floats, integers: Rows) -> None:
@@ -226,9 +230,10 @@ class _Lowering:
         path = IntegerPath(replace(self.model, embedding=table), work.ids.shape[1], 1)
         path.embed(work.ids, integers)
 
-    def _quantize(
+    def quantize(
         self, name: str, op: Projection, inputs: Inputs, target: FloatProjection
     ) -> QuantizedLinear:
+        """Integers of a projection, whose error is noted."""
         how: dict[str, Any] = {"rounding": self.work.rounding, "correct": self.work.correct}
         for what, other in self.also.get(name, {}).items():
             mine = replace(target, weight=target.weight.clone())
@@ -236,7 +241,15 @@ class _Lowering:
         linear, self.errors[name] = quantize_projection(op, target, inputs, **how)
         return linear
 
-    def _residual_inputs(self, floats: Floats, norm: Tensor, before: Any, u_q: Rows) -> Inputs:
+    def quantized(
+        self, op: Projection, target: FloatProjection, inputs: Inputs, fixed: Fixed
+    ) -> tuple[QuantizedLinear, float]:
+        """Integers of one block of a matrix, and their error."""
+        return quantize_projection(
+            op, target, inputs, rounding=self.work.rounding, correct=self.work.correct, fixed=fixed
+        )
+
+    def residual_inputs(self, floats: Floats, norm: Tensor, before: Any, u_q: Rows) -> Inputs:
         """Inputs of in_proj or the head; ``before`` maps the float ones to what they see."""
         c, exp = self.config, self.model.residual_exp
         channels = self.formats.in_channels(c.d_model)
@@ -265,11 +278,18 @@ class _Lowering:
         trace = self._float_layer(layer, floats, after)
         self._step(i + 1 + 1 / STEPS)
         lowered: Mixer = kind(mixer.sizes.kind).floating.lower(mixer, f, trace.ranges)
+        if mixer.sizes.routed:
+            done = lower_experts(
+                self, i, layer, lowered, floats, u_q, after,
+                lambda share: self._step(i + 1 + (1 + 3 * share) / STEPS),
+            )  # fmt: skip
+            self.path.whole(i, done, u_q, after_q)
+            return self._layer_done(i, done, (floats.rows, u_q), after, after_q)
         bias = mixer.in_proj.bias
-        in_proj = self._quantize(
+        in_proj = self.quantize(
             f"layers.{i}.in_proj",
             f.of(i, "in_proj"),
-            self._residual_inputs(floats, layer.norm, layer.before_in, u_q),
+            self.residual_inputs(floats, layer.norm, layer.before_in, u_q),
             FloatProjection(
                 weight=_padded(mixer.in_proj.weight, 1, channels).clone(),
                 input_scale=_real(_norm(layer.norm), 1, channels),
@@ -281,15 +301,21 @@ class _Lowering:
         mixer.in_proj.weight.data = torch.empty(0)
         self._step(i + 1 + 2 / STEPS)
         done = QuantizedLayer({"in_proj": in_proj, "out_proj": BLANK}, lowered)
-        mixed = self._rows("mixed", out_channels(mixer.sizes, f), np.int32)
+        mixed = self.rows("mixed", out_channels(mixer.sizes, f), np.int32)
         rms = self.path.mix(i, done, u_q, mixed)
         self._step(i + 1 + 3 / STEPS)
         out_proj = self._out_proj(i, layer, lowered, (mixed, rms), u_q, after)
         done = done.with_linears(out_proj=out_proj)
         self._step(i + 1 + 4 / STEPS)
         self.path.finish(i, done, mixed, rms, u_q, after_q)
+        return self._layer_done(i, done, (mixed, floats.rows, u_q), after, after_q)
+
+    def _layer_done(
+        self, i: int, done: QuantizedLayer, used: Iterable[Rows], after: Floats, after_q: Rows
+    ) -> tuple[Floats, Rows]:
+        """Keep a layer, and drop the streams that are used up."""
         self.store.put(f"layers.{i}", done)
-        for rows in (mixed, floats.rows, u_q):
+        for rows in used:
             self.store.drop(rows)
         return after, after_q
 
@@ -328,7 +354,7 @@ class _Lowering:
             bias=None if bias is None else numpy64(bias),
             row_exponent=self.model.residual_exp,
         )
-        return self._quantize(f"layers.{i}.out_proj", f.of(i, "out_proj"), inputs, target)
+        return self.quantize(f"layers.{i}.out_proj", f.of(i, "out_proj"), inputs, target)
 
     @torch.no_grad()
     def _head(self, floats: Floats, u_q: Rows) -> QuantizedLinear:
@@ -339,5 +365,5 @@ class _Lowering:
             rows = slice(at, min(at + 4096, c.vocab_size))
             weight[rows] = _padded(work.head(rows), 1, channels)
         target = FloatProjection(weight=weight, input_scale=_real(_norm(norm), 1, channels))
-        inputs = self._residual_inputs(floats, norm, lambda x: x, u_q)
-        return self._quantize("head", self.formats.head, inputs, target)
+        inputs = self.residual_inputs(floats, norm, lambda x: x, u_q)
+        return self.quantize("head", self.formats.head, inputs, target)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.engine import Engine, State
+from lightmamba.engine.routed import Routed
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedModel
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
@@ -75,6 +76,19 @@ class IntegerPath:
         parts = [run(rows) for rows in self._batches(len(u), layer.mixer.sizes.in_rows)]
         mantissa, j = (np.concatenate(x) for x in zip(*parts, strict=True))
         return mantissa, j
+
+    def routed(self, index: int, layer: QuantizedLayer) -> Routed:
+        """A layer whose router chooses blocks."""
+        return self._engine(index, layer).routed(0)
+
+    def whole(self, index: int, layer: QuantizedLayer, u: Rows, after: Rows) -> None:
+        """Fill ``after`` with the stream after a layer that keeps no state."""
+        engine = self._engine(index, layer)
+        sizes = layer.mixer.sizes
+        for rows in self._batches(len(u), sizes.taken * sizes.block_rows):
+            part = u.read(rows).astype(np.int64)
+            out = engine.layer(0, part[None], State.empty(engine.model, 1), Counter())
+            after.write(rows, out[0].astype(np.int32, copy=False))
 
     def finish(
         self, index: int, layer: QuantizedLayer, mixed: Rows, rms: tuple[Ints, Ints], u: Rows,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lightmamba.blocks.layer import Sizes, out_channels
+from lightmamba.blocks.layer import Matrix, Sizes
 from lightmamba.common.errors import InputError
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
@@ -59,9 +59,20 @@ class Plan:
         return self.sequences * self.seqlen
 
     @property
-    def _layers(self) -> list[tuple[Sizes, int]]:
-        """Sizes of each layer, and columns of its out_proj."""
-        return [(sizes, out_channels(sizes, self.formats)) for sizes in self.config.layers]
+    def _layers(self) -> list[tuple[Sizes, tuple[Matrix, ...], Matrix]]:
+        """Of each layer the matrices that read the residual stream, and out_proj."""
+        found = []
+        for sizes in self.config.layers:
+            *enter, back = sizes.matrices(self.config.d_model, self.formats)
+            found.append((sizes, tuple(enter), back))
+        return found
+
+    @property
+    def _chosen(self) -> int:
+        """Bytes for each token of the choice of blocks, and of the input that they share."""
+        routed = [(enter[0].rows, back.taken) for _, enter, back in self._layers if back.added]
+        inner = self.formats.in_channels(self.config.d_model)
+        return max((inner + 8 * (experts + 2 * taken) for experts, taken in routed), default=0)
 
     @property
     def _learned(self) -> int:
@@ -79,12 +90,15 @@ class Plan:
         """Bytes that the largest moments of a run take, by what takes them."""
         c, f = self.config, self.formats
         inner = f.in_channels(c.d_model)
-        outer = max(width for _, width in self._layers)
-        rows = max(sizes.in_rows for sizes in c.layers)
+        layers = self._layers
+        outer = max(inner, *(back.columns for *_, back in layers))
+        rows = max(sum(each.read for each in enter) for _, enter, _ in layers)
         wide = self.seqlen * rows
         moments = 4 * (outer * outer + c.d_model * outer)
         factor = 2 * 8 * outer * outer + 4 * outer * outer
-        layer = 4 * (rows * inner + c.d_model * outer)
+        layer = 4 * max(
+            sum(each.rows * each.columns for each in (*enter, back)) for _, enter, back in layers
+        )
         batch = 6 * 4 * BATCH * max(outer, rows)
         integers = 16 * wide * max(1, min(SEQUENCES, VALUES // wide))
         head = c.vocab_size * inner * (4 + 1 + 1) + 6 * 4 * 8192 * inner
@@ -93,7 +107,8 @@ class Plan:
         step = TOKENS * (c.n_layer + 1) * c.d_model if self.rotation_steps else 0
         return {
             "process": PROCESS,
-            "one layer at work": max(2 * layer + learning, integers + layer),
+            "one layer at work": max(2 * layer + learning, integers + layer)
+            + self.tokens * self._chosen,
             "rotation at work": 4 * (min(KEPT, math.prod(SCAN) // TOKENS * step) + COPIES * step),
             "embedding or head at work": max(head, table),
         }
@@ -110,12 +125,13 @@ class Plan:
         c, f = self.config, self.formats
         inner = f.in_channels(c.d_model)
         layers = sum(
-            own.rows * own.columns * f.of(i, own.name).bits / 8
-            for i, sizes in enumerate(c.layers)
-            for own in sizes.matrices(c.d_model, f)
+            own.rows * own.columns * sizes.projection(f, i, own.name).bits / 8
+            for i, (sizes, enter, back) in enumerate(self._layers)
+            for own in (*enter, back)
         )
         rows = c.vocab_size * inner * (1 + f.head_weight_bits / 8)
-        streams = self.tokens * (c.d_model * 4 * 4 + max(o for _, o in self._layers) * 4)
+        mixed = max(b.columns * b.taken + c.d_model * (b.blocks > 1) for *_, b in self._layers)
+        streams = self.tokens * (c.d_model * 4 * 4 + mixed * 4)
         return {"parts": int(1.02 * (layers + rows)), "streams": streams}
 
     @property
@@ -126,14 +142,15 @@ class Plan:
         """
         c, f, t = self.config, self.formats, self.tokens
         inner, streams, weights = f.in_channels(c.d_model), 0.0, 0.0
-        for sizes, outer in self._layers:
+        for sizes, enter, back in self._layers:
             seen = t + self._compared * sizes.out_normed
-            streams += 2.0 * seen * (sizes.in_rows * inner + c.d_model * outer)
-            for rows, n, cross in (
-                (sizes.in_rows, inner, inner), (c.d_model, outer, c.d_model),
-            ):  # fmt: skip
-                streams += 2.0 * t * n * (0.56 * n + cross)
-                weights += 8.0 * rows * n * n + 4.0 * n**3
+            for own in (*enter, back):
+                n, cross = own.columns, c.d_model if own is back else own.columns
+                streams += 2.0 * seen * own.read * n
+                streams += 2.0 * t * own.taken * n * (0.56 * n + cross)
+                weights += 8.0 * own.rows * n * n + 4.0 * own.blocks * n**3
+                if own.blocks > 1:  # moments of all tokens
+                    streams += 2.0 * t * (own.taken if own is back else 1) * n * n
         streams += 2.0 * t * inner * 1.56 * inner
         weights += 8.0 * c.vocab_size * inner * inner
         return streams, weights * self.learns
@@ -143,12 +160,15 @@ class Plan:
         """Values that pass through memory or the integer path, in billions of simple steps."""
         c, f, t = self.config, self.formats, self.tokens
         inner = f.in_channels(c.d_model)
-        weights = sum(s.in_rows * inner + c.d_model * outer for s, outer in self._layers)
-        weights += c.vocab_size * inner
+        every = [own for _, enter, back in self._layers for own in (*enter, back)]
+        weights: float = sum(own.rows * own.columns for own in every) + c.vocab_size * inner
         search = (150 if self.learns else 20) * weights + 40 * c.vocab_size * inner
         if self._compared:
-            search += 600 * ROWS * sum(outer for sizes, outer in self._layers if sizes.out_normed)
-        stream = 50 * t * sum(sizes.in_rows + outer for sizes, outer in self._layers)
+            normed = [back.columns for sizes, _, back in self._layers if sizes.out_normed]
+            search += 600 * ROWS * sum(normed)
+        passing = [sum(own.read for own in enter) for _, enter, _ in self._layers]
+        passing += [back.taken * back.columns for *_, back in self._layers]
+        stream = 50 * t * sum(passing)
         return (search + stream + 50 * self._learned) / 1e9
 
     def seconds(self, speed: float) -> float:
@@ -158,7 +178,7 @@ class Plan:
 
     def warnings(self) -> list[str]:
         """Warnings: settings that work, but cost accuracy."""
-        widest = max(outer for _, outer in self._layers)
+        widest = max(back.columns for *_, back in self._layers)
         if not self.learns or self.tokens >= widest:
             return []
         wanted = math.ceil(ENOUGH * widest / self.seqlen)
@@ -193,7 +213,7 @@ class Plan:
                 )
 
     def _reduce(self) -> str:
-        rows = max(sizes.in_rows for sizes in self.config.layers)
+        rows = max(sum(each.read for each in enter) for _, enter, _ in self._layers)
         if self.seqlen * rows > VALUES:
             return f"lower --seqlen to {VALUES // rows} or free memory"
         return "close other programs, or take a computer with more"

@@ -19,11 +19,11 @@ from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 from lightmamba.quantization.moments import Factor, Moments, correct_target
-from lightmamba.quantization.streams import Rows
+from lightmamba.quantization.streams import Picked, Rows
 from lightmamba.quantization.weights import ROWS, PackedWeights, quantize_weights
 
 __all__ = ["NO_CODE", "NO_WORDS", "FloatProjection", "Inputs", "lower_embedding", "pad_groups"]
-__all__ += ["quantize_projection"]
+__all__ += ["Fixed", "act_base_of", "pad_columns", "quantize_projection"]
 
 Array = NDArray[np.float64]
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the target correction
@@ -56,9 +56,11 @@ class Inputs:
         outputs without bias.
     outputs : bool
         Which of the two.
+    weight : (vectors,) or None
+        Factor of each vector and its target, by which its error counts.
     """
 
-    x: Rows
+    x: Rows | Picked
     groups: int
     channels: int
     rms: tuple[Ints, Ints]
@@ -68,10 +70,11 @@ class Inputs:
     quantize: Callable[[BlockQuant, Ints, int, int], Any]
     wanted: Callable[[slice], Tensor]
     outputs: bool = False
+    weight: Array | None = None
 
     def batches(self, size: int = BATCH) -> Iterator[slice]:
         """Runs of at most ``size`` vectors; eight of them, or more."""
-        size = min(size, -(-len(self.x) // 8))
+        size = min(size, max(1, -(-len(self.x) // 8)))
         for start in range(0, len(self.x), size):
             yield slice(start, start + size)
 
@@ -144,6 +147,28 @@ def _activation_base(act: BlockQuant, largest: int) -> int:
     return max(0, int(act.index(np.array(max(largest, 1)))) // 4 + 2 - 16)
 
 
+@dataclass(frozen=True)
+class Fixed:
+    """Numbers that a block of a matrix has in common with the others.
+
+    Parameters
+    ----------
+    act_base : int
+        Of the activation scales.
+    base : int
+        Exponent of the weight scales.
+    prior : (channels, channels)
+        Second moments that are added to those of its own inputs.
+    added : int
+        Blocks whose sums are added before they are rounded.
+    """
+
+    act_base: int
+    base: int
+    prior: Tensor
+    added: int = 1
+
+
 def quantize_projection(
     op: Projection,
     target: FloatProjection,
@@ -151,17 +176,15 @@ def quantize_projection(
     *,
     rounding: str,
     correct: bool,
+    fixed: Fixed | None = None,
 ) -> tuple[QuantizedLinear, float]:
     """Integers of one projection, and the relative squared error of its outputs on calibration.
 
     ``target.weight`` is rewritten where the target is corrected.
     """
     linear, act = _surroundings(target, inputs), op.act
-    largest = max(
-        int(np.abs(inputs.prepared(linear, rows), dtype=np.int64).max())
-        for rows in inputs.batches()
-    )
-    linear = replace(linear, act_base=_activation_base(act, largest))
+    act_base = act_base_of(act, inputs, linear) if fixed is None else fixed.act_base
+    linear = replace(linear, act_base=act_base)
     weight, judges = target.weight, _judges(target.weight)
     judged = weight[judges].clone()
     fit, check = (
@@ -169,8 +192,11 @@ def quantize_projection(
     )
     energy = 0.0
     for index, rows in enumerate(inputs.batches()):
-        wanted = inputs.wanted(rows)
-        (fit, check)[index % 2].add(inputs.seen(act, linear, rows, weight), wanted)
+        wanted, seen = inputs.wanted(rows), inputs.seen(act, linear, rows, weight)
+        if inputs.weight is not None:
+            factors = torch.from_numpy(inputs.weight[rows]).to(seen)[:, None]
+            wanted, seen = wanted * factors, seen * factors
+        (fit, check)[index % 2].add(seen, wanted)
         outputs = wanted[:, judges] if inputs.outputs else wanted @ judged.T
         energy += float(outputs.square().sum(1).cpu().double().sum())
 
@@ -182,18 +208,29 @@ def quantize_projection(
     whole, factor = fit.join(check), None
     del check
     if rounding == "gptq":
-        factor = Factor(whole.qq)
+        factor = Factor(whole.qq if fixed is None else whole.qq + fixed.prior)
         if correct and strength:
             _correct(weight, whole, factor, strength)
     weight *= inputs.gain
     packed = quantize_weights(
-        weight, bits=op.bits, group=op.group, rounding=rounding, factor=factor, qmax=op.weight_qmax
-    )
+        weight, bits=op.bits, group=op.group, rounding=rounding, factor=factor,
+        qmax=op.weight_qmax, base=None if fixed is None else fixed.base,
+    )  # fmt: skip
     linear = linear.with_weights(packed.q, op.bits, code=packed.code, base=packed.base)
-    linear = replace(linear, acc_shift=_accumulator_shift(op, linear, inputs, weight))
+    added = 1 if fixed is None else fixed.added
+    linear = replace(linear, acc_shift=_accumulator_shift(op, linear, inputs, weight, added))
     got = packed.rows(judges, judged) / inputs.gain
     error = energy + whole.excess(judged, got, judges)
     return linear, max(error, 0.0) / max(energy, 1e-300)
+
+
+def act_base_of(act: BlockQuant, inputs: Inputs, linear: QuantizedLinear) -> int:
+    """Lowest exponent of the activation scales, by the largest of all inputs."""
+    largest = max(
+        int(np.abs(inputs.prepared(linear, rows), dtype=np.int64).max())
+        for rows in inputs.batches()
+    )
+    return _activation_base(act, largest)
 
 
 def _judges(weight: Tensor) -> slice:
@@ -219,13 +256,16 @@ def _correct(weight: Tensor, moments: Moments, factor: Factor, strength: float) 
 
 
 def _accumulator_shift(
-    op: Projection, linear: QuantizedLinear, inputs: Inputs, like: Tensor
+    op: Projection, linear: QuantizedLinear, inputs: Inputs, like: Tensor, added: int
 ) -> int:
-    """Shift of the sum, from the largest of some vectors with three bits to spare.
+    """Shift of ``added`` sums, from the largest of some vectors with three bits to spare.
 
     The sums are those of the integers, taken in floats: seven digits of them suffice.
     """
-    q, code = inputs.quantized(op.act, linear, next(inputs.batches(PROBE)))
+    first = next(inputs.batches(PROBE), None)
+    if first is None:  # a block that no vector takes
+        return 0
+    q, code = inputs.quantized(op.act, linear, first)
     x = scaled(q, BlockQuant.multiplier(code), like)
     weights = PackedWeights(linear.q, linear.code, 0)
     largest, width = 1.0, inputs.channels // inputs.groups
@@ -234,7 +274,7 @@ def _accumulator_shift(
         for at in range(0, inputs.channels, width):
             part = slice(at, at + width)
             largest = max(largest, float((x[:, part] @ w[:, part].T).abs().max()))
-    return max(0, math.ceil(math.log2(largest)) + 3 - 39)
+    return max(0, math.ceil(math.log2(largest * added)) + 3 - 39)
 
 
 def pad_groups(x: NDArray[N], groups: int, channels: int) -> NDArray[N]:
@@ -245,6 +285,11 @@ def pad_groups(x: NDArray[N], groups: int, channels: int) -> NDArray[N]:
         return x
     padded = np.pad(grouped, [(0, 0)] * (grouped.ndim - 1) + [(0, width)])
     return padded.reshape(*x.shape[:-1], channels)
+
+
+def pad_columns(weight: Tensor, channels: int) -> Tensor:
+    """Zero-pad (rows, n) to ``channels``."""
+    return torch.nn.functional.pad(weight, (0, channels - weight.shape[1]))
 
 
 def lower_embedding(

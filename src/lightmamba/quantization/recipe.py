@@ -11,6 +11,7 @@ import tomli_w
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.plain import build
+from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import EXAMPLE, Formats, Widths
 from lightmamba.quantization.passes import (
     PASSES,
@@ -81,6 +82,24 @@ class Recipe:
             return replace(formats, exceptions=found)
         except ValueError as error:
             raise ValueError(f"exception: {error}") from error
+
+    def check(self, config: ModelConfig) -> None:
+        """Refuse a model that the recipe cannot be for.
+
+        Raises
+        ------
+        InputError
+            For an exception of a layer that is not there, and for experts if norms are not fused
+            into the projections or channels are scaled: blocks share one input with the router.
+        """
+        self.formats.check_layers(config.n_layer)
+        kinds = [type(step) for step in self.passes]
+        scaled = FuseNorms not in kinds or {SmoothQuant, OutlierSuppression} & set(kinds)
+        if scaled and any(layer.routed for layer in config.layers):
+            raise InputError(
+                f"the recipe {self.name} is not for models with experts: it does not fuse their "
+                f"norms, or scales channels; take one such as w4a4"
+            )
 
     @staticmethod
     def parse(text: str, where: str) -> "Recipe":

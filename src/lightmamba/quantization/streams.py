@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lightmamba.common.errors import InputError
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, Table
 
-__all__ = ["Part", "Rows", "Run", "on_disk"]
+__all__ = ["Part", "Picked", "Rows", "Run", "on_disk"]
 
 Part = Table | QuantizedLayer | QuantizedLinear
 
@@ -120,6 +120,25 @@ class Rows:
             self._file = -1
             if remove:
                 self.path.unlink(missing_ok=True)
+
+
+class Picked:
+    """Some vectors of rows, by their ascending numbers."""
+
+    def __init__(self, rows: Rows, vectors: NDArray[np.int64]) -> None:
+        self._rows, self._vectors = rows, vectors
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def read(self, rows: slice) -> NDArray[Any]:
+        """Copy of some of them."""
+        wanted = self._vectors[rows]
+        if not len(wanted):
+            return self._rows.read(slice(0, 0))
+        first, last = int(wanted[0]), int(wanted[-1])
+        picked: NDArray[Any] = self._rows.read(slice(first, last + 1))[wanted - first]
+        return picked
 
 
 class Run:

@@ -80,13 +80,14 @@ def rewrite_rows(parameter: Tensor, change: Callable[[Tensor], Tensor]) -> None:
 def _check_untouched(layer: Layer, *, what: str) -> None:
     """Refuse a layer whose inputs were shifted: the shift would have to change too."""
     shifted = isinstance(layer.before_in, Shift) or isinstance(layer.mixer.before_out, Shift)
-    if shifted or layer.mixer.in_proj.bias is not None or layer.mixer.out_proj.bias is not None:
+    linears = [*layer.mixer.entering, layer.mixer.out_proj]
+    if shifted or any(linear.bias is not None for linear in linears):
         raise ValueError(f"{what} must come before channels are shifted")
 
 
 @torch.no_grad()
 def fuse_layer(layer: Layer) -> None:
-    """Move the weight of the residual norm into in_proj.
+    """Move the weight of the residual norm into the projections after it.
 
     Raises
     ------
@@ -95,7 +96,8 @@ def fuse_layer(layer: Layer) -> None:
     """
     _check_untouched(layer, what="fusing norms")
     norm = wide(layer.norm)
-    rewrite_rows(layer.mixer.in_proj.weight, lambda rows: rows * norm.to(rows))
+    for linear in layer.mixer.entering:
+        rewrite_rows(linear.weight, lambda rows: rows * norm.to(rows))
     layer.norm.data.fill_(1)
 
 
@@ -111,11 +113,12 @@ def rotate_layer(layer: Layer, rotation: Rotation) -> None:
     if bool((layer.norm != 1).any()):
         raise ValueError("norm weights must be fused before the residual stream is rotated")
     _check_untouched(layer, what="rotating the residual stream")
-    rewrite_rows(layer.mixer.in_proj.weight, rotation)
-    weight = layer.mixer.out_proj.weight
-    turned = weight.data.T.contiguous()
-    rewrite_rows(turned, rotation)
-    weight.data = turned.T.contiguous()
+    for linear in layer.mixer.entering:
+        rewrite_rows(linear.weight, rotation)
+    for block in layer.mixer.out_proj.weight.data.split(len(layer.norm)):
+        turned = block.T.contiguous()
+        rewrite_rows(turned, rotation)
+        block.copy_(turned.T)
 
 
 @torch.no_grad()

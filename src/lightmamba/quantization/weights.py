@@ -15,7 +15,7 @@ from torch import Tensor
 from lightmamba.numerics.formats import GroupScale, IntFormat
 from lightmamba.quantization.moments import Factor
 
-__all__ = ["PackedWeights", "quantize_weights"]
+__all__ = ["PackedWeights", "base_of", "quantize_weights"]
 
 SCALE = GroupScale()
 CLIP_RATIOS = np.linspace(1.0, 0.5, 21).tolist()
@@ -59,9 +59,10 @@ def _encode(scale: Tensor, base: int) -> Tensor:
     return torch.bucketize(scale * 2.0**-base, (table[1:] + table[:-1]) / 2)
 
 
-def _base(weight: Tensor, qmax: int, spare: float) -> int:
-    largest = max(float(part.abs().max()) for part in weight.split(ROWS))
-    return SCALE.base(largest * spare / qmax)
+def base_of(weight: Tensor, qmax: int, rounding: str, gain: float = 1.0) -> int:
+    """Exponent of the scales of (rows, channels) times a gain; GPTQ makes weights larger."""
+    largest = max(float(part.abs().max()) for part in weight.split(ROWS)) * gain
+    return SCALE.base(largest * (1.5 if rounding == "gptq" else 1.0) / qmax)
 
 
 def _round(column: Tensor, scale: Tensor, form: Range) -> Tensor:
@@ -99,7 +100,7 @@ def _search(
 
 def quantize_weights(
     weight: Tensor, *, bits: int, group: int, rounding: str, factor: Factor | None = None,
-    qmax: int = 0,
+    qmax: int = 0, base: int | None = None,
 ) -> PackedWeights:  # fmt: skip
     """Quantize (rows, channels) to ``bits``.
 
@@ -117,6 +118,8 @@ def quantize_weights(
         Of the inputs' second moments, for "gptq".
     qmax : int
         Largest integer; 0: what the bits hold.
+    base : int, optional
+        Exponent of the scales; by default that of the largest weight.
 
     Raises
     ------
@@ -126,7 +129,7 @@ def quantize_weights(
     if rounding not in ("rtn", "mse") and (rounding != "gptq" or factor is None):
         raise ValueError(f"rounding must be rtn, mse or gptq (with moments), not {rounding!r}")
     form, (rows, channels) = Range(-(1 << (bits - 1)), qmax or IntFormat(bits).max), weight.shape
-    base = _base(weight, form.max, 1.5 if factor is not None and rounding == "gptq" else 1.0)
+    base = base_of(weight, form.max, rounding) if base is None else base
     q = np.empty((rows, channels), dtype=np.int8)
     code = np.empty((rows, channels // group), dtype=np.uint8)
     for start in range(0, rows, ROWS):

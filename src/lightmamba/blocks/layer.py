@@ -42,7 +42,7 @@ class Matrix:
     rows: int
     columns: int
     blocks: int = 1  # equal runs of rows
-    taken: int = 1  # of which a token takes so many
+    taken: int = 1  # how many of them a token takes
     added: bool = False  # whether their sums are added before they are rounded
 
     @property

@@ -136,7 +136,7 @@ class _Experts:
         tokens = [self._tokens(chosen, block) for block in range(self.sizes.blocks)]
         done = done.with_linears(in_proj=self._in_proj(inputs, router, tokens))
         mixed = self._mixed(done, chosen, tokens)
-        done = done.with_linears(out_proj=self._out_proj(done, mixed, tokens))
+        done = done.with_linears(out_proj=self._out_proj(mixed, tokens))
         self.lowering.store.drop(mixed)
         return done
 
@@ -172,7 +172,7 @@ class _Experts:
             )  # fmt: skip
             target = FloatProjection(pad_columns(part, self.channels).clone())
             fixed = Fixed(act_base, base, self._borrowed(prior, own, len(self.before)))
-            return self._quantized(op, target, mine, fixed)
+            return self.lowering.quantized(op, target, mine, fixed)
 
         return self._together("in_proj", block, tokens)
 
@@ -198,11 +198,6 @@ class _Experts:
         share: Tensor = prior * (missing / max(of, 1))
         return share
 
-    def _quantized(
-        self, op: Projection, target: FloatProjection, inputs: Inputs, fixed: Fixed
-    ) -> tuple[QuantizedLinear, float]:
-        return self.lowering.quantized(op, target, inputs, fixed)
-
     def _mixed(self, layer: QuantizedLayer, chosen: Choice, tokens: list[_Tokens]) -> Rows:
         """Inputs of out_proj of all pairs of a token and a block, block after block."""
         routed, lost = self.lowering.path.routed(self.index, layer), Counter[str]()
@@ -221,9 +216,7 @@ class _Experts:
     def _width(self) -> int:
         return self.formats.transform.padded(self.sizes.out_dim)
 
-    def _out_proj(
-        self, layer: QuantizedLayer, mixed: Rows, tokens: list[_Tokens]
-    ) -> QuantizedLinear:
+    def _out_proj(self, mixed: Rows, tokens: list[_Tokens]) -> QuantizedLinear:
         op = self.sizes.projection(self.formats, self.index, "out_proj")
         weight, d = self.layer.mixer.out_proj.weight, self.d_model
         starts = np.cumsum([0, *(len(own.vectors) for own in tokens)])
@@ -248,7 +241,7 @@ class _Experts:
             target = FloatProjection(pad_columns(weight[n * d : (n + 1) * d], self._width).clone())
             borrowed = self._borrowed(prior, own, len(mixed))
             fixed = Fixed(act_base, base, borrowed, self.sizes.taken)
-            found, error = self._quantized(op, target, inputs, fixed)
+            found, error = self.lowering.quantized(op, target, inputs, fixed)
             if n != last:
                 self._take_off(rest, inputs, op, found, own)
             return found, error

@@ -60,7 +60,7 @@ class Plan:
 
     @property
     def _layers(self) -> list[tuple[Sizes, tuple[Matrix, ...], Matrix]]:
-        """Of each layer the matrices that read the residual stream, and out_proj."""
+        """Sizes of each layer, its matrices that read the residual stream, and out_proj."""
         found = []
         for sizes in self.config.layers:
             *enter, back = sizes.matrices(self.config.d_model, self.formats)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lightmamba.blocks import base, layer
 from lightmamba.blocks.layer import Limit, Matrix, hadamard_shift, out_channels
-from lightmamba.blocks.mlp.arithmetic import ACTIVATIONS, GATED, SQUARED
+from lightmamba.blocks.mlp.arithmetic import ACTIVATIONS, HiddenValues
 from lightmamba.blocks.tensors import exponent, number, tensor
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.formats import INT32
@@ -24,7 +24,6 @@ from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints, round_shift
 from lightmamba.numerics.routing import ONE, SCORE_BITS, Routing, weighted
-from lightmamba.numerics.tables import Q5_11
 
 __all__ = ["Arithmetic", "Exponents", "Integers", "Mixer", "Sizes"]
 
@@ -133,7 +132,7 @@ class Exponents:
 
 
 @dataclass(frozen=True)
-class Mixer(layer.Mixer):
+class Mixer(HiddenValues):
     """Everything of a layer but its matrices."""
 
     sizes: Sizes
@@ -141,21 +140,6 @@ class Mixer(layer.Mixer):
     choice_bias: NDArray[np.int32] = tensor(  # added to sigmoids of 16 fractional bits
         "int32", "n_experts", low=-(1 << 23), high=(1 << 23) - 1
     )
-
-    @property
-    def out_exponent(self) -> int:
-        """Exponent of the values that go to out_proj."""
-        return self.exponents.hidden + self.exponents.hadamard_shift
-
-    @property
-    def silu(self) -> int:
-        """Right shift of a to the sigmoid's input."""
-        return Q5_11 - self.exponents.a
-
-    @property
-    def shift(self) -> int:
-        """Right shift of a product to the hidden values."""
-        return self.exponents.hidden - self.exponents.a - self.exponents.b
 
     @property
     def score_shift(self) -> int:
@@ -167,8 +151,7 @@ class Mixer(layer.Mixer):
 
     def limits(self) -> Iterator[Limit]:
         """Derived numbers that engine and hardware rely on."""
-        yield "the shift of a to the sigmoid's input", self.silu, -31, 62
-        yield "the shift of the hidden values", self.shift, -20, 62
+        yield from super().limits()
         yield "the shift of the scores", self.score_shift, -20, 62
 
 
@@ -203,12 +186,7 @@ class Arithmetic(layer.Arithmetic):
 
     def block(self, rows: Ints, weight: Ints, lost: Counter[str]) -> dict[str, Ints]:
         """Input of out_proj, ``mixed``, of one block's (vectors, block_rows) and its weights."""
-        m, n = self.mixer, self.sizes.d_hidden
-        wide = rows.astype(np.int64)
-        if self.sizes.gated:
-            hidden, over = GATED(wide[:, :n], wide[:, n:], m.silu, m.shift)
-        else:
-            hidden, over = SQUARED(wide, m.shift)
+        hidden, over = self.mixer.hidden(rows.astype(np.int64))
         share = weighted(hidden, weight)
         mixed, lost_mixed = self.hadamard(share)
         lost.update({"experts.hidden": over, "hadamard": lost_mixed})

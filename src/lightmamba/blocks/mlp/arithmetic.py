@@ -16,7 +16,7 @@ from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 from lightmamba.numerics.tables import Q5_11
 
-__all__ = ["Arithmetic", "Exponents", "Integers", "Mixer", "Sizes"]
+__all__ = ["Arithmetic", "Exponents", "HiddenValues", "Integers", "Mixer", "Sizes"]
 
 ACTIVATIONS = ("silu", "relu2")
 GATED, SQUARED = GatedSilu(), SquaredRelu()
@@ -72,32 +72,46 @@ class Exponents:
     hadamard_shift: int = number(0, 31)  # right shift after the transform
 
 
-@dataclass(frozen=True)
-class Mixer(layer.Mixer):
-    """Everything of a layer but its two projections: exponents only."""
-
-    sizes: Sizes
-    exponents: Exponents
+class HiddenValues(layer.Mixer):
+    """Hidden values of an MLP, or of a block of experts, from their exponents."""
 
     @property
     def out_exponent(self) -> int:
         """Exponent of the values that go to out_proj."""
-        return self.exponents.hidden + self.exponents.hadamard_shift
+        exponent: int = self.exponents.hidden + self.exponents.hadamard_shift
+        return exponent
 
     @property
     def silu(self) -> int:
         """Right shift of a to the sigmoid's input."""
-        return Q5_11 - self.exponents.a
+        shift: int = Q5_11 - self.exponents.a
+        return shift
 
     @property
     def shift(self) -> int:
         """Right shift of a product to the hidden values."""
-        return self.exponents.hidden - self.exponents.a - self.exponents.b
+        shift: int = self.exponents.hidden - self.exponents.a - self.exponents.b
+        return shift
+
+    def hidden(self, rows: Ints) -> tuple[Ints, int]:
+        """Hidden values of (vectors, rows of a and b), and overflows."""
+        n = self.sizes.d_hidden
+        if self.sizes.gated:
+            return GATED(rows[:, :n], rows[:, n:], self.silu, self.shift)
+        return SQUARED(rows, self.shift)
 
     def limits(self) -> Iterator[Limit]:
         """Derived numbers that engine and hardware rely on."""
         yield "the shift of a to the sigmoid's input", self.silu, -31, 62
         yield "the shift of the hidden values", self.shift, -20, 62
+
+
+@dataclass(frozen=True)
+class Mixer(HiddenValues):
+    """Everything of a layer but its two projections: exponents only."""
+
+    sizes: Sizes
+    exponents: Exponents
 
 
 class Arithmetic(layer.Arithmetic):
@@ -130,10 +144,8 @@ class Arithmetic(layer.Arithmetic):
 
     def hidden(self, rows: Ints) -> tuple[Ints, int]:
         """Hidden values of (vectors, in_rows), and overflows."""
-        m, n = self.mixer, self.sizes.d_hidden
-        if m.sizes.gated:
-            return GATED(rows[:, :n], rows[:, n:], m.silu, m.shift)
-        return SQUARED(rows, m.shift)
+        found: tuple[Ints, int] = self.mixer.hidden(rows)
+        return found
 
 
 class Integers(base.Integers):

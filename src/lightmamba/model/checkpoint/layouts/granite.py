@@ -76,7 +76,7 @@ def read(fields: Fields) -> Published:
 
 
 def _after_mixer(fields: Fields) -> Sizes:
-    """What follows every mixer: an MLP, or experts and blocks that every token takes."""
+    """Layer behind every mixer: an MLP, or experts and blocks that every token takes."""
     shared = fields.whole("shared_intermediate_size", 1024)
     experts = fields.whole("num_local_experts", 8, low=0)
     if not experts:

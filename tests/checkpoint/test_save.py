@@ -4,12 +4,14 @@ import math
 import os
 import resource
 import signal
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 
+from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
 from lightmamba.model.checkpoint import load_checkpoint, save_checkpoint
 
@@ -17,6 +19,9 @@ from ..support.builders import write_tokenizer
 from ..support.checkpoints import UNTIED, float_model
 from ..support.layers import resized
 
+MLP = kind("mlp").Sizes(96)
+EXPERTS = kind("experts").Sizes(n_experts=6, top_k=2, d_hidden=48, n_shared=2)
+ATTENTION = kind("attention").Sizes(n_heads=4, n_kv_heads=2, head_dim=16)
 CONFIGS = {
     "untied, one group": UNTIED,
     "tied, two groups, no conv bias": resized(
@@ -28,12 +33,20 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+HYBRIDS = {
+    f"{name}, tied {tied}": replace(
+        UNTIED, tie_embeddings=tied, layers=(UNTIED.layers[0], behind, ATTENTION, behind)
+    )
+    for name, behind, tied in (("MLPs", MLP, True), ("experts", EXPERTS, False))
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("config", [*CONFIGS.values(), *HYBRIDS.values()], ids=[*CONFIGS, *HYBRIDS])
 def test_transformers_loads_it(tmp_path, config):
-    from transformers import Mamba2ForCausalLM
+    from transformers import AutoModelForCausalLM
 
     save_checkpoint(float_model(config, dtype=torch.bfloat16), tmp_path)
-    loaded: Any = Mamba2ForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         tmp_path, dtype=torch.float32, output_loading_info=True
     )
     theirs, report = loaded

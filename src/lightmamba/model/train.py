@@ -37,8 +37,13 @@ class TrainOptions:
     """Settings of a run; a folder is resumed only with the same ones, except for ``steps``."""
 
     d_model: int = 256
-    layers: str = "MMMMMM"  # M is a Mamba2 layer, * attention, - a gated MLP
+    layers: str = "MMMMMM"  # M is a Mamba2 layer, * attention, - a gated MLP, E experts
     d_hidden: int = 640  # of an MLP
+    n_experts: int = 16
+    top_k: int = 4  # experts of a token
+    d_expert: int = 64  # hidden channels of an expert, and of a block that every token takes
+    n_shared: int = 2  # of these blocks
+    balance: float = 0.01  # factor of the loss of experts that are chosen unequally
     n_heads: int = 4  # of attention, of d_model / n_heads channels
     n_kv_heads: int = 2
     vocab_size: int = 2048
@@ -67,6 +72,7 @@ class TrainOptions:
             "M": plain.layers[0],
             "*": kind("attention").Sizes(self.n_heads, self.n_kv_heads, head_dim),
             "-": kind("mlp").Sizes(self.d_hidden),
+            "E": kind("experts").Sizes(self.n_experts, self.top_k, self.d_expert, self.n_shared),
         }
         if not self.layers or set(self.layers) - set(kinds):
             raise ValueError(
@@ -137,6 +143,35 @@ def optimizers(model: CausalLM, o: TrainOptions) -> list[torch.optim.Optimizer]:
     return [muon, adamw]
 
 
+class Balance:
+    """Loss of the experts that a model chooses unequally (Switch Transformer, arXiv 2101.03961).
+
+    Of each layer, n_experts · Σ f·p: of every expert the share f of the choices, and its mean
+    probability p. It is one if all are chosen equally.
+    """
+
+    def __init__(self, model: CausalLM) -> None:
+        self._layers: list[Tensor] = []
+        for layer in model.layers:
+            if layer.mixer.sizes.routed:
+                layer.mixer.router.register_forward_hook(
+                    lambda _, __, scores, k=layer.mixer.sizes.top_k: self._add(scores, k)
+                )
+
+    def _add(self, scores: Tensor, top_k: int) -> None:
+        chosen = scores.topk(top_k, -1).indices.flatten()
+        count = scores.shape[-1]
+        share = F.one_hot(chosen, count).float().mean(0)
+        mean = (scores.float() * math.log(2)).softmax(-1).mean(0)  # scores are exponents of two
+        self._layers.append(count * (share * mean).sum())
+
+    def take(self) -> Tensor:
+        """Mean over the layers since the last call; zero if there are none."""
+        loss = torch.stack(self._layers).mean() if self._layers else torch.zeros(())
+        self._layers.clear()
+        return loss
+
+
 @torch.no_grad()
 def bits_per_byte(model: nn.Module, ids: NDArray[np.int64], text_bytes: int, seqlen: int) -> float:
     """Bits per byte of a text in windows of ``seqlen``, state reset at each."""
@@ -166,8 +201,11 @@ def train(main: str, extra: str, out: Path, options: TrainOptions, *, compiled: 
     initialize(model, options.seed)
     for layer in model.layers:
         drop = nn.Dropout(options.dropout)
-        layer.mixer.out_proj.register_forward_hook(lambda _, __, y, drop=drop: drop(y))
+        layer.mixer.register_forward_hook(lambda _, __, y, drop=drop: (drop(y[0]), y[1]))
         layer.mixer.dropout = drop  # so that train() and eval() reach it
+        if layer.mixer.sizes.routed:  # shapes that depend on the choice would be compiled each
+            layer.mixer.forward = torch.compiler.disable(layer.mixer.forward)
+    balance = Balance(model)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{parameters:,} parameters, {len(main_ids):,} + {len(extra_ids):,} tokens", flush=True)
 
@@ -204,7 +242,7 @@ def train(main: str, extra: str, out: Path, options: TrainOptions, *, compiled: 
         with torch.autocast("cpu", torch.bfloat16, enabled=compiled):
             logits, _ = forward(ids[:, :-1])
         loss = F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
-        loss.backward()
+        (loss + options.balance * balance.take()).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in steps:
             for group in optimizer.param_groups:
@@ -216,6 +254,7 @@ def train(main: str, extra: str, out: Path, options: TrainOptions, *, compiled: 
         if (step + 1) % 250 == 0 or step + 1 == options.steps:
             save(step + 1)
             bits = bits_per_byte(model, valid_ids, len(validation.encode()), options.seqlen)
+            balance.take()
             tqdm.write(f"step {step + 1}: validation {bits:.4f} bits per byte", file=sys.stderr)
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps({"step": step + 1, "bits_per_byte": bits}) + "\n")

@@ -107,7 +107,7 @@ class Mixer(BaseMixer):
                 tokens, taken, factor = torch.arange(len(x), device=x.device), x, x.new_ones(())
             if len(tokens):
                 hidden = self._see("hidden", self.hidden(taken, block)) * factor
-                out.index_add_(0, tokens, self.block(hidden, block))
+                out.index_add_(0, tokens, self.block(hidden, block).to(out.dtype))
         return out.view(u.shape), cache
 
     def _show_experts(self, x: Tensor) -> None:

@@ -1,6 +1,7 @@
 """Save a float model as a checkpoint that transformers loads."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -85,7 +86,7 @@ def config_json(config: ModelConfig) -> dict[str, Any]:
     InputError
         If transformers has no family for this sequence of layers.
     """
-    family = granite if "mlp" in config.kinds else mamba2
+    family = mamba2 if config.kinds == ("mamba2",) else granite
     return {"dtype": "bfloat16", **family.config_json(config), **IDS}
 
 
@@ -95,7 +96,13 @@ def published_parts(
     """Tensor of a parameter as the files hold it, in bf16: the inverse of reading it."""
     at = 0
     for part in published.origin(own).parts:
-        rows = len(parameter) if part.rows is None else part.rows
+        shape, places = part.shape or (), None  # in the stored tensor, of each value
+        if shape:
+            places = torch.arange(math.prod(shape)).view(shape)
+            places = part.view(places) if part.view else places
+        rows = part.rows or (len(parameter) if places is None else len(places))
         value = parameter.detach()[at : at + rows].float() / part.factor
+        if places is not None:
+            value = value.flatten()[places.flatten().argsort()].view(shape)
         yield part.names[0], value.to(torch.bfloat16).contiguous()
         at += rows

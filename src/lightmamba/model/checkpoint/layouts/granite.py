@@ -183,20 +183,23 @@ def config_json(config: ModelConfig) -> dict[str, Any]:
     ------
     InputError
         If it is no sequence of Mamba2 or attention layers of equal sizes, each with a gated MLP
-        behind it.
+        behind it, or each with experts.
     """
-    mixers, mlps = config.layers[::2], config.layers[1::2]
+    mixers, behind = config.layers[::2], config.layers[1::2]
     found: dict[str, Any] = {layer.kind: layer for layer in config.layers}
     equal = all(found[layer.kind] == layer for layer in config.layers)
-    turns = len(mixers) == len(mlps) and {layer.kind for layer in mlps} == {"mlp"}
-    if not (equal and turns and set(found) == {"mamba2", "attention", "mlp"}):
+    turns = len(mixers) == len(behind) and {layer.kind for layer in behind} <= {"mlp", "experts"}
+    if not (equal and turns and len(found) == 3 and set(found) > {"mamba2", "attention"}):
         raise InputError(
             "a model can be saved in transformers' layout, if all its layers are Mamba2, or if "
-            "Mamba2 and attention layers have an MLP after each of them"
+            "Mamba2 and attention layers have an MLP after each of them, or experts"
         )
     mamba, attention = found["mamba2"], found["attention"]
-    if mamba.ngroups != 1 or not found["mlp"].gated:
-        raise InputError("Granite's layout has one group of B and C, and gated MLPs")
+    last: Any = behind[0]
+    if mamba.ngroups != 1 or not last.gated or (last.routed and last.scoring != "softmax"):
+        raise InputError(
+            "Granite's layout has one group of B and C, gated MLPs, and experts by a softmax"
+        )
     low, high = mamba.dt_limit
     names = {"mamba2": "mamba", "attention": "attention"}
     return {
@@ -222,14 +225,22 @@ def config_json(config: ModelConfig) -> dict[str, Any]:
         "attention_bias": False,
         "attention_multiplier": 1 / math.sqrt(attention.head_dim),
         "position_embedding_type": "nope",
-        "shared_intermediate_size": found["mlp"].d_hidden,
-        "intermediate_size": found["mlp"].d_hidden,
-        "num_local_experts": 0,
-        "num_experts_per_tok": 0,
+        **_widths(last),
         "embedding_multiplier": 1.0,
         "residual_multiplier": 1.0,
         "logits_scaling": 1.0,
         "hidden_act": "silu",
         "rms_norm_eps": config.eps,
         "tie_word_embeddings": config.tie_embeddings,
+    }
+
+
+def _widths(behind: Any) -> dict[str, int]:
+    """Sizes of the layer behind every mixer, an MLP or experts."""
+    routed = behind.routed
+    return {
+        "shared_intermediate_size": behind.d_hidden * (behind.n_shared if routed else 1),
+        "intermediate_size": behind.d_hidden,
+        "num_local_experts": behind.n_experts if routed else 0,
+        "num_experts_per_tok": behind.top_k if routed else 0,
     }

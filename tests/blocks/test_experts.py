@@ -22,6 +22,7 @@ from lightmamba.numerics.formats import INT16, INT32, NIBBLES
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import round_shift
 from lightmamba.numerics.routing import ONE
+from tests.engine.models import assert_same_state, run
 from tests.support.builders import sizes, token_ids
 
 SIZES, MLP = kind("experts").Sizes, kind("mlp")
@@ -141,26 +142,40 @@ def test_nothing_is_computed_or_counted_of_the_other_blocks():
 
 
 @pytest.mark.parametrize("isa", native.usable_isas())
-@pytest.mark.parametrize("formats", [*FORMATS, "blocks of 16"])
+@pytest.mark.parametrize("formats", FORMATS)
 @pytest.mark.parametrize("name", ["granite", "nemotron"])
-def test_operations_of_the_kernels_give_the_same_integers(name, formats, isa):
-    """In a model whose other layers have kernels, which its passes then take one by one."""
+def test_kernels_give_the_same_integers(name, formats, isa):
+    """Of one token, which takes few blocks, and of many, next to layers of another kind."""
     mamba = sizes(d_model=64).layers[0]
     config = ModelConfig(64, 100, (mamba, SHAPES[name], mamba, SHAPES[name]), False, 1e-5)
-    model = random_model(config, FORMATS.get(formats, Formats(block=16)), 1)
-    ids, found, counters = token_ids(config, 3, 20), [], []
-    for engine in (
-        Engine(model, isa=isa), Engine(model, threads=2, isa=isa), Engine(model, compiled=False),
-    ):  # fmt: skip
-        logits, state = engine.forward(ids, engine.empty_state(3), last_only=False)
-        again, state = engine.forward(ids[:, :1], state)
-        found.append((logits, again, state.data))
-        counters.append(engine.counters)
-    assert isinstance(engine.ops, Reference)
-    for one, lost in zip(found[:2], counters[:2], strict=True):
-        for mine, wanted in zip(one, found[2], strict=True):
-            assert_array_equal(mine, wanted)
-        assert lost == counters[2]
+    model = random_model(config, FORMATS[formats], 1)
+    for batch, seqlen, threads in ((1, 1, 2), (2, 3, 1), (3, 20, 2)):
+        ids = token_ids(config, batch, seqlen)
+        wanted, slow, lost = run(model, ids, compiled=False)
+        found, fast, counted = run(model, ids, isa=isa, threads=threads)
+        assert found.keys() == wanted.keys()
+        for observable, value in wanted.items():
+            assert_array_equal(found[observable], value, err_msg=observable)
+        assert_same_state(fast, slow)
+        assert counted == lost
+
+
+def test_what_saturates_is_counted_by_the_kernels():
+    """Of every block that is taken, of the router, and of the vector that it was."""
+    model = model_of(SHAPES["granite"])
+    layer = model.layers[0]
+    far = replace(layer.mixer.exponents, router=-29, a=-22, b=-22, hidden=-40)
+    layer = replace(layer, mixer=replace(layer.mixer, exponents=far))
+    model = replace(model, layers=(layer,))
+    ids = token_ids(model.config, 2, 9)
+    (*_, lost), (*_, counted) = run(model, ids, compiled=False), run(model, ids)
+    assert counted == lost
+    assert all(lost[name] > 0 for name in ("router", "experts.hidden", "in_proj", "clipped"))
+
+
+def test_blocks_of_16_run_on_numpy():
+    model = random_model(model_of(SHAPES["granite"]).config, Formats(block=16), 1)
+    assert isinstance(Engine(model).ops, Reference)
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -32,8 +32,8 @@ def test_weights_are_repacked_once_and_given_to_every_call():
     model = case("w4a8-groups")
     described = Description(model, native.context(None, 1))
     op, linear = model.formats.projection, model.layers[0].in_proj
-    first = described._weights(op, linear)
-    again = described._weights(op, linear)
+    first = described._weights(op, linear, 1)
+    again = described._weights(op, linear, 1)
     assert all(a is b for a, b in zip(first, again, strict=True))
     rows, channels = linear.shape
     assert first[2]

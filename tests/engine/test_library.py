@@ -141,7 +141,7 @@ def test_losses_are_those_of_the_kinds():
     assert own <= set(structs.LOSSES)
     assert set(structs.LOSSES) <= own | set(found.COMMON)
     made = found.headers()
-    assert "enum Kind { KIND_ATTENTION, KIND_MAMBA2, KIND_MLP, N_KINDS };" in made["kinds.hpp"]
+    assert "enum Kind { KIND_ATTENTION, KIND_EXPERTS, KIND_MAMBA2, " in made["kinds.hpp"]
     assert " LOST_ATTENTION_SCORE," in made["kinds.hpp"]
     assert "X(mlp, MlpPhases)" in made["mixers.hpp"]
 

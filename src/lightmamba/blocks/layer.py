@@ -74,9 +74,19 @@ class Sizes(ABC):
         return sum(part.stop - part.start for part in self.sections().values())
 
     @property
+    def taken(self) -> int:
+        """Blocks of its matrices that a token takes."""
+        return 1
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of in_proj of a block."""
+        return self.in_rows
+
+    @property
     @abstractmethod
     def out_dim(self) -> int:
-        """Channels of the input of out_proj, without padding."""
+        """Channels of the input of out_proj, of a block, without padding."""
 
     @property
     def out_groups(self) -> int:

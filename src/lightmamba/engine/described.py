@@ -60,13 +60,16 @@ class Description:
 
     @staticmethod
     def fits(model: QuantizedModel) -> bool:
-        """Tell whether the kernels take the sizes of a model's layers, of those that have any."""
-        transform = model.formats.transform
-        for sizes in dict.fromkeys(model.config.layers):
+        """Tell whether the kernels take the sizes of a model's layers."""
+        f, transform = model.formats, model.formats.transform
+        for i, sizes in enumerate(model.config.layers):
+            for name in ("router", "in_proj", "out_proj") if sizes.routed else ():
+                if not _in_panels(sizes.projection(f, i, name)):
+                    return False
             order = transform.size(sizes.out_dim // sizes.out_groups)
             if _split(order)[0] > LARGEST_CORE:
                 return False
-            if sizes.kind in native.KINDS and not kind(sizes.kind).kernels.fits(sizes):
+            if not kind(sizes.kind).kernels.fits(sizes):
                 return False
         return True
 
@@ -119,16 +122,18 @@ class Description:
         kept: list[Any],
         *,
         raw: bool = False,
+        blocks: int = 1,
     ) -> native.Linear:
         """Struct of a projection whose rows have the format ``out``, in ``parts`` norm groups.
 
-        With ``raw`` they are the exact sums. What it points to, but for the weights, is put into
-        ``kept``.
+        With ``raw`` they are the exact sums. Of several blocks of rows, those of the struct are the
+        first. What it points to, but for the weights, is put into ``kept``.
         """
-        rows, channels = linear.shape
-        weights, codes, panels = self._weights(op, linear)
-        shifts = np.zeros(-(-rows // ROWS) * ROWS, dtype=np.int32)
-        shifts[:rows] = row_shift
+        rows, channels = linear.shape[0] // blocks, linear.shape[1]
+        weights, codes, panels = self._weights(op, linear, blocks)
+        shifts = np.zeros((blocks, -(-rows // ROWS) * ROWS), dtype=np.int32)
+        each = np.broadcast_to(row_shift, linear.shape[:1])
+        shifts[:, :rows] = each.reshape(blocks, rows)
         kept.append(shifts)
         form = out if parts == 1 else PART
         return native.Linear(
@@ -139,23 +144,28 @@ class Description:
         )  # fmt: skip
 
     def _weights(
-        self, op: Projection, linear: QuantizedLinear
+        self, op: Projection, linear: QuantizedLinear, blocks: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], bool]:
         """Weights and codes in panels, or as they are where the sizes forbid it."""
         if (kept := self._panels.get(id(linear))) is not None:
             return kept[1], kept[2], kept[3]
-        if op.group % STEP or op.act.block % STEP or span(op) < 0:
+        if not _in_panels(op):
             words, code = np.ascontiguousarray(linear.words), np.ascontiguousarray(linear.code)
             kept = linear, words, code, False
         else:
-            (rows, channels), tiles = linear.shape, -(-linear.shape[0] // ROWS)
-            weights = self.arena.array((tiles, channels * op.bits * ROWS // 8), np.uint8)
-            codes = self.arena.array((tiles, channels // op.group, ROWS), np.uint8)
-            words, code = np.ascontiguousarray(linear.words), np.ascontiguousarray(linear.code)
-            self.context.call("pack", native.PackOp(
-                weights=pointer(words), codes=pointer(code), rows=rows, channels=channels,
-                group=op.group, bits=op.bits, to=pointer(weights), to_codes=pointer(codes),
-            ))  # fmt: skip
+            channels, rows = linear.shape[1], linear.shape[0] // blocks
+            tiles = -(-rows // ROWS)
+            weights = self.arena.array((blocks, tiles, channels * op.bits * ROWS // 8), np.uint8)
+            codes = self.arena.array((blocks, tiles, channels // op.group, ROWS), np.uint8)
+            for n in range(blocks):
+                at = slice(n * rows, (n + 1) * rows)
+                words = np.ascontiguousarray(linear.words[at])
+                code = np.ascontiguousarray(linear.code[at])
+                self.context.call("pack", native.PackOp(
+                    weights=pointer(words), codes=pointer(code), rows=rows, channels=channels,
+                    group=op.group, bits=op.bits,
+                    to=pointer(weights[n]), to_codes=pointer(codes[n]),
+                ))  # fmt: skip
             kept = linear, weights, codes, True
         self._panels[id(linear)] = kept
         return kept[1], kept[2], kept[3]
@@ -186,14 +196,22 @@ class Description:
         layers = (native.Layer * len(m.layers))()
         for i, layer in enumerate(m.layers):
             struct = self.layer(layer, Layout.of(m.config.layers, m.formats).starts(i))
+            sizes = layer.mixer.sizes
+            given = {each.name: each for each in sizes.matrices(m.config.d_model, f)}
+            if sizes.routed:
+                struct.router = self.linear(
+                    f.router, layer.linears["router"], m.router_shift(layer), INT16, 1, kept
+                )
             struct.in_proj = self.linear(
-                f.of(i, "in_proj"), layer.in_proj, m.in_shift(layer), INT16, 1, kept
-            )
+                sizes.projection(f, i, "in_proj"), layer.in_proj, m.in_shift(layer), INT16, 1, kept,
+                blocks=given["in_proj"].blocks,
+            )  # fmt: skip
             struct.out_proj = self.linear(
-                f.of(i, "out_proj"), layer.out_proj, m.out_shift(layer), INT32,
-                layer.mixer.sizes.out_groups, kept,
+                sizes.projection(f, i, "out_proj"), layer.out_proj, m.out_shift(layer), INT32,
+                sizes.out_groups, kept, blocks=given["out_proj"].blocks,
             )  # fmt: skip
             layers[i] = struct
+            _give_back(m)
         whole = native.Model.from_buffer_copy(self.sizes)
         whole.head = self.linear(f.head, m.head, m.head_shift(), INT32, 1, kept)
         table = m.embedding.q, m.embedding.code
@@ -203,7 +221,6 @@ class Description:
         whole.layers = ctypes.addressof(layers)
         self.kept += [table, layers]
         self.whole = whole
-        _give_back(m)
         return whole
 
 
@@ -225,6 +242,11 @@ def span(op: Projection) -> int:
     """Octaves between the scales of a vector up to which a group's sum fits 32 bits."""
     largest = op.group * op.largest_product * 7
     return (((1 << 31) - 1) // largest).bit_length() - 1
+
+
+def _in_panels(op: Projection) -> bool:
+    """Tell whether weights are repacked: sizes of groups and blocks that the kernels take."""
+    return op.group % STEP == op.act.block % STEP == 0 and span(op) >= 0
 
 
 def _split(order: int) -> tuple[int, int]:

@@ -91,9 +91,8 @@ class Engine:
         self.kernels: Native | None = None  # that run all layers in one call
         if compiled and _has_kernels() and Description.fits(model):
             self.ops = Native(model, threads, isa)
-            every = all(sizes.kind in native.KINDS for sizes in model.config.layers)
-            # A comparison recipe has steps of its own, a kind without kernels goes by operations.
-            self.kernels = self.ops if model.plain and every else None
+            # A comparison recipe has steps of its own, which go by operations.
+            self.kernels = self.ops if model.plain else None
         if isinstance(self.ops, Reference):
             log.info("the engine runs on numpy, on one thread")
 
@@ -386,5 +385,4 @@ def _losses(model: QuantizedModel) -> list[str]:
     kinds = {sizes.kind for sizes in model.config.layers}
     mine = [name for known in sorted(kinds) for name in kind(known).integers.losses]
     other = [name for known in native.KINDS for name in kind(known).integers.losses]
-    every = [name for name in native.LOSSES if name in mine or name not in other]
-    return list(dict.fromkeys([*every, *mine]))
+    return [name for name in native.LOSSES if name in mine or name not in other]

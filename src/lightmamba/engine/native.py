@@ -180,11 +180,11 @@ class Native:
         return self.linear(op, linear, q, code, unit_rms(len(q)), 0, INT32, raw=True)[0]
 
     def arithmetic(self, layer: QuantizedLayer) -> Arithmetic:
-        """Run a layer between its projections; by numpy, if its kind has no kernels."""
-        known = layer.mixer.sizes.kind
-        if known in native.KINDS:
+        """Run a layer between its projections; by numpy, if its kernels include these."""
+        sizes = layer.mixer.sizes
+        if not sizes.routed:
             return Compiled(self, layer)
-        plain: Arithmetic = kind(known).Arithmetic(layer.mixer, self.formats)
+        plain: Arithmetic = kind(sizes.kind).Arithmetic(layer.mixer, self.formats)
         return plain
 
 

@@ -64,7 +64,8 @@ class Workspace:
             for name, (dtype, width) in arrays.items():
                 self._wide[of, name] = self._arena.array((capacity * width,), dtype)
         channels = max([inner, *(out_channels(sizes, f) for sizes in kinds)])
-        self.panel, self._panels = make_panel(capacity, channels, f.group)
+        most = max([1, *(sizes.taken for sizes in kinds)])
+        self.panel, self._panels = make_panel(capacity * most, channels, f.group)
         self.lost = np.zeros((capacity, len(native.LOSSES)), dtype=np.int64)
         self._own = {
             of: kind(of).kernels.Work(**{name: pointer(self._wide[of, name]) for name in arrays})
@@ -115,6 +116,8 @@ class Workspace:
     ) -> Iterator[tuple[str, Array]]:
         """Names and copies of the values of a layer that has just run."""
         found = self.of(sizes, lead[0] * lead[1])
+        if sizes.routed:
+            _by_vector(found, sizes.taken)
         a = {name: array.reshape(*lead, *array.shape[1:]) for name, array in found.items()}
         for name in ("rms", "rms_shift", "q", "code"):
             yield f"in_proj.{name}", a[f"in_{name}"].copy()
@@ -122,20 +125,30 @@ class Workspace:
         for name, value in kind(sizes.kind).Arithmetic.observables(sizes, a, state, position):
             yield name, value.copy()
         yield "hadamard.out", a["mixed"].copy()
-        for name in ("rms", "rms_shift", "q", "code", "rows"):
+        rms = () if sizes.routed else ("rms", "rms_shift")
+        for name in (*rms, "q", "code", "rows"):
             yield f"out_proj.{name}", a[f"out_{name}"].copy()
         yield "residual", a["u"].copy()
 
 
 def _between(sizes: Sizes, f: Formats) -> dict[str, tuple[Any, tuple[int, ...]]]:
     """Type and shape, per vector, of what every kind has between two residual streams."""
-    outer = out_channels(sizes, f)
+    outer, n = out_channels(sizes, f), sizes.taken
     return {
-        "rows": (np.int16, (sizes.in_rows,)), "weighted": (np.int32, (sizes.out_dim,)),
-        "mixed": (np.int32, (outer,)), "out_rms": (np.int32, (sizes.out_groups,)),
-        "out_rms_shift": (np.int32, (sizes.out_groups,)), "out_q": (np.int8, (outer,)),
-        "out_code": (np.uint8, (outer // f.block,)),
+        "rows": (np.int16, (n * sizes.block_rows,)), "weighted": (np.int32, (n * sizes.out_dim,)),
+        "mixed": (np.int32, (n * outer,)), "out_rms": (np.int32, (sizes.out_groups,)),
+        "out_rms_shift": (np.int32, (sizes.out_groups,)), "out_q": (np.int8, (n * outer,)),
+        "out_code": (np.uint8, (n * outer // f.block,)),
     }  # fmt: skip
+
+
+def _by_vector(arrays: dict[str, Array], taken: int) -> None:
+    """Put what lies by block in the order in which each vector lists its blocks."""
+    places = arrays["pair"].ravel()
+    for name in ("rows", "hidden", "weighted", "mixed", "out_q", "out_code"):
+        vectors = len(arrays[name])
+        pairs = arrays[name].reshape(vectors * taken, -1)
+        arrays[name] = pairs[places].reshape(vectors, -1)
 
 
 def _widest(

@@ -114,9 +114,11 @@ int lightmamba_run(
             for (int64_t i = first; i < last; ++i) {
                 job.layer = model->layers + i;
                 job.after_layer = i > first;
-                phases(*c, thread, job, {NORM, IN_PROJ});
+                const bool routed = job.layer->routed();  // then its phases include the projections
+                phases(*c, thread, job, {NORM});
+                if (!routed) phases(*c, thread, job, {IN_PROJ});
                 for (int n = 0; n < mixer_phases(job); ++n) phases(*c, thread, job, {MIXER + n});
-                phases(*c, thread, job, {QUANTIZE, OUT_PROJ});
+                if (!routed) phases(*c, thread, job, {QUANTIZE, OUT_PROJ});
             }
             if (last > first) phases(*c, thread, job, {RESIDUAL});
             if (head) phases(*c, thread, job, {HEAD_NORM, HEAD});

@@ -62,20 +62,17 @@ APART void hadamard_plain(const Transform& f, int64_t* line) {
     }
 }
 
-// The transform of one norm group of one vector, rounded and saturated.
-APART void hadamard_item(
-    const Transform& f, const Work& w, int64_t v, int64_t group, int64_t* line
-) {
+// The transform of one norm group of one vector, rounded and saturated; returns how many values were. `line`
+// is memory for 64 bits of each channel.
+APART int64_t hadamard_group(const Transform& f, const int32_t* from, int32_t* to, int64_t* line) {
     const int64_t size = f.dim, padded = f.padded, shift = f.shift;
-    const int32_t* from = w.weighted + (v * f.groups + group) * size;
-    int32_t* to = w.mixed + (v * f.groups + group) * padded;
     if (f.power == 128 && f.core_order == 1) {
         std::memcpy(to, from, size * 4);
         std::memset(to + size, 0, (padded - size) * 4);
         for (int64_t i = 0; i < padded; i += 128) hadamard128(to + i);
-        if (shift == 0) return;
+        if (shift == 0) return 0;
         for (int64_t i = 0; i < padded; ++i) to[i] = (to[i] >> shift) + ((to[i] >> (shift - 1)) & 1);
-        return;
+        return 0;
     }
     for (int64_t i = 0; i < padded; ++i) line[i] = i < size ? from[i] : 0;
     hadamard_plain(f, line);
@@ -85,7 +82,7 @@ APART void hadamard_item(
         to[i] = saturate(wide, -LARGEST31 - 1, LARGEST31);
         lost += to[i] != wide;
     }
-    add_lost(w.lost_of(v), LOST_HADAMARD, lost);
+    return lost;
 }
 
 }  // namespace

@@ -68,14 +68,22 @@ void run_item(const Job& job, int phase, int64_t i, void* space) {
         case EMBED: return embed(m, w, i);
         case NORM:
             if (job.after_layer) add_residual(m, w, i);
-            return normalize(m, k.in_proj, w, i, i, w.in_rms, w.in_rms_shift, w.in_q, w.in_code, LOST_IN_PROJ_SCALE);
+            return normalize(
+                m, k.routed() ? k.router : k.in_proj, w, i, i, w.in_rms, w.in_rms_shift, w.in_q, w.in_code,
+                LOST_IN_PROJ_SCALE
+            );
         case IN_PROJ:
             return project_tiles(
                 k.in_proj, w.in_q, w.in_code, w.panel, {w.in_rms, w.in_rms_shift, 1}, i, w.vectors,
                 w.rows, {w.lost + LOST_IN_PROJ, LOST_KINDS, nullptr}
             );
         case HADAMARD:
-            for (int64_t g = 0; g < k.transform.groups; ++g) hadamard_item(k.transform, w, i, g, (int64_t*)space);
+            for (int64_t g = 0; g < k.transform.groups; ++g) {
+                const int64_t at = i * k.transform.groups + g;
+                const int32_t* from = w.weighted + at * k.transform.dim;
+                const int64_t lost = hadamard_group(k.transform, from, w.mixed + at * k.transform.padded, (int64_t*)space);
+                add_lost(w.lost_of(i), LOST_HADAMARD, lost);
+            }
             return;
         case QUANTIZE: {
             run_item(job, HADAMARD, i, space);

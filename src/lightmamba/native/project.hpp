@@ -282,7 +282,7 @@ INLINE bool pair(
     Rows rows[2][FEW]
 ) {
 #if defined(__AVX512VNNI__)
-    if (!f.panels || v + PAIR > vectors || (tile + 1) * ROWS >= f.rows) return false;
+    if (v + PAIR > vectors || (tile + 1) * ROWS >= f.rows) return false;
     for (int t = 0; t < PAIR; ++t) {
         if (panel.low[v + t] < 0) return false;
     }
@@ -300,16 +300,37 @@ INLINE bool pair(
 #endif
 }
 
+// Panels from vector v on.
+INLINE Panel panel_from(const Panel& panel, const Linear& f, int64_t v) {
+    return {panel.a + v * f.channels, panel.scale + v * (f.channels / STEP),
+            panel.correction + v * (f.channels / f.group), panel.low + v};
+}
+
+// Two tiles of rows, or the last one, for all vectors: put(tile, v, count, rows) of vectors v .. v + count - 1.
+template <class Put>
+INLINE void two_tiles(const Linear& f, const Panel& panel, Rms rms, int64_t first, int64_t vectors, const Put& put) {
+    const int64_t tiles = (f.rows + ROWS - 1) / ROWS, last = first + 2 < tiles ? first + 2 : tiles;
+    Rows rows[2][FEW];
+    int64_t v = 0, count = 0;
+    for (; pair(f, panel, rms, first, v, vectors, rows); v += PAIR) {
+        put(first, v, PAIR, rows[0]);
+        put(first + 1, v, PAIR, rows[1]);
+    }
+    for (int64_t tile = first; tile < last; ++tile) {
+        for (int64_t at = v; at < vectors; at += count) {
+            tile_vectors(f, panel, rms, tile, at, vectors, rows[0], &count);
+            put(tile, at, count, rows[0]);
+        }
+    }
+}
+
 // Two tiles of rows for all vectors, into `out` (vectors, rows).
 template <class Out>
 void project_tiles(
     const Linear& f, const int8_t* q, const uint8_t* code, const Panel& panel, Rms rms, int64_t two,
     int64_t vectors, Out* out, Losses lost
 ) {
-    const int64_t first = two * 2, tiles = (f.rows + ROWS - 1) / ROWS;
-    const int64_t last = first + 2 < tiles ? first + 2 : tiles;
-    int64_t v = 0, count = 0;
-    const auto put_tile = [&](int64_t tile, int64_t from, const Rows* rows) {
+    const auto put_tile = [&](int64_t tile, int64_t from, int64_t count, const Rows* rows) {
         const int64_t width = f.rows - tile * ROWS;
         i64x8 any = {};
         for (int64_t t = 0; t < count; ++t) {
@@ -318,20 +339,12 @@ void project_tiles(
         }
         for (int64_t t = 0; sum(any) != 0 && t < count; ++t) lost.add(from + t, sum(rows[t].lost));
     };
-    Rows rows[2][FEW];
-    for (count = PAIR; pair(f, panel, rms, first, v, vectors, rows); v += PAIR) {
-        put_tile(first, v, rows[0]);
-        put_tile(first + 1, v, rows[1]);
-    }
-    for (int64_t tile = first; tile < last; ++tile) {
-        for (int64_t at = v; at < vectors && f.panels; at += count) {
-            tile_vectors(f, panel, rms, tile, at, vectors, rows[0], &count);
-            put_tile(tile, at, rows[0]);
-        }
-        for (int64_t at = 0; at < vectors && !f.panels; ++at) {
+    if (f.panels) return two_tiles(f, panel, rms, two * 2, vectors, put_tile);
+    for (int64_t begin = two * 2 * ROWS; begin < (two + 1) * 2 * ROWS && begin < f.rows; begin += ROWS) {
+        const int64_t end = begin + ROWS < f.rows ? begin + ROWS : f.rows;
+        for (int64_t at = 0; at < vectors; ++at) {
             int64_t plain[ROWS];
-            lost.add(at, plain_tile(f, q, code, rms, tile, at, plain));
-            const int64_t begin = tile * ROWS, end = begin + ROWS < f.rows ? begin + ROWS : f.rows;
+            lost.add(at, plain_tile(f, q, code, rms, begin / ROWS, at, plain));
             for (int64_t row = begin; row < end; ++row) out[at * f.rows + row] = plain[row - begin];
         }
     }

@@ -44,11 +44,15 @@ struct Transform {
     const int32_t* core;  // (core_order, core_order), of +1 and -1
 };
 
+// Where a router chooses blocks of both projections, their rows are those of a block, and blocks follow each
+// other, each in tiles of its own.
 struct Layer {
     int64_t kind;
-    Linear in_proj, out_proj;
+    Linear router, in_proj, out_proj;  // a router without rows is none
     Transform transform;
     const void* mixer;  // of the kind
+
+    bool routed() const { return router.rows != 0; }
 };
 
 struct Model {
@@ -100,7 +104,8 @@ struct Panel {
 };
 
 // What lies between two layers' residual streams; axes begin with the vectors of the pass, of the
-// widest layer's length.
+// widest layer's length. Where a vector takes several blocks of the projections, `rows` to `mixed`, `out_q`,
+// `out_code` and the panel have what is between them for each pair of a vector and a block, by block.
 struct Work {
     int64_t vectors, wanted;
     const int64_t* ids;
@@ -115,7 +120,7 @@ struct Work {
     int32_t *out_rms, *out_rms_shift;  // (norm groups)
     int8_t* out_q;
     uint8_t* out_code;
-    int64_t* out_rows;  // (d_model)
+    int64_t* out_rows;  // (d_model), of all that a vector takes
     int32_t *head_rms, *head_rms_shift;
     int8_t* head_q;
     uint8_t* head_code;

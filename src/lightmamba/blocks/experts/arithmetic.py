@@ -6,10 +6,10 @@ the sums of out_proj of all blocks are added exactly, in any order.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +77,7 @@ class Sizes(layer.Sizes):
 
     @property
     def taken(self) -> int:
-        """Blocks that a token takes."""
+        """Experts of a token, and the blocks that every token takes."""
         return self.top_k + self.n_shared
 
     @property
@@ -163,6 +163,18 @@ class Arithmetic(layer.Arithmetic):
         """Choice of experts."""
         s = self.sizes
         return Routing(s.top_k, s.scoring, s.normed)
+
+    @staticmethod
+    def observables(
+        sizes: Sizes,
+        arrays: Mapping[str, NDArray[Any]],
+        state: Mapping[str, Any],
+        position: NDArray[np.int64],
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        for name in ("scores", "blocks", "weights"):
+            yield f"router.{name}", arrays[name]
+        yield "experts.hidden", arrays["hidden"]
+        yield "experts.weighted", arrays["weighted"]
 
     def route(self, rows: Ints) -> tuple[Ints, Ints, Ints, int]:
         """Choose blocks by (vectors, n_experts) int16 rows of the router.

@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "../../native/arithmetic.hpp"
+#include "../../native/exp2.hpp"
 #include "../../native/pow2.hpp"
 #include "../../native/silu.hpp"
 
@@ -96,15 +97,10 @@ INLINE int64_t discretize(const Mamba2& k, const Work& w, const Mamba2Work& own,
     const int64_t mantissa =
         interpolate(t.softplus_base[n], t.softplus_delta[n], fraction, t.softplus_bits);
     const int64_t shift = saturate(t.softplus_shift[n] + k.A_shift[head] - 24, -30, 62);
-    constexpr int64_t TOP = (int64_t(32) << 24) - 1, ONE = (1 << 24) - 1;
-    const int64_t wanted = round_shift(mantissa * k.A[head], shift);
-    const int64_t power = wanted < TOP ? wanted : TOP;
-    const int64_t segment = (power & ONE) >> t.exp2_bits, rest = power & ((1 << t.exp2_bits) - 1);
-    const int64_t value = interpolate(t.exp2_base[segment], t.exp2_delta[segment], rest, t.exp2_bits);
     const int64_t at = v * k.nheads + head;
     own.dt[at] = mantissa;
     own.dt_shift[at] = t.softplus_shift[n];
-    own.decay[at] = saturate(round_shift(value, power >> 24), 0, ONE);
+    own.decay[at] = exp2_below(t, round_shift(mantissa * k.A[head], shift));
     return kept != biased;
 }
 

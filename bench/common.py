@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lightmamba.evaluate import Comparison
 from lightmamba.model.checkpoint import Checkpoint, load_checkpoint
-from lightmamba.model.config import HYBRIDS, SHAPES
+from lightmamba.model.config import PUBLISHED
 from lightmamba.model.data import austen, demo_checkpoint
 from lightmamba.model.tokenizer import Tokenizer
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 CODE = ("src", "bench/*.py")  # that results depend on
 
 # Shapes that random checkpoints and GGUF files can be made of.
-KNOWN = SHAPES | {name: c for name, c in HYBRIDS.items() if name.startswith("granite")}
+KNOWN = {name: c for name, c in PUBLISHED.items() if not name.startswith("nemotron")}
 # What integer kernels are as fast as, the fastest first.
 INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "avx512bw", "avx2", "i8mm", "asimddp")
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from bench.common import KNOWN
 from lightmamba.common.errors import InputError
 from lightmamba.common.tools import cache_folder, run
-from lightmamba.model.config import ModelConfig
+from lightmamba.model.config import PUBLISHED, ModelConfig
 from lightmamba.model.qmodel import load_sizes, save
 from lightmamba.model.qmodel.file import VERSION
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.model.tokenizer import Tokenizer
+from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.plan import available_memory
 
 __all__ = ["Bandwidth", "gguf_file", "needed", "our_file"]
@@ -22,9 +23,12 @@ PASSES = 6  # over memory, of which the fastest counts
 
 
 def needed(c: ModelConfig) -> int:
-    """Bytes of memory that making our file takes at most."""
-    projections = c.d_model * sum(layer.in_rows + layer.out_dim for layer in c.layers)
-    return round(MAKING * (projections + 2 * c.vocab_size * c.d_model))
+    """Bytes of memory that making our file takes at most: that of a layer, embedding and head."""
+    f = Formats()
+    layers = [
+        sum(each.rows * each.columns for each in sizes.matrices(c.d_model, f)) for sizes in c.layers
+    ]
+    return round(MAKING * (max(layers) + 2 * c.vocab_size * c.d_model))
 
 
 def our_file(shape: str, tokenizer: Path | None = None, cache: Path | None = None) -> Path:
@@ -33,7 +37,7 @@ def our_file(shape: str, tokenizer: Path | None = None, cache: Path | None = Non
     Parameters
     ----------
     shape
-        A key of ``KNOWN``.
+        A key of ``PUBLISHED``.
     tokenizer
         A tokenizer.json to put in, for text; none otherwise.
     cache
@@ -44,13 +48,13 @@ def our_file(shape: str, tokenizer: Path | None = None, cache: Path | None = Non
     InputError
         If there is too little memory to make it.
     """
-    config = KNOWN[shape]
+    config = PUBLISHED[shape]
     name = f"{shape}-v{VERSION}" + ("-text" if tokenizer else "")
     path = cache_folder("bench", cache) / f"{name}.safetensors"
     if path.is_file() and load_sizes(path)[0] == config:
         return path
     _refuse(shape, needed(config))
-    model = random_model(config)
+    model = random_model(config, lazy=True)
     if tokenizer is not None:
         data = tokenizer.read_bytes()
         model = replace(model, tokenizer=data, valid_vocab=Tokenizer.from_bytes(data).vocab_size)

@@ -19,8 +19,9 @@ __all__ = ["PACKED", "shapes", "write"]
 Q4_0 = GGMLQuantizationType.Q4_0
 PACKED = {  # matrices that become Q4_0
     "token_embd", "output", "ssm_in", "ssm_out", "attn_q", "attn_k", "attn_v", "attn_output",
-    "ffn_gate", "ffn_up", "ffn_down",
+    *(f"ffn_{part}{of}" for part in ("gate", "up", "down") for of in ("", "_exps", "_shexp")),
 }  # fmt: skip
+BACK = {"ssm_out", "attn_output", "ffn_down", "ffn_down_exps", "ffn_down_shexp"}  # to the residual
 CONTEXT = 1 << 20  # tokens; what llama.cpp's own converter writes for Mamba2
 
 
@@ -32,12 +33,17 @@ def shapes(c: ModelConfig) -> dict[str, tuple[int, ...]]:
     }
     if not c.tie_embeddings:
         named["output.weight"] = (c.vocab_size, c.d_model)
-    hybrid = "mlp" in c.kinds  # where a block of llama.cpp is a mixer and an MLP
+    hybrid = _hybrid(c)
     for i, layer in enumerate(c.layers):
         at = f"blk.{i // (1 + hybrid)}"
         for name, shape in _of_layer(layer, c.d_model).items():
             named[f"{at}.{name}"] = shape
     return named
+
+
+def _hybrid(c: ModelConfig) -> bool:
+    """Whether a block of llama.cpp is a mixer and an MLP, or experts."""
+    return not {"mlp", "experts"}.isdisjoint(c.kinds)
 
 
 def _of_layer(layer: Any, d_model: int) -> dict[str, tuple[int, ...]]:
@@ -48,6 +54,20 @@ def _of_layer(layer: Any, d_model: int) -> dict[str, tuple[int, ...]]:
             "ffn_gate.weight": (layer.d_hidden, d_model),
             "ffn_up.weight": (layer.d_hidden, d_model),
             "ffn_down.weight": (d_model, layer.d_hidden),
+        }
+    if layer.kind == "experts":
+        experts, hidden = (layer.n_experts,), layer.d_hidden
+        into, back = (hidden, d_model), (d_model, hidden)
+        shared = layer.n_shared * hidden
+        return {
+            "ffn_norm.weight": (d_model,),
+            "ffn_gate_inp.weight": (layer.n_experts, d_model),  # in F32, as llama-quantize has it
+            "ffn_gate_exps.weight": experts + into,
+            "ffn_up_exps.weight": experts + into,
+            "ffn_down_exps.weight": experts + back,
+            "ffn_gate_shexp.weight": (shared, d_model),
+            "ffn_up_shexp.weight": (shared, d_model),
+            "ffn_down_shexp.weight": (d_model, shared),
         }
     norm: dict[str, tuple[int, ...]] = {"attn_norm.weight": (d_model,)}
     if layer.kind == "attention":
@@ -69,11 +89,16 @@ def _of_layer(layer: Any, d_model: int) -> dict[str, tuple[int, ...]]:
 def _header(writer: GGUFWriter, c: ModelConfig) -> None:
     """Sizes, as llama.cpp asks for them."""
     found: dict[str, Any] = {layer.kind: layer for layer in c.layers}
-    mamba, attention, mlp = found["mamba2"], found.get("attention"), found.get("mlp")
+    mamba, attention, experts = found["mamba2"], found.get("attention"), found.get("experts")
+    behind = found.get("mlp", experts)
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(c.d_model)
-    writer.add_feed_forward_length(mlp.d_hidden if mlp else 0)
-    writer.add_block_count(c.n_layer // (2 if mlp else 1))
+    writer.add_feed_forward_length(behind.d_hidden if behind else 0)
+    writer.add_block_count(c.n_layer // (1 + _hybrid(c)))
+    if experts:
+        writer.add_expert_count(experts.n_experts)
+        writer.add_expert_used_count(experts.top_k)
+        writer.add_expert_shared_feed_forward_length(experts.n_shared * experts.d_hidden)
     if attention:
         writer.add_head_count(attention.n_heads)
         writer.add_head_count_kv([getattr(layer, "n_kv_heads", 0) for layer in c.layers[::2]])
@@ -97,13 +122,13 @@ def write(c: ModelConfig, path: Path, seed: int = 0) -> int:
     Parameters
     ----------
     c
-        Mamba2 layers with tied embeddings, or those of Granite-4.0-H, each kind of equal sizes and
-        a convolution with a bias.
+        Mamba2 layers with tied embeddings, or those of Granite-4.0-H with or without experts, each
+        kind of equal sizes and a convolution with a bias.
     path, seed
         The same seed gives the same file.
     """
     aside = path.with_name(path.name + ".part")
-    name = "granitehybrid" if "mlp" in c.kinds else "mamba2"
+    name = "granitehybrid" if _hybrid(c) else "mamba2"
     writer = GGUFWriter(aside, name, use_temp_file=True)
     _header(writer, c)
     writer.add_file_type(LlamaFileType.MOSTLY_Q4_0)
@@ -132,9 +157,10 @@ def _values(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> NDAr
     """Values of a tensor; A from -16 to -1/64 and dt from 0.001 to 0.3, as in our models."""
     part = _part(name)
     if part in PACKED:
-        gain = 0.4 if part in ("ssm_out", "attn_output", "ffn_down") else 1.0
         values = rng.standard_normal(shape, dtype=np.float32)
-        return values * np.float32(gain / math.sqrt(shape[1]))
+        return values * np.float32((0.4 if part in BACK else 1.0) / math.sqrt(shape[-1]))
+    if part == "ffn_gate_inp":
+        return rng.standard_normal(shape) / math.sqrt(shape[1])
     if part == "ssm_a":
         return -np.exp2(rng.uniform(-6, 4, shape))
     if part == "ssm_dt.bias":

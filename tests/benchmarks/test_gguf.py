@@ -1,10 +1,12 @@
 """Random GGUF files: keys and shapes that llama.cpp wants, and values that keep a model alive."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from lightmamba.blocks import kind
 from lightmamba.model.config import SHAPES, mamba2_config
 
 gguf = pytest.importorskip("gguf")
@@ -86,3 +88,34 @@ def test_bytes_of_130m():
     size = sum(math.prod(s) for s in packed) * size_of_block / block
     assert len(packed) == 1 + 2 * 24
     assert size / 1e6 == pytest.approx(72.4, abs=0.1)
+
+
+EXPERTS = {  # by hand: 6 experts of 64 channels, and blocks of them that every token takes
+    "ffn_norm.weight": ([64], "F32"),
+    "ffn_gate_inp.weight": ([64, 6], "F32"),
+    "ffn_gate_exps.weight": ([64, 64, 6], "Q4_0"),
+    "ffn_up_exps.weight": ([64, 64, 6], "Q4_0"),
+    "ffn_down_exps.weight": ([64, 64, 6], "Q4_0"),
+    "ffn_gate_shexp.weight": ([64, 128], "Q4_0"),
+    "ffn_up_shexp.weight": ([64, 128], "Q4_0"),
+    "ffn_down_shexp.weight": ([128, 64], "Q4_0"),
+}
+SIZES = {
+    "feed_forward_length": 64, "expert_count": 6, "expert_used_count": 2,
+    "expert_shared_feed_forward_length": 128, "block_count": 2,
+}  # fmt: skip
+
+
+def test_experts(tmp_path):
+    """A block of llama.cpp is a mixer and the experts behind it."""
+    experts = kind("experts").Sizes(n_experts=6, top_k=2, d_hidden=64, n_shared=2)
+    config = replace(SMALL, layers=(SMALL.layers[0], experts) * 2)
+    writer.write(config, tmp_path / "small.gguf")
+    found = gguf.GGUFReader(tmp_path / "small.gguf")
+    assert found.get_field("general.architecture").contents() == "granitehybrid"
+    sizes = {name: found.get_field(f"granitehybrid.{name}").contents() for name in SIZES}
+    assert sizes == SIZES
+    tensors = {t.name: (list(t.shape), t.tensor_type.name) for t in found.tensors}
+    wanted = {f"blk.{n}.{name}": spec for n in range(2) for name, spec in EXPERTS.items()}
+    assert wanted.items() <= tensors.items()
+    assert "blk.1.ssm_out.weight" in tensors

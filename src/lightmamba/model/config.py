@@ -7,6 +7,7 @@ from typing import Any
 
 from lightmamba.blocks import kind, kinds
 from lightmamba.blocks.attention.arithmetic import Sizes as AttentionSizes
+from lightmamba.blocks.experts.arithmetic import Sizes as ExpertSizes
 from lightmamba.blocks.layer import Sizes
 from lightmamba.blocks.mamba2.quantized import Sizes as Mamba2Sizes
 from lightmamba.blocks.mlp.arithmetic import Sizes as MlpSizes
@@ -160,36 +161,52 @@ SHAPES = {
 
 
 def _granite(
-    d_model: int, n_layer: int, at: tuple[int, ...], heads: tuple[int, int, int], d_hidden: int,
+    d_model: int, n_layer: int, at: tuple[int, ...], heads: tuple[int, int, int], behind: Sizes,
     headdim: int = 64,
 ) -> ModelConfig:  # fmt: skip
-    """Granite-4.0-H without experts: an MLP after every mixer, attention ``at`` some layers."""
+    """Granite-4.0-H: a layer ``behind`` every mixer, attention ``at`` some layers."""
     mamba = Mamba2Sizes(nheads=2 * d_model // headdim, headdim=headdim, chunk_size=256)
-    attention, mlp = AttentionSizes(*heads), MlpSizes(d_hidden)
+    attention = AttentionSizes(*heads)
     mixers = [attention if layer in at else mamba for layer in range(n_layer)]
-    layers = tuple(layer for mixer in mixers for layer in (mixer, mlp))
+    layers = tuple(layer for mixer in mixers for layer in (mixer, behind))
     return ModelConfig(d_model, 100352, layers, tie_embeddings=False)
 
 
 def _nemotron(
-    d_model: int, pattern: str, nheads: int, heads: tuple[int, int, int], d_hidden: int
+    d_model: int, pattern: str, mamba: tuple[int, int], heads: tuple[int, int, int], other: Sizes
 ) -> ModelConfig:
-    """Nemotron-H without experts: one mixer per layer, by the letters of its pattern."""
+    """Nemotron-H: one mixer per layer, by the letters of its pattern."""
     kinds: dict[str, Sizes] = {
-        "M": Mamba2Sizes(nheads=nheads, headdim=80, ngroups=8, chunk_size=128),
+        "M": Mamba2Sizes(nheads=mamba[0], headdim=mamba[1], ngroups=8, chunk_size=128),
         "*": AttentionSizes(*heads),
-        "-": MlpSizes(d_hidden, "relu2"),
     }
-    return ModelConfig(d_model, 131072, tuple(kinds[x] for x in pattern), tie_embeddings=False)
+    layers = tuple(kinds.get(letter, other) for letter in pattern)
+    return ModelConfig(d_model, 131072, layers, tie_embeddings=False)
 
 
+ATTENTION_AT = 5, 15, 25, 35  # of 40 layers
 HYBRIDS = {
-    "granite-4.0-h-350m": _granite(768, 32, (10, 13, 17, 27), (12, 4, 64), 2048, headdim=32),
-    "granite-4.0-h-1b": _granite(1536, 40, (5, 15, 25, 35), (12, 4, 128), 4096),
-    "granite-4.0-h-micro": _granite(2048, 40, (5, 15, 25, 35), (32, 8, 64), 8192),
-    "nemotron-3-nano-4b": _nemotron(
-        3136, "M-M-M-MM-M-M*-M-M*-M-M-M*-M-M-MM*-MMM-M-M-", 96, (40, 8, 128), 12544
+    "granite-4.0-h-350m": _granite(
+        768, 32, (10, 13, 17, 27), (12, 4, 64), MlpSizes(2048), headdim=32
     ),
-}
+    "granite-4.0-h-1b": _granite(1536, 40, ATTENTION_AT, (12, 4, 128), MlpSizes(4096)),
+    "granite-4.0-h-micro": _granite(2048, 40, ATTENTION_AT, (32, 8, 64), MlpSizes(8192)),
+    "nemotron-3-nano-4b": _nemotron(
+        3136, "M-M-M-MM-M-M*-M-M*-M-M-M*-M-M-MM*-MMM-M-M-", (96, 80), (40, 8, 128),
+        MlpSizes(12544, "relu2"),
+    ),
+}  # fmt: skip
+WITH_EXPERTS = {
+    "granite-4.0-h-tiny": _granite(
+        1536, 40, ATTENTION_AT, (12, 4, 128), ExpertSizes(64, 6, 512, 2)
+    ),
+    "granite-4.0-h-small": _granite(
+        4096, 40, ATTENTION_AT, (32, 8, 128), ExpertSizes(72, 10, 768, 2)
+    ),
+    "nemotron-3-nano-30b": _nemotron(
+        2688, "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME", (64, 64), (32, 2, 128),
+        ExpertSizes(128, 6, 1856, 2, "relu2", "sigmoid"),
+    ),
+}  # fmt: skip
 
-PUBLISHED = {**SHAPES, **HYBRIDS}  # all whose sizes are known
+PUBLISHED = {**SHAPES, **HYBRIDS, **WITH_EXPERTS}  # all whose sizes are known

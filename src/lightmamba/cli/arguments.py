@@ -80,6 +80,7 @@ def evaluate(add: Options) -> None:
     add("--ids FILE", "token ids to predict")
     reference = "float checkpoint to compare with, or bundled"
     add("--against CKPT", reference, type=bundled_checkpoint)
+    add("--routing", "with --against: compare which experts are chosen, and what that costs", False)
     add("--task NAME or FILE", "jsonl file, or a task of lm-eval; repeatable", [])
     add("--limit", "evaluate at most this many rows of each task", type=int)
     add("--chat", "treat the prompts of tasks as chat messages, with the model's template", False)

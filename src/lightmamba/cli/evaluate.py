@@ -19,7 +19,14 @@ from lightmamba.cli.show import fields, progress, table
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import sha256_of
 from lightmamba.engine import Engine
-from lightmamba.evaluate import Journal, Subject, check_overlap, encode_text
+from lightmamba.evaluate import (
+    Journal,
+    Progress,
+    Subject,
+    check_overlap,
+    compare_routing,
+    encode_text,
+)
 from lightmamba.hardware.machine.artifact import MANIFEST
 from lightmamba.model.data import SHIPPED, heldout
 from lightmamba.model.inputs import read_ids, read_text
@@ -70,6 +77,8 @@ class Traced(Engine):
 def run(args: argparse.Namespace) -> dict[str, Any]:
     _check(args)
     subject = _opened(args)
+    if args.routing and subject.model is None:
+        raise InputError(f"--routing is of a quantized file, and {args.model} is a float model")
     result: dict[str, Any] = {"model": args.model}
     with _journal(args, subject) as journal:
         if args.text or args.ids:
@@ -116,12 +125,22 @@ def _opened(args: argparse.Namespace) -> Subject:
             f"which carries its own; quantize again with --tokenizer to change it"
         )
     model = Model.read(path, args.device, threads=args.threads, name=args.model)
+    if args.routing:
+        _check_routing(args, model.quantized)
     logits = None
     if args.device != "engine":
         args.batch = 1
     elif args.against and "recipe" in model.quantized.origin:
         logits = Traced(model.quantized, threads=model.threads)
     return Subject(logits or open_decoder(model, args), model.quantized, lacking, model)
+
+
+def _check_routing(args: argparse.Namespace, model: QuantizedModel) -> None:
+    """Refuse to compare choices that there are not, or that cannot be changed."""
+    if args.device != "engine":
+        raise InputError("--routing runs on the engine; leave --device out")
+    if not any(sizes.routed for sizes in model.config.layers):
+        raise InputError(f"{args.model} has no layers of experts, whose choice --routing compares")
 
 
 def _is_rotated(model: QuantizedModel) -> bool:
@@ -141,6 +160,8 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(
             "there is nothing to evaluate; give --text FILE, --ids FILE or --task NAME"
         )
+    if args.routing and not args.against:
+        raise InputError("--routing compares with the float model; give --against CKPT too")
     if args.results and not args.against:
         raise InputError("--results keeps a comparison with the float model; give --against CKPT")
     check_results(args.results)
@@ -201,10 +222,38 @@ def _text(args: argparse.Namespace, subject: Subject, journal: Journal | None) -
     with progress(f"evaluating {on}") as bar:
         options = {"window": args.window, "batch": args.batch, "threads": args.threads}
         found = subject.text(ids, reference, **options, text_bytes=size, part=part, progress=bar)
+    if args.routing:
+        with progress("comparing choices of experts, three times") as bar:
+            options.pop("threads")
+            result["routing"] = _routing(args, subject, ids, reference, options, bar)
     if layers := found.get("layers"):
         rows = [(layer["name"], layer["snr_db"]) for layer in layers]
         table("against the float model, by layer", ("tensor", "SNR, dB"), rows)
     return found | result
+
+
+def _routing(
+    args: argparse.Namespace,
+    subject: Subject,
+    ids: NDArray[Any],
+    reference: Any,
+    options: dict[str, Any],
+    bar: Progress,
+) -> dict[str, Any]:
+    """Experts that the model and its reference choose, and what the difference costs."""
+    assert subject.model is not None
+    engine = Engine(subject.model.quantized, threads=args.threads)
+    layers = enumerate(reference.model.layers)
+    theirs = {i: layer.mixer for i, layer in layers if layer.mixer.sizes.routed}
+    found = compare_routing(
+        engine, reference, (engine.routers(), theirs), ids, progress=bar, **options
+    ).plain()
+    names = ("equal", "overlap", "kept_weight", "gap", "gap_flipped")
+    rows = [(each["name"], *(each[name] for name in names)) for each in found["layers"]]
+    heads = ("layer", "same experts", "overlap", "weight kept", "gap of scores", "of flips")
+    table("experts that both choose", heads, rows)
+    fields("routing", {k: v for k, v in found.items() if k != "layers"})
+    return found
 
 
 def _tasks(

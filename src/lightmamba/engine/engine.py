@@ -108,6 +108,15 @@ class Engine:
             self._routed[layer] = Routed(self.ops, self.model, layer)
         return self._routed[layer]
 
+    def routers(self) -> dict[int, Routed]:
+        """Layers that choose experts, by number, with their choice to be seen and changed.
+
+        From now on layers go one by one, since the kernels of a whole pass choose by themselves.
+        """
+        self.kernels = None
+        sizes = enumerate(self.config.layers)
+        return {index: self.routed(index) for index, each in sizes if each.routed}
+
     @property
     def seconds(self) -> float:
         """Clock by which passes are timed."""

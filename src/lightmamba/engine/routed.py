@@ -5,7 +5,7 @@ counted of the others. The sums of all blocks of a vector are added exactly befo
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -79,6 +79,12 @@ class Routed:
     model : QuantizedModel
     index : int
         Of the layer.
+
+    Attributes
+    ----------
+    follow : callable or None
+        Chooses the experts instead: of (vectors, n_experts) scores, the experts that the router
+        chose (vectors, top_k) and their weights.
     """
 
     def __init__(self, ops: Reference | Native, model: QuantizedModel, index: int) -> None:
@@ -90,6 +96,7 @@ class Routed:
             self.sizes.projection(f, index, name) for name in ("in_proj", "out_proj")
         )
         self._in_shift = model.in_shift(self.layer)
+        self.follow: Callable[[Any, Any, Any], Any] | None = None
         self._parts: dict[tuple[str, int], QuantizedLinear] = {}
         self.arithmetic = cast(Any, ops.arithmetic(self.layer))
 
@@ -100,7 +107,7 @@ class Routed:
         q, code, clipped, clamped = self.ops.quantize(op.act, u, router.shape[1], router.act_base)
         shift = self.model.router_shift(self.layer)
         rows, over = self.ops.linear(op, router, q, code, rms, shift, INT16)
-        scores, blocks, weights, lost_scores = self.arithmetic.route(rows)
+        scores, blocks, weights, lost_scores = self.arithmetic.route(rows, self.follow)
         lost.update({
             "clipped": clipped, "in_proj.scale": clamped, "router": over + lost_scores,
         })  # fmt: skip

@@ -63,29 +63,35 @@ class Routing:
             raise ValueError(f"top_k must be at least 1, not {self.top_k}")
 
     def __call__(self, score: Ints, bias: Ints | None = None) -> tuple[Ints, Ints]:
-        """Choose experts by (vectors, experts) scores.
+        """Choose experts, (vectors, top_k), and their weights, by (vectors, experts) scores."""
+        chosen = self.choose(score, bias)
+        return chosen, self.weights(score, chosen)
+
+    def choose(self, score: Ints, bias: Ints | None = None) -> Ints:
+        """Experts, (vectors, top_k), in ascending order.
 
         Parameters
         ----------
-        score
-            Of every expert, int32 with :data:`SCORE_BITS` fractional bits.
+        score : (vectors, experts)
+            int32 with :data:`SCORE_BITS` fractional bits.
         bias : (experts,)
             Added to the sigmoids for the choice only, int24 in units of 2^-16.
-
-        Returns
-        -------
-        experts : (vectors, top_k)
-            In ascending order.
-        weight : (vectors, top_k)
-            0 to :data:`ONE`, with 15 fractional bits.
         """
         if self.scoring == "softmax":
-            chosen = largest(score, self.top_k)
-            return chosen, self.softmax(np.take_along_axis(score, chosen, -1))
-        sigma = self.sigmoid(INT16(round_shift(score, SCORE_BITS + Q5_11)))
-        chosen = largest(sigma if bias is None else sigma + bias, self.top_k)
-        mine = np.take_along_axis(sigma, chosen, -1)
-        return chosen, self.shares(mine) if self.normed else mine >> 1
+            return largest(score, self.top_k)
+        sigma = self._sigmoids(score)
+        return largest(sigma if bias is None else sigma + bias, self.top_k)
+
+    def weights(self, score: Ints, chosen: Ints) -> Ints:
+        """Weights of (vectors, top_k) experts: 0 to :data:`ONE`, with 15 fractional bits."""
+        mine = np.take_along_axis(score, chosen, -1)
+        if self.scoring == "softmax":
+            return self.softmax(mine)
+        sigma = self._sigmoids(mine)
+        return self.shares(sigma) if self.normed else sigma >> 1
+
+    def _sigmoids(self, score: Ints) -> Ints:
+        return self.sigmoid(INT16(round_shift(score, SCORE_BITS + Q5_11)))
 
     def softmax(self, score: Ints) -> Ints:
         """Weights of (vectors, top_k) scores, which are exponents of two."""

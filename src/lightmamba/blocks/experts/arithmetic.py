@@ -6,7 +6,7 @@ the sums of out_proj of all blocks are added exactly, in any order.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -25,8 +25,9 @@ from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints, round_shift
 from lightmamba.numerics.routing import ONE, SCORE_BITS, Routing, weighted
 
-__all__ = ["Arithmetic", "Exponents", "Integers", "Mixer", "Sizes"]
+__all__ = ["Arithmetic", "Exponents", "Follow", "Integers", "Mixer", "Sizes"]
 
+Follow = Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], NDArray[Any]]
 SCORINGS = ("softmax", "sigmoid")
 # Random layers: int16 rows up to 8, int24 hidden values up to 2,048, and a typical one.
 ROWS_EXP, HIDDEN_EXP, HIDDEN = -12, -12, 0.6
@@ -176,8 +177,15 @@ class Arithmetic(layer.Arithmetic):
         yield "experts.hidden", arrays["hidden"]
         yield "experts.weighted", arrays["weighted"]
 
-    def route(self, rows: Ints) -> tuple[Ints, Ints, Ints, int]:
-        """Choose blocks by (vectors, n_experts) int16 rows of the router.
+    def route(self, rows: Ints, follow: Follow | None = None) -> tuple[Ints, Ints, Ints, int]:
+        """Choose blocks by rows of the router.
+
+        Parameters
+        ----------
+        rows : (vectors, n_experts)
+            int16.
+        follow
+            Sees the scores, the chosen experts and their weights, and gives the experts to take.
 
         Returns
         -------
@@ -191,6 +199,9 @@ class Arithmetic(layer.Arithmetic):
         wide = round_shift(rows.astype(np.int64), self.mixer.score_shift)
         score, bias = INT32(wide), self.mixer.choice_bias if s.scoring == "sigmoid" else None
         chosen, weight = self.routing(score, bias)
+        if follow is not None:
+            chosen = follow(score, chosen, weight)
+            weight = self.routing.weights(score, chosen)
         always = np.tile(np.arange(s.n_experts, s.blocks), (len(rows), 1))
         blocks = np.concatenate([always, chosen], -1)
         weights = np.concatenate([np.full_like(always, ONE), weight], -1)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightmamba.blocks.experts import arithmetic
-from lightmamba.blocks.experts.arithmetic import Sizes
+from lightmamba.blocks.experts.arithmetic import Follow, Sizes
 from lightmamba.blocks.floating import BaseMixer, NoCache, numpy64, row_exponents
 from lightmamba.blocks.layer import hadamard_shift
 from lightmamba.common.errors import InputError
@@ -40,6 +40,9 @@ class Mixer(BaseMixer):
         Of each block (d_model, d_hidden), one below the other.
     choice_bias : Parameter or None
         Added to the sigmoids for the choice only, (n_experts,).
+    follow : callable or None
+        Chooses the experts instead, on arrays: of what the choice is made by (tokens, n_experts),
+        the experts that the router chose (tokens, top_k) and their weights.
     """
 
     choice_bias: Tensor
@@ -50,6 +53,7 @@ class Mixer(BaseMixer):
         self.out_proj = nn.Linear(sizes.d_hidden, sizes.blocks * d_model, bias=False)
         bias = nn.Parameter(torch.zeros(sizes.n_experts)) if sizes.scoring == "sigmoid" else None
         self.register_parameter("choice_bias", bias)
+        self.follow: Follow | None = None
 
     def initialize(self, generator: torch.Generator) -> None:
         super().initialize(generator)
@@ -68,13 +72,22 @@ class Mixer(BaseMixer):
     def route(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Experts of (tokens, d_model), (tokens, top_k), and their weights."""
         sizes, scores = self.sizes, self._see("router", self.router(u).to(torch.float32))
-        if sizes.scoring == "softmax":
-            best, chosen = scores.topk(sizes.top_k, -1)
-            return chosen, (best * math.log(2)).softmax(-1)
-        sigmoids = scores.sigmoid()
-        chosen = (sigmoids + self.choice_bias).topk(sizes.top_k, -1).indices
-        weight = sigmoids.gather(-1, chosen)
-        return chosen, weight / (weight.sum(-1, keepdim=True) + TINY) if sizes.normed else weight
+        keys = scores if sizes.scoring == "softmax" else scores.sigmoid() + self.choice_bias
+        chosen = keys.topk(sizes.top_k, -1).indices
+        weight = self._weights(scores, chosen)
+        if self.follow is not None:
+            given = self.follow(keys.numpy(), chosen.numpy(), weight.numpy())
+            chosen = torch.from_numpy(np.asarray(given, np.int64))
+            weight = self._weights(scores, chosen)
+        return chosen, weight
+
+    def _weights(self, scores: Tensor, chosen: Tensor) -> Tensor:
+        """Weights of (tokens, top_k) experts."""
+        mine = scores.gather(-1, chosen)
+        if self.sizes.scoring == "softmax":
+            return (mine * math.log(2)).softmax(-1)
+        weight = mine.sigmoid()
+        return weight / (weight.sum(-1, keepdim=True) + TINY) if self.sizes.normed else weight
 
     def hidden(self, u: Tensor, block: int) -> Tensor:
         """Hidden values of a block, (tokens, d_hidden), before its weight."""

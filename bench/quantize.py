@@ -22,6 +22,7 @@ import numpy as np
 from bench.checkpoints import make_checkpoint
 from bench.common import KNOWN
 from bench.stored import keep
+from lightmamba.numerics.model_formats import Formats
 
 SEQLEN = 512
 
@@ -42,8 +43,8 @@ def measure(shape: str, sequences: int, recipe: str, threads: int, folder: Path)
     done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout)
     output.unlink()
-    rows = sum(layer.in_rows + layer.out_dim for layer in config.layers)
-    weights = (rows + config.vocab_size) * config.d_model
+    matrices = [m for sizes in config.layers for m in sizes.matrices(config.d_model, Formats())]
+    weights = sum(m.rows * m.columns for m in matrices) + config.vocab_size * config.d_model
     return {
         "shape": shape, "recipe": recipe, "tokens": sequences * SEQLEN, "threads": threads,
         "parameters": weights, "seconds": found["seconds"], "resumed": found["resumed"],

@@ -8,6 +8,7 @@ import torch
 from lightmamba.model.causal_lm import CausalLM
 from lightmamba.model.checkpoint import load_checkpoint, save_checkpoint
 from lightmamba.model.train import Balance, TrainOptions, initialize, train
+from lightmamba.model.train import main as train_main
 
 OPTIONS = TrainOptions(
     d_model=32, layers="M-*-", d_hidden=32, n_heads=2, n_kv_heads=1, n_experts=4, top_k=2,
@@ -39,15 +40,34 @@ def test_a_trained_model_is_saved_with_its_tokenizer(tmp_path):
     assert found.tokenizer == (tmp_path / "tokenizer.json").read_bytes()
 
 
-def test_loss_of_unequal_choices():
-    """One where all experts are chosen equally, their number over top_k where always the same."""
+def test_load_balancing_loss():
+    """Worked values of four experts, of which tokens take two."""
     model = CausalLM(replace(OPTIONS, layers="E").config)
     initialize(model, 0)
     balance, router = Balance(model), model.layers[0].mixer.router
     assert balance.take() == 0
+    # Probabilities are 4/8, 2/8, 1/8, 1/8 of the experts in turn, so equal choices cost one.
+    scores = torch.tensor([[2.0, 1.0, 0.0, 0.0], [0.0, 0.0, 2.0, 1.0]])
     with torch.no_grad():
-        router.weight.copy_(torch.eye(4, 32))
-        router(torch.eye(4, 32))
+        router.weight.zero_()[:, :4] = torch.eye(4)
+        inputs = torch.nn.functional.pad(scores, (0, 28))
+        router(inputs)
         torch.testing.assert_close(balance.take(), torch.tensor(1.0))
-        router(torch.tensor([[50.0, 50.0, *[0.0] * 30]] * 3))
-    torch.testing.assert_close(balance.take(), torch.tensor(2.0))
+        router(inputs[:1])  # experts 0 and 1 only: 4 · (1/2 · 4/8 + 1/2 · 2/8)
+        torch.testing.assert_close(balance.take(), torch.tensor(1.5))
+        router(inputs[:1])
+        router(inputs)
+    torch.testing.assert_close(balance.take(), torch.tensor(1.25))  # the mean of both
+    balance.remove()
+    router(inputs)
+    assert balance.take() == 0
+
+
+def test_layers_that_no_layout_has_are_refused_before_the_run(monkeypatch, tmp_path, capsys):
+    (text := tmp_path / "text.txt").write_text(TEXT)
+    words = ["train", str(text), "-o", str(tmp_path / "run"), "--layers", "MEME"]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit):
+        train_main()
+    assert "a model can be saved in transformers' layout, if" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

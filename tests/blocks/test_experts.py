@@ -13,13 +13,13 @@ from lightmamba.cli import main
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Engine
-from lightmamba.engine.reference import Reference
+from lightmamba.engine.native import Native
 from lightmamba.model.config import ModelConfig
 from lightmamba.model.qmodel import load, to_bytes
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.formats import INT16, INT32, NIBBLES
-from lightmamba.numerics.model_formats import Formats
+from lightmamba.numerics.model_formats import FormatException, Formats
 from lightmamba.numerics.primitives import round_shift
 from lightmamba.numerics.routing import ONE
 from tests.engine.models import assert_same_state, run
@@ -141,23 +141,59 @@ def test_nothing_is_computed_or_counted_of_the_other_blocks():
     assert seen(replace(model, layers=(changed,)), 40)[1]["in_proj"] > 0
 
 
+def between_layers(shape, formats, layers=2):
+    """A model of the shape next to layers of other kinds."""
+    mamba, mlp = sizes(d_model=64).layers[0], kind("mlp").Sizes(48)
+    config = ModelConfig(64, 100, (mamba, SHAPES[shape], mlp, SHAPES[shape])[:layers], False, 1e-5)
+    return random_model(config, formats, 1)
+
+
+def assert_equal_paths(model, batch, seqlen, **options):
+    """Every observable, the state and all counters, by kernels and on numpy."""
+    ids = token_ids(model.config, batch, seqlen)
+    wanted, slow, lost = run(model, ids, compiled=False)
+    found, fast, counted = run(model, ids, **options)
+    assert found.keys() == wanted.keys()
+    for observable, value in wanted.items():
+        assert_array_equal(found[observable], value, err_msg=observable)
+    assert_same_state(fast, slow)
+    assert counted == lost
+
+
 @pytest.mark.parametrize("isa", native.usable_isas())
 @pytest.mark.parametrize("formats", FORMATS)
-@pytest.mark.parametrize("name", ["granite", "nemotron"])
+@pytest.mark.parametrize("name", SHAPES)
 def test_kernels_give_the_same_integers(name, formats, isa):
-    """Of one token, which takes few blocks, and of many, next to layers of another kind."""
-    mamba = sizes(d_model=64).layers[0]
-    config = ModelConfig(64, 100, (mamba, SHAPES[name], mamba, SHAPES[name]), False, 1e-5)
-    model = random_model(config, FORMATS[formats], 1)
+    """Of one token, which takes few blocks, and of many."""
+    model = between_layers(name, FORMATS[formats], 4)
     for batch, seqlen, threads in ((1, 1, 2), (2, 3, 1), (3, 20, 2)):
-        ids = token_ids(config, batch, seqlen)
-        wanted, slow, lost = run(model, ids, compiled=False)
-        found, fast, counted = run(model, ids, isa=isa, threads=threads)
-        assert found.keys() == wanted.keys()
-        for observable, value in wanted.items():
-            assert_array_equal(found[observable], value, err_msg=observable)
-        assert_same_state(fast, slow)
-        assert counted == lost
+        assert_equal_paths(model, batch, seqlen, isa=isa, threads=threads)
+
+
+EXCEPTIONS = FormatException(1, "in_proj", 8, 8), FormatException(1, "out_proj", 4, 8)
+
+
+@pytest.mark.parametrize("formats", [
+    Formats(exceptions=EXCEPTIONS), Formats(8, 8, exceptions=EXCEPTIONS[1:]),
+    Formats(hadamard=0), Formats(hadamard=1), Formats(hadamard=32),
+], ids=["wider", "narrower", "whole transform", "none", "of 32"])  # fmt: skip
+def test_kernels_of_other_formats(formats):
+    for name in ("granite", "nemotron"):
+        assert_equal_paths(between_layers(name, formats), 2, 5)
+
+
+def test_kernels_of_a_whole_piece_and_of_equal_scores():
+    """256 tokens of one call; and a router whose rows are all the same."""
+    model = between_layers("granite", Formats())
+    assert_equal_paths(model, 4, 64, threads=2)
+    layer = model.layers[1]
+    router = layer.linears["router"]
+    rows = {name: np.repeat(getattr(router, name)[:1], 6, 0) for name in ("words", "code")}
+    equal = layer.with_linears(router=replace(router, **rows))
+    model = replace(model, layers=(model.layers[0], equal))
+    assert_equal_paths(model, 2, 9)
+    seen = run(model, token_ids(model.config, 1, 3))[0]["layer.1.router.blocks"]
+    assert_array_equal(seen.reshape(3, 4), [[6, 7, 0, 1]] * 3)
 
 
 def test_what_saturates_is_counted_by_the_kernels():
@@ -173,9 +209,13 @@ def test_what_saturates_is_counted_by_the_kernels():
     assert all(lost[name] > 0 for name in ("router", "experts.hidden", "in_proj", "clipped"))
 
 
-def test_blocks_of_16_run_on_numpy():
+def test_blocks_of_16_go_by_operations():
+    """Of the kernels, whose whole passes take blocks of 32 only."""
     model = random_model(model_of(SHAPES["granite"]).config, Formats(block=16), 1)
-    assert isinstance(Engine(model).ops, Reference)
+    engine = Engine(model)
+    assert isinstance(engine.ops, Native)
+    assert engine.kernels is None
+    assert_equal_paths(model, 3, 20)
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -206,11 +246,11 @@ def test_extras_of_comparison_recipes_are_refused(name):
         to_bytes(replace(model, layers=(layer.with_linears(**{name: extra}),)))
 
 
-def test_tokens_that_stay_undecided():
+@pytest.mark.parametrize("compiled", [True, False])
+def test_tokens_that_stay_undecided(compiled):
     """Accepted or given up, with experts next to a layer that has a state."""
-    mamba = sizes(d_model=64).layers[0]
-    config = ModelConfig(64, 100, (mamba, SHAPES["granite"]), False, 1e-5)
-    engine, ids = Engine(random_model(config, FORMATS["w4a4"], 1)), token_ids(config, 1, 9)[0]
+    model = between_layers("granite", FORMATS["w4a4"])
+    engine, ids = Engine(model, compiled=compiled), token_ids(model.config, 1, 9)[0]
     state = engine.empty_state(1, undecided=4)
     engine.run(Pass((Slot(0, ids[:5], commit=2),)), state)
     found = engine.run(Pass((Slot(0, ids[4:], replay=2),)), state)

@@ -1,7 +1,7 @@
 """A layer kind: what the rest of the project asks of it, with defaults.
 
-A folder of ``blocks`` has these modules. All but the first may be missing: a model with such a
-layer then runs it on numpy, not on the accelerator, or has no float model.
+A folder of ``blocks`` has these modules. The last two may be missing: a model with such a layer
+then does not run on the accelerator, or has no float model.
 
 =============== ==================================================================================
 ``arithmetic``  ``Sizes``, ``Mixer``, ``Arithmetic`` (:mod:`lightmamba.blocks.layer`) and

@@ -21,8 +21,8 @@ from lightmamba.common.files import sha256_of
 from lightmamba.engine import Engine
 from lightmamba.evaluate import (
     Journal,
-    Progress,
     Subject,
+    check_experts,
     check_overlap,
     compare_routing,
     encode_text,
@@ -77,8 +77,6 @@ class Traced(Engine):
 def run(args: argparse.Namespace) -> dict[str, Any]:
     _check(args)
     subject = _opened(args)
-    if args.routing and subject.model is None:
-        raise InputError(f"--routing is of a quantized file, and {args.model} is a float model")
     result: dict[str, Any] = {"model": args.model}
     with _journal(args, subject) as journal:
         if args.text or args.ids:
@@ -117,6 +115,10 @@ def _opened(args: argparse.Namespace) -> Subject:
     )
     build = args.device != "engine" or (path / MANIFEST).is_file()
     if not build and not is_file(args.model):
+        if args.routing:
+            raise InputError(
+                f"--routing needs a quantized file, but {args.model} is a float checkpoint"
+            )
         found = open_float(args.model, args.revision, args.tokenizer, args.threads)
         return Subject(*found, lacking)
     if not build and args.tokenizer and not args.against:
@@ -125,22 +127,16 @@ def _opened(args: argparse.Namespace) -> Subject:
             f"which carries its own; quantize again with --tokenizer to change it"
         )
     model = Model.read(path, args.device, threads=args.threads, name=args.model)
-    if args.routing:
-        _check_routing(args, model.quantized)
+    if args.routing and not any(sizes.routed for sizes in model.quantized.config.layers):
+        raise InputError(
+            f"{args.model} has no experts; --routing compares which experts are chosen"
+        )
     logits = None
     if args.device != "engine":
         args.batch = 1
     elif args.against and "recipe" in model.quantized.origin:
         logits = Traced(model.quantized, threads=model.threads)
     return Subject(logits or open_decoder(model, args), model.quantized, lacking, model)
-
-
-def _check_routing(args: argparse.Namespace, model: QuantizedModel) -> None:
-    """Refuse to compare choices that there are not, or that cannot be changed."""
-    if args.device != "engine":
-        raise InputError("--routing runs on the engine; leave --device out")
-    if not any(sizes.routed for sizes in model.config.layers):
-        raise InputError(f"{args.model} has no layers of experts, whose choice --routing compares")
 
 
 def _is_rotated(model: QuantizedModel) -> bool:
@@ -162,6 +158,8 @@ def _check(args: argparse.Namespace) -> None:
         )
     if args.routing and not args.against:
         raise InputError("--routing compares with the float model; give --against CKPT too")
+    if args.routing and args.device != "engine":
+        raise InputError("--routing runs on the engine; leave --device out")
     if args.results and not args.against:
         raise InputError("--results keeps a comparison with the float model; give --against CKPT")
     check_results(args.results)
@@ -207,6 +205,8 @@ def _text(args: argparse.Namespace, subject: Subject, journal: Journal | None) -
         reference, source = open_float(
             args.against, args.revision, args.tokenizer, args.threads, model
         )
+        if args.routing and model is not None:
+            check_experts(model.quantized.config.layers, reference.model.config.layers)
         if isinstance(subject.logits, Traced) and _is_rotated(subject.logits.model):
             subject.logits.turn_back(reference.model.embedding.weight.detach().float().numpy())
     part = None
@@ -223,31 +223,20 @@ def _text(args: argparse.Namespace, subject: Subject, journal: Journal | None) -
         options = {"window": args.window, "batch": args.batch, "threads": args.threads}
         found = subject.text(ids, reference, **options, text_bytes=size, part=part, progress=bar)
     if args.routing:
-        with progress("comparing choices of experts, three times") as bar:
-            options.pop("threads")
-            result["routing"] = _routing(args, subject, ids, reference, options, bar)
+        with progress("comparing choices of experts") as bar:
+            result["routing"] = _routing(subject.logits, reference, ids, progress=bar, **options)
     if layers := found.get("layers"):
         rows = [(layer["name"], layer["snr_db"]) for layer in layers]
         table("against the float model, by layer", ("tensor", "SNR, dB"), rows)
     return found | result
 
 
-def _routing(
-    args: argparse.Namespace,
-    subject: Subject,
-    ids: NDArray[Any],
-    reference: Any,
-    options: dict[str, Any],
-    bar: Progress,
-) -> dict[str, Any]:
+def _routing(engine: Engine, reference: Any, ids: NDArray[Any], **options: Any) -> dict[str, Any]:
     """Experts that the model and its reference choose, and what the difference costs."""
-    assert subject.model is not None
-    engine = Engine(subject.model.quantized, threads=args.threads)
     layers = enumerate(reference.model.layers)
     theirs = {i: layer.mixer for i, layer in layers if layer.mixer.sizes.routed}
-    found = compare_routing(
-        engine, reference, (engine.routers(), theirs), ids, progress=bar, **options
-    ).plain()
+    with engine.routers() as mine:
+        found = compare_routing(engine, reference, (mine, theirs), ids, **options).plain()
     names = ("equal", "overlap", "kept_weight", "gap", "gap_flipped")
     rows = [(each["name"], *(each[name] for name in names)) for each in found["layers"]]
     heads = ("layer", "same experts", "overlap", "weight kept", "gap of scores", "of flips")

@@ -61,17 +61,23 @@ class Description:
     @staticmethod
     def fits(model: QuantizedModel) -> bool:
         """Tell whether the kernels take the sizes of a model's layers."""
-        f, transform = model.formats, model.formats.transform
-        for i, sizes in enumerate(model.config.layers):
-            for name in ("router", "in_proj", "out_proj") if sizes.routed else ():
-                if not _in_panels(sizes.projection(f, i, name)):
-                    return False
+        transform = model.formats.transform
+        for sizes in dict.fromkeys(model.config.layers):
             order = transform.size(sizes.out_dim // sizes.out_groups)
             if _split(order)[0] > LARGEST_CORE:
                 return False
             if not kind(sizes.kind).kernels.fits(sizes):
                 return False
         return True
+
+    @staticmethod
+    def is_whole(model: QuantizedModel) -> bool:
+        """Tell whether one call takes all layers; blocks that a router chooses are in panels."""
+        return all(
+            _in_panels(sizes.projection(model.formats, i, name))
+            for i, sizes in enumerate(model.config.layers) if sizes.routed
+            for name in ("router", "in_proj", "out_proj")
+        )  # fmt: skip
 
     def ints(self, values: Any) -> int:
         """Address of a copy as int32 that is kept."""
@@ -214,6 +220,7 @@ class Description:
             _give_back(m)
         whole = native.Model.from_buffer_copy(self.sizes)
         whole.head = self.linear(f.head, m.head, m.head_shift(), INT32, 1, kept)
+        _give_back(m)
         table = m.embedding.q, m.embedding.code
         whole.embedding, whole.embedding_code = (pointer(part) for part in table)
         whole.embedding_shift = m.residual_exp - m.embedding.base

@@ -7,6 +7,8 @@ import logging
 import time
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
 
@@ -92,7 +94,7 @@ class Engine:
         if compiled and _has_kernels() and Description.fits(model):
             self.ops = Native(model, threads, isa)
             # A comparison recipe has steps of its own, which go by operations.
-            self.kernels = self.ops if model.plain else None
+            self.kernels = self.ops if model.plain and Description.is_whole(model) else None
         if isinstance(self.ops, Reference):
             log.info("the engine runs on numpy, on one thread")
 
@@ -108,14 +110,19 @@ class Engine:
             self._routed[layer] = Routed(self.ops, self.model, layer)
         return self._routed[layer]
 
-    def routers(self) -> dict[int, Routed]:
-        """Layers that choose experts, by number, with their choice to be seen and changed.
+    @contextmanager
+    def routers(self) -> Iterator[dict[int, Routed]]:
+        """Layers that choose experts, by number, whose choice can be seen and changed meanwhile.
 
-        From now on layers go one by one, since the kernels of a whole pass choose by themselves.
+        Layers go one by one, since the kernels of a whole pass choose by themselves. What saturates
+        is not counted.
         """
-        self.kernels = None
-        sizes = enumerate(self.config.layers)
-        return {index: self.routed(index) for index, each in sizes if each.routed}
+        kernels, counted = self.kernels, self.counters.copy()
+        self.kernels, sizes = None, enumerate(self.config.layers)
+        try:
+            yield {index: self.routed(index) for index, each in sizes if each.routed}
+        finally:
+            self.kernels, self.counters = kernels, counted
 
     @property
     def seconds(self) -> float:

@@ -12,7 +12,7 @@ from lightmamba.evaluate.harness import run_tasks
 from lightmamba.evaluate.journal import Journal, Part
 from lightmamba.evaluate.likelihood import Perplexity, perplexity
 from lightmamba.evaluate.model import LanguageModel, Progress, Tokenizer, Traced
-from lightmamba.evaluate.routing import Routing, compare_routing
+from lightmamba.evaluate.routing import Routing, check_experts, compare_routing
 from lightmamba.evaluate.scoring import Request, Score, score
 from lightmamba.evaluate.subject import Subject
 from lightmamba.evaluate.tasks import Estimate, TaskResult, evaluate_file
@@ -34,6 +34,7 @@ __all__ = [
     "TaskResult",
     "Tokenizer",
     "Traced",
+    "check_experts",
     "check_overlap",
     "compare",
     "compare_routing",

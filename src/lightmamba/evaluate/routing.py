@@ -5,7 +5,7 @@ equal scores and cost little; how much all of them cost is the divergence as it 
 the reference's choice forced on the model.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -13,10 +13,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightmamba.evaluate.comparison import compare
+from lightmamba.common.errors import InputError
+from lightmamba.evaluate.blocks import BlockSums
+from lightmamba.evaluate.journal import Part
+from lightmamba.evaluate.likelihood import Windows, check_finite, read
+from lightmamba.evaluate.logprobs import paired
 from lightmamba.evaluate.model import LanguageModel, Logits, Progress
 
-__all__ = ["Choices", "Routers", "Routing", "compare_routing"]
+__all__ = ["Choices", "Routers", "Routing", "check_experts", "compare_routing"]
 
 Array = NDArray[Any]
 
@@ -44,8 +48,9 @@ class Choices:
     kept : float
         Weight in the reference of the experts that the model chose, too, summed over the tokens.
     gaps, flipped : list
-        Difference of the scores of the last expert that the reference chose and the first that it
-        did not, by token; and whether the model chose others.
+        Difference between what the reference chose its last expert by and that of the first that
+        it did not choose, by token; and whether the model chose others. It is in powers of two of a
+        softmax, and in sigmoids with their bias.
     """
 
     tokens: int = 0
@@ -83,63 +88,58 @@ class Choices:
         }  # fmt: skip
 
 
-class Led:
-    """A model that reads what another one read before it, and may take that one's experts.
+class _Reader:
+    """A model whose routers show what they choose, or take what others chose.
 
     Parameters
     ----------
-    leader, model : LanguageModel
-        Of one vocabulary.
-    of_leader, of_model : {layer: Router}
-        Of the same layers.
-    forced : bool
-        Whether the model takes the leader's experts.
-    choices : {layer: Choices}, optional
-        Are told what both would choose.
+    model : LanguageModel
+    routers : {layer: Router}
+        Of its layers.
+    forced : _Reader, optional
+        Read the same just before; this model takes its experts.
     """
 
     def __init__(
-        self, leader: LanguageModel, model: LanguageModel, of_leader: Routers, of_model: Routers,
-        *, forced: bool, choices: Mapping[int, Choices] | None = None,
-    ) -> None:  # fmt: skip
-        self.leader, self.model, self.forced, self.choices = leader, model, forced, choices
-        self._of_leader, self._of_model = of_leader, of_model
-        self._seen: dict[int, list[tuple[Array, Array, Array]]] = {}
+        self, model: LanguageModel, routers: Routers, forced: "_Reader | None" = None
+    ) -> None:
+        self.model, self._routers, self._forced = model, routers, forced
+        self.seen: dict[int, list[tuple[Array, Array, Array]]] = {}
+        self._taken: dict[int, int] = {}
         self.vocab_size, self.valid_vocab = model.vocab_size, model.valid_vocab
         self.logit_exponent = model.logit_exponent
 
-    def empty_state(self, batch: int) -> tuple[Any, Any]:
-        """States of both."""
-        return self.leader.empty_state(batch), self.model.empty_state(batch)
+    def empty_state(self, batch: int) -> Any:
+        """State of the model."""
+        return self.model.empty_state(batch)
 
     def forward(
-        self, ids: NDArray[np.int64], state: tuple[Any, Any], *, last_only: bool = True
-    ) -> tuple[Logits, tuple[Any, Any]]:
-        """Logits of the model, as those of any other; both states advance."""
-        self._seen = {index: [] for index in self._of_leader}
-        for index, router in self._of_leader.items():
-            router.follow = partial(self._lead, index)
-        for index, router in self._of_model.items():
+        self, ids: NDArray[np.int64], state: Any, *, last_only: bool = True
+    ) -> tuple[Logits, Any]:
+        """Logits of the model and its state, as always."""
+        self.seen = {index: [] for index in self._routers}
+        self._taken = dict.fromkeys(self._routers, 0)
+        for index, router in self._routers.items():
             router.follow = partial(self._follow, index)
         try:
-            _, first = self.leader.forward(ids, state[0], last_only=True)
-            logits, second = self.model.forward(ids, state[1], last_only=last_only)
+            return self.model.forward(ids, state, last_only=last_only)
         finally:
-            for router in (*self._of_leader.values(), *self._of_model.values()):
+            for router in self._routers.values():
                 router.follow = None
-        return logits, (first, second)
-
-    def _lead(self, index: int, scores: Array, experts: Array, weights: Array) -> Array:
-        self._seen[index].append((scores, experts, weights))
-        return experts
 
     def _follow(self, index: int, scores: Array, experts: Array, weights: Array) -> Array:
-        of_leader = self._seen[index].pop(0)
-        if len(of_leader[1]) != len(experts):
-            raise AssertionError("both models read the same tokens in a call")
-        if self.choices is not None:
-            self.choices[index].add(*of_leader, experts)
-        return np.sort(of_leader[1], axis=-1) if self.forced else experts
+        self.seen[index].append((scores, experts, weights))
+        if self._forced is None:
+            return experts
+        begin, self._taken[index] = self._taken[index], self._taken[index] + len(experts)
+        return np.sort(self._forced.chosen(index)[1][begin : self._taken[index]], axis=-1)
+
+    def chosen(self, index: int) -> tuple[Array, Array, Array]:
+        """Scores, experts and weights of all tokens of the last call in a layer."""
+        if len(self.seen[index]) > 1:  # the model cut the call
+            together = zip(*self.seen[index], strict=True)
+            self.seen[index] = [tuple(np.concatenate(part) for part in together)]  # type: ignore
+        return self.seen[index][0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,20 +149,23 @@ class Routing:
     Attributes
     ----------
     layers : {layer: Choices}
-    kl, kl_forced, kl_choice : float
-        Mean KL(reference ‖ model) in nats: of the model as it is, of the model that takes the
-        reference's experts, and of the reference that takes the model's.
+    kl, kl_forced, kl_choice : BlockSums
+        KL(reference ‖ model) of the scored tokens in nats: of the model as it is, of the model that
+        takes the reference's experts, and of the reference that takes the model's.
+    difference : BlockSums
+        The first less the second.
     """
 
     layers: Mapping[int, Choices]
-    kl: float
-    kl_forced: float
-    kl_choice: float
+    kl: BlockSums
+    kl_forced: BlockSums
+    kl_choice: BlockSums
+    difference: BlockSums
 
     @property
     def share(self) -> float:
         """Share of the divergence that other choices cause."""
-        return 1 - self.kl_forced / self.kl if self.kl else 0.0
+        return self.difference.mean / self.kl.mean if self.kl.mean else 0.0
 
     def plain(self) -> dict[str, Any]:
         """Figures by name: means over layers, then those of each layer."""
@@ -171,11 +174,36 @@ class Routing:
             name: float(np.mean([each[name] for each in found.values()]))
             for name in ("equal", "overlap", "kept_weight")
         }
+        error = self.difference.standard_error() / self.kl.mean if self.kl.mean else 0.0
         return {
-            "kl": self.kl, "kl_forced": self.kl_forced, "kl_choice": self.kl_choice,
-            "share_of_choices": self.share, **mean,
+            **{name: getattr(self, name).mean for name in ("kl", "kl_forced", "kl_choice")},
+            "share_of_choices": self.share, "share_standard_error": error, **mean,
             "layers": [{"name": name, **each} for name, each in found.items()],
         }  # fmt: skip
+
+
+def check_experts(model: Sequence[Any], reference: Sequence[Any]) -> None:
+    """Refuse a reference that chooses among other experts than the model.
+
+    Parameters
+    ----------
+    model, reference
+        Sizes of their layers.
+
+    Raises
+    ------
+    InputError
+        If not the same layers have experts, or these are not as many.
+    """
+    alike = [
+        {n: (each.n_experts, each.top_k) for n, each in enumerate(layers) if each.routed}
+        for layers in (model, reference)
+    ]
+    if alike[0] != alike[1]:
+        raise InputError(
+            "the model and its reference choose among other experts; compare it with the "
+            "checkpoint that it was made from"
+        )
 
 
 def compare_routing(
@@ -184,40 +212,51 @@ def compare_routing(
     routers: tuple[Routers, Routers],
     ids: ArrayLike,
     *,
+    window: int = 1024,
+    batch: int | None = None,
+    threads: int = 1,
     progress: Progress | None = None,
-    **options: Any,
 ) -> Routing:
-    """Read a text three times with both models.
+    """Read a text twice with both models: as they are, and each with the other's experts.
 
     Parameters
     ----------
     model, reference : LanguageModel
         Of one vocabulary.
     routers
-        Of the model's layers, and of the reference's.
-    ids, progress, **options
-        As :func:`~lightmamba.evaluate.compare` takes them.
+        Of the model's layers, and of the same ones of the reference (:func:`check_experts`).
+    ids, window, batch, threads, progress
+        As in :func:`lightmamba.evaluate.perplexity`.
 
     Raises
     ------
     InputError
-        For what ``compare`` refuses.
+        For what ``perplexity`` refuses.
     """
     mine, theirs = routers
+    windows = Windows(ids, window, model.valid_vocab, batch)
     choices = {index: Choices() for index in mine}
-    as_it_is = Led(reference, model, theirs, mine, forced=False, choices=choices)
-    runs = (
-        as_it_is,
-        Led(reference, model, theirs, mine, forced=True),
-        Led(model, reference, mine, theirs, forced=True),
-    )
-    found = []
-    for n, each in enumerate(runs):
-        part = None if progress is None else partial(_part, progress, n, len(runs))
-        found.append(compare(each, reference, ids, progress=part, **options).kl)
-    return Routing(choices, *found)
+    first, second = _Reader(reference, theirs), _Reader(model, mine)
+    readers = first, second, _Reader(model, mine, first), _Reader(reference, theirs, second)
 
+    def measure(
+        begin: int, rows: NDArray[np.integer[Any]], tell: Callable[[int], None]
+    ) -> dict[str, Any]:
+        values = np.empty((3, len(rows), rows.shape[1] - 1))
+        for span, targets, logits in read(readers, rows):
+            for index, each in choices.items():
+                each.add(*first.chosen(index), second.chosen(index)[1])
+            for n, out in enumerate(values):
+                pair = (readers[n + 1], first), (logits[n + 1], logits[0])
+                got = paired(*pair, targets, threads=threads)
+                out[:, span] = got.kl.reshape(len(rows), -1)
+            tell(len(targets))
+        for each in values:
+            check_finite(each, windows, begin)
+        named = dict(zip(("kl", "kl_forced", "kl_choice"), values, strict=True))
+        named["difference"] = values[0] - values[1]
+        return {name: BlockSums.of(value).plain() for name, value in named.items()}
 
-def _part(progress: Progress, n: int, count: int, done: int, total: int) -> None:
-    """Progress of one of several readings of the same text."""
-    progress(n * total + done, count * total)
+    found = Part().results(model, windows.units(), measure, progress)
+    names = ("kl", "kl_forced", "kl_choice", "difference")
+    return Routing(choices, *(BlockSums.kept(found, name) for name in names))

@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from lightmamba.blocks import kind
 from lightmamba.blocks.layer import Sizes
 from lightmamba.model.causal_lm import CausalLM
 from lightmamba.model.checkpoint import save_checkpoint
+from lightmamba.model.checkpoint.save import config_json
 from lightmamba.model.config import ModelConfig, mamba2_config
 from lightmamba.model.data import split_heldout
 
@@ -43,7 +45,7 @@ class TrainOptions:
     top_k: int = 4  # experts of a token
     d_expert: int = 64  # hidden channels of an expert, and of a block that every token takes
     n_shared: int = 2  # of these blocks
-    balance: float = 0.01  # factor of the loss of experts that are chosen unequally
+    balance: float = 0.01  # factor of the load-balancing loss
     n_heads: int = 4  # of attention, of d_model / n_heads channels
     n_kv_heads: int = 2
     vocab_size: int = 2048
@@ -68,17 +70,19 @@ class TrainOptions:
         """
         plain = mamba2_config(self.d_model, 1, self.vocab_size)
         head_dim = max(1, self.d_model // self.n_heads)
-        kinds: dict[str, Sizes] = {
-            "M": plain.layers[0],
-            "*": kind("attention").Sizes(self.n_heads, self.n_kv_heads, head_dim),
-            "-": kind("mlp").Sizes(self.d_hidden),
-            "E": kind("experts").Sizes(self.n_experts, self.top_k, self.d_expert, self.n_shared),
+        experts = self.n_experts, self.top_k, self.d_expert, self.n_shared
+        make: dict[str, Callable[[], Sizes]] = {
+            "M": lambda: plain.layers[0],
+            "*": lambda: kind("attention").Sizes(self.n_heads, self.n_kv_heads, head_dim),
+            "-": lambda: kind("mlp").Sizes(self.d_hidden),
+            "E": lambda: kind("experts").Sizes(*experts),
         }
-        if not self.layers or set(self.layers) - set(kinds):
+        if not self.layers or set(self.layers) - set(make):
             raise ValueError(
-                f'layers must be of {", ".join(kinds)}, like "M-M-*-", not {self.layers}'
+                f'layers must be of {", ".join(make)}, like "M-M-*-", not {self.layers}'
             )
-        return replace(plain, layers=tuple(kinds[letter] for letter in self.layers))
+        sizes = {letter: make[letter]() for letter in set(self.layers)}
+        return replace(plain, layers=tuple(sizes[letter] for letter in self.layers))
 
 
 def train_tokenizer(text: str, vocab_size: int) -> Tokenizer:
@@ -144,7 +148,7 @@ def optimizers(model: CausalLM, o: TrainOptions) -> list[torch.optim.Optimizer]:
 
 
 class Balance:
-    """Loss of the experts that a model chooses unequally (Switch Transformer, arXiv 2101.03961).
+    """Load-balancing loss (Switch Transformer, arXiv 2101.03961).
 
     Of each layer, n_experts · Σ f·p: of every expert the share f of the choices, and its mean
     probability p. It is one if all are chosen equally.
@@ -152,11 +156,17 @@ class Balance:
 
     def __init__(self, model: CausalLM) -> None:
         self._layers: list[Tensor] = []
-        for layer in model.layers:
-            if layer.mixer.sizes.routed:
-                layer.mixer.router.register_forward_hook(
-                    lambda _, __, scores, k=layer.mixer.sizes.top_k: self._add(scores, k)
-                )
+        self._hooks = [
+            layer.mixer.router.register_forward_hook(
+                lambda _, __, scores, k=layer.mixer.sizes.top_k: self._add(scores, k)
+            )
+            for layer in model.layers if layer.mixer.sizes.routed
+        ]  # fmt: skip
+
+    def remove(self) -> None:
+        """Leave the model as it was."""
+        for hook in self._hooks:
+            hook.remove()
 
     def _add(self, scores: Tensor, top_k: int) -> None:
         chosen = scores.topk(top_k, -1).indices.flatten()
@@ -203,9 +213,10 @@ def train(main: str, extra: str, out: Path, options: TrainOptions, *, compiled: 
         drop = nn.Dropout(options.dropout)
         layer.mixer.register_forward_hook(lambda _, __, y, drop=drop: (drop(y[0]), y[1]))
         layer.mixer.dropout = drop  # so that train() and eval() reach it
-        if layer.mixer.sizes.routed:  # shapes that depend on the choice would be compiled each
-            layer.mixer.forward = torch.compiler.disable(layer.mixer.forward)
     balance = Balance(model)
+    routed = [layer.mixer for layer in model.layers if layer.mixer.sizes.routed and compiled]
+    for mixer in routed:  # its shapes depend on the choice, and each would be compiled anew
+        mixer.forward = torch.compiler.disable(mixer.forward)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{parameters:,} parameters, {len(main_ids):,} + {len(extra_ids):,} tokens", flush=True)
 
@@ -258,6 +269,9 @@ def train(main: str, extra: str, out: Path, options: TrainOptions, *, compiled: 
             tqdm.write(f"step {step + 1}: validation {bits:.4f} bits per byte", file=sys.stderr)
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps({"step": step + 1, "bits_per_byte": bits}) + "\n")
+    balance.remove()
+    for mixer in routed:
+        del mixer.forward
     return model.eval()
 
 
@@ -273,6 +287,10 @@ def main() -> None:
     given = vars(parser.parse_args())
     text, extra, out, compiled = (given.pop(k) for k in ("text", "extra", "out", "compile"))
     options = TrainOptions(**given)
+    try:
+        config_json(options.config)  # so that it can be saved
+    except ValueError as error:
+        parser.error(str(error))
     more = extra.read_text(encoding="utf-8") if extra else ""
     model = train(text.read_text(encoding="utf-8"), more, out, options, compiled=compiled)
     save_checkpoint(model, out / "checkpoint", tokenizer=out / "tokenizer.json")

@@ -31,7 +31,6 @@ class Kernels(base.Kernels):
     """A mixture of experts of any size."""
 
     Work = Work
-    phases = 6
 
     def describe(
         self,

@@ -1,5 +1,6 @@
 // Hidden values of an MLP, or of a block of experts. Source: numerics/mlp.py.
 #pragma once
+#include "../../native/quantize.hpp"
 #include "../../native/silu.hpp"
 #include "../../native/types.hpp"
 
@@ -15,8 +16,7 @@ struct HiddenRows {
 
 // n hidden values of one vector; returns how many saturated.
 APART int64_t hidden_values(const HiddenRows& k, int64_t n, int32_t* out) {
-    constexpr int64_t LARGEST = (1 << 23) - 1;
-    const i64x8 low = all64(-LARGEST - 1), high = all64(LARGEST);
+    const i64x8 low = all64(-LARGEST24 - 1), high = all64(LARGEST24);
     i64x8 lost = {};
     int64_t c = 0;
     for (; c + 16 <= n; c += 16) {
@@ -35,7 +35,7 @@ APART int64_t hidden_values(const HiddenRows& k, int64_t n, int32_t* out) {
     for (; c < n; ++c) {
         const int64_t soft = k.b ? silu(*k.tables, k.a[c], k.silu) : k.a[c] > 0 ? k.a[c] : 0;
         const int64_t product = round_shift((k.b ? k.b[c] : soft) * soft, k.shift);
-        const int64_t kept = saturate(product, -LARGEST - 1, LARGEST);
+        const int64_t kept = saturate(product, -LARGEST24 - 1, LARGEST24);
         bad += kept != product;
         out[c] = kept;
     }

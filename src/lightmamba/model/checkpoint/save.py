@@ -103,6 +103,8 @@ def published_parts(
         rows = part.rows or (len(parameter) if places is None else len(places))
         value = parameter.detach()[at : at + rows].float() / part.factor
         if places is not None:
-            value = value.flatten()[places.flatten().argsort()].view(shape)
+            stored = torch.empty(shape)
+            stored.view(-1)[places.flatten()] = value.flatten()
+            value = stored
         yield part.names[0], value.to(torch.bfloat16).contiguous()
         at += rows

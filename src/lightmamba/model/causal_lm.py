@@ -13,6 +13,7 @@ from lightmamba.blocks import kind
 from lightmamba.blocks.floating import Cache, rms_norm
 from lightmamba.blocks.layer import Sizes
 from lightmamba.model.config import ModelConfig
+from lightmamba.model.products import FastLinear
 
 __all__ = ["CausalLM", "FloatModel", "FloatState", "Layer"]
 
@@ -103,7 +104,8 @@ class FloatModel:
         self, ids: NDArray[np.int64], state: FloatState, *, last_only: bool = True
     ) -> tuple[NDArray[np.float32], FloatState]:
         """Logits (batch, seqlen or 1, vocab_size) of (batch, seqlen) ids, and the caches after."""
-        logits, after = self.model(torch.from_numpy(ids), state.caches, last_only=last_only)
+        with FastLinear():
+            logits, after = self.model(torch.from_numpy(ids), state.caches, last_only=last_only)
         return logits.numpy(), FloatState(after)
 
     @torch.no_grad()

@@ -19,6 +19,7 @@ from lightmamba.blocks import kind
 from lightmamba.blocks.floating import numpy64, rms_norm
 from lightmamba.blocks.layer import Mixer, out_channels
 from lightmamba.model.causal_lm import Layer
+from lightmamba.model.products import FastLinear
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel, Table
 from lightmamba.model.qmodel.model import RMS_SHIFT
 from lightmamba.numerics.formats import HEADROOM_LEAST, exponent_for, square_exponent
@@ -323,7 +324,8 @@ class Lowering:
         """Fill the float stream after a layer; what was seen on the way."""
         trace = LayerTrace()
         for rows, u in floats.batches():
-            out = run_layer(layer, u, trace.see)
+            with FastLinear():
+                out = run_layer(layer, u, trace.see)
             self._check_width(float(out.abs().max()))
             after.rows.write(rows, out.flatten(0, 1).cpu().numpy())
         return trace

@@ -23,6 +23,7 @@ from lightmamba.blocks.layer import Mixer, unit_rms
 from lightmamba.engine.routed import Choice
 from lightmamba.model.causal_lm import Layer
 from lightmamba.model.config import ModelConfig
+from lightmamba.model.products import product
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 from lightmamba.numerics.blocks import HALF
 from lightmamba.numerics.linear import Projection
@@ -189,7 +190,8 @@ class _Experts:
         found: Tensor = like.new_zeros(inputs.channels, inputs.channels)
         for rows in inputs.batches():
             seen = inputs.seen(op.act, linear, rows, like)
-            found.addmm_(seen.T, seen)
+            each = seen.T.contiguous()
+            found.add_(product(each, each))
         return found
 
     def _borrowed(self, prior: Tensor, own: _Tokens, of: int) -> Tensor:
@@ -269,7 +271,7 @@ class _Experts:
         packed = PackedWeights(linear.q, linear.code, linear.base)
         weight = packed.rows(slice(None), like) / inputs.gain
         for rows in own.batches():
-            got = inputs.seen(op.act, linear, rows, like) @ weight.T
+            got = product(inputs.seen(op.act, linear, rows, like), weight)
             vectors = own.vectors[rows]
             first, last = int(vectors[0]), int(vectors[-1]) + 1
             part = rest.read(slice(first, last))

@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from lightmamba.model.products import product
+
 __all__ = ["Factor", "Moments", "correct_target"]
 
 DAMPING = 0.01  # share of the mean diagonal added to a Hessian
@@ -35,9 +37,10 @@ class Moments:
 
     def add(self, x_q: Tensor, wanted: Tensor) -> None:
         """Add (tokens, channels) inputs and their targets."""
+        seen = x_q.T.contiguous()
         for rows in self._stripes():
-            self.qq[rows, rows.start :].addmm_(x_q[:, rows].T, x_q[:, rows.start :])
-        self.cross.addmm_(wanted.T, x_q)
+            self.qq[rows, rows.start :].add_(product(seen[rows], seen[rows.start :]))
+        self.cross.add_(product(wanted.T.contiguous(), seen))
 
     def _stripes(self) -> list[slice]:
         n = len(self.qq)

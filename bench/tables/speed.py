@@ -18,7 +18,6 @@ HOW = {
 }
 BOARDS = ("u280", "vck190", "kv260", "vck190-paper")  # targets of Mamba2-2.7B in the summary
 HYBRID = ("granite-4.0-h-1b", 1024, TARGETS)  # shape, positions, targets
-SHORT = {"granite-4.0-h-350m": "Granite-4.0-H-350M"}
 LONG = 512  # tokens before those that are timed, from which on a row names them
 ENGINES = {
     "ours": "**ours**, exact integers",
@@ -62,7 +61,7 @@ def summary() -> Table:
     r, what = load("estimates", case="ulx3s")[0], "3.3M (as bundled), accelerator `ulx3s`"
     simulated(what, r, r["cycles"], Target.load("ulx3s").clock_mhz)
     for r in fastest_rows():
-        shape = SHORT.get(r["shape"], r["shape"].removeprefix("mamba2-").upper())
+        shape = _published(r["shape"])
         decode = r["rates"]["decode"]
         rate, times = spread(decode["ours"]).median, ratios(decode["ours"], decode["llama.cpp"])
         how = f"alternating runs, {times.low:.2f} to {times.high:.2f}"
@@ -73,6 +72,12 @@ def summary() -> Table:
     title = "Mamba2, W4A4, batch 1, random weights"
     header = [title, "tokens/s", "cycles per token", "how obtained", "compared with"]
     return Table(header, body, shown)
+
+
+def _published(shape: str) -> str:
+    """Name of a model as it is published; of Mamba2 its size only."""
+    parts = shape.removeprefix("mamba2-").split("-")
+    return "-".join(p.capitalize() if p.isalpha() and len(p) > 1 else p.upper() for p in parts)
 
 
 def _label(row: Row) -> str:

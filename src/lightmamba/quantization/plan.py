@@ -11,7 +11,7 @@ import torch
 from lightmamba.blocks.layer import Matrix, Sizes
 from lightmamba.common.errors import InputError
 from lightmamba.model.config import ModelConfig
-from lightmamba.model.products import product
+from lightmamba.model.products import has_fast_products
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.driver import SCAN
 from lightmamba.quantization.integers import BATCH as SEQUENCES
@@ -27,7 +27,9 @@ __all__ = ["Plan", "available_memory", "choose_device", "flops_per_second"]
 PROCESS = 770 << 20  # bytes of Python, torch, engine and tokenizer, and what the allocator keeps
 COPIES = 7  # of a step's inputs, on the way to the loss and back
 START, ELEMENT = 2.0, 0.35  # seconds: before the first layer, and of 10^9 simple steps
-SHARES = 0.43, 1.1  # of the speed of large products, on streams and on weights (counted in full)
+# Of the speed of large products by torch: on streams, by torch and by oneDNN, and on weights, which
+# are counted in full.
+STREAMS, WEIGHTS = {False: 0.43, True: 0.66}, 1.1
 GB = 1e9
 ENOUGH = 3  # calibration tokens per input channel that GPTQ should have
 
@@ -174,7 +176,8 @@ class Plan:
 
     def seconds(self, speed: float) -> float:
         """Estimated time at ``speed`` floating-point operations per second of large products."""
-        products = sum(flops / share for flops, share in zip(self.flops, SHARES, strict=True))
+        streams, weights = self.flops
+        products = streams / STREAMS[has_fast_products()] + weights / WEIGHTS
         return START + products / speed + ELEMENT * self.elements
 
     def warnings(self) -> list[str]:
@@ -260,8 +263,8 @@ def choose_device(name: str) -> torch.device:
 def flops_per_second(device: torch.device) -> float:
     """Speed of matrix products in float32, measured in a moment."""
     a = torch.ones(1024, 1024, device=device)
-    product(a, a).sum().item()
+    (a @ a).sum().item()
     start = time.perf_counter()
     for _ in range(3):
-        product(a, a).sum().item()
+        (a @ a).sum().item()
     return 3 * 2 * 1024**3 / (time.perf_counter() - start)

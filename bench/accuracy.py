@@ -6,8 +6,9 @@
     python -m bench.accuracy calibration [--only w4a8] [--sequences 32]
 
 The first has all methods at all widths, on the bundled model, its twin with heavy outliers, and the
-bundled hybrid. `choices` changes one thing of the shipped W4A4 recipe at a time, `scales` takes
-bare powers of two (:mod:`bench.scales`), and `calibration` other numbers of calibration tokens.
+bundled hybrid; ours also on the model with experts, and which of them it chooses. `choices` changes
+one thing of the shipped W4A4 recipe at a time, `scales` takes bare powers of two
+(:mod:`bench.scales`), and `calibration` other numbers of calibration tokens.
 """
 
 import argparse
@@ -23,10 +24,10 @@ from bench.common import bundled, encode, figures
 from bench.scales import RULES, power_of_two
 from bench.stored import keep
 from lightmamba.engine import Engine
-from lightmamba.evaluate import compare
+from lightmamba.evaluate import compare, compare_routing
 from lightmamba.model.causal_lm import FloatModel
 from lightmamba.model.checkpoint import Checkpoint, load_checkpoint
-from lightmamba.model.data import hybrid_checkpoint
+from lightmamba.model.data import experts_checkpoint, hybrid_checkpoint
 from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.quantization import Calibration, Recipe, quantize_checkpoint
 from lightmamba.quantization.outliers import make_outlier_twin
@@ -39,7 +40,8 @@ from lightmamba.quantization.passes import (
     Rotate,
 )
 
-MODELS = ("bundled", "outliers", "hybrid")
+CHECKPOINTS = {"hybrid": hybrid_checkpoint, "experts": experts_checkpoint}
+MODELS = ("bundled", "outliers", *CHECKPOINTS)
 WIDTHS = ("w8a8", "w4a8", "w4a4")
 METHODS = ("rtn", "rtn32", "smoothquant", "osplus", "ours")
 SEQUENCES = (8, 32, 160)  # of 512 tokens, for calibration
@@ -60,8 +62,8 @@ def recipe_of(method: str, width: str) -> Recipe:
 
 def source(model: str) -> Checkpoint:
     """A bundled checkpoint, or the first one's twin of the same function with heavy outliers."""
-    if model == "hybrid":
-        return load_checkpoint(hybrid_checkpoint())
+    if model in CHECKPOINTS:
+        return load_checkpoint(CHECKPOINTS[model]())
     checkpoint = bundled()
     if model == "bundled":
         return checkpoint
@@ -74,24 +76,27 @@ def measure(
 ) -> dict[str, Any]:
     """Quantize, and compare with the float model and count what saturates, on the unseen text.
 
-    Both bundled models have the same tokenizer.
+    All bundled models have the same tokenizer.
     """
     quantized = make()
     ids, size = encode(2)
-    reference = source("hybrid") if model == "hybrid" else bundled()
+    checkpoint = source(model) if model in CHECKPOINTS else bundled()
+    reference = FloatModel(checkpoint.model, checkpoint.valid_vocab)
     engine = Engine(quantized, threads=args.threads)
-    found = compare(
-        engine,
-        FloatModel(reference.model, reference.valid_vocab),
-        ids,
-        text_bytes=size,
-        threads=args.threads,
-    )
+    found = compare(engine, reference, ids, text_bytes=size, threads=args.threads)
+    layers = enumerate(checkpoint.model.layers)
+    theirs = {i: layer.mixer for i, layer in layers if layer.mixer.sizes.routed}
+    routing: dict[str, Any] = {}
+    if theirs:
+        with engine.routers() as mine:
+            both = compare_routing(engine, reference, (mine, theirs), ids, threads=args.threads)
+        routing = {"routing": both.plain()}
     counters = dict(engine.counters)
     clipped = counters.pop("clipped", 0)
     return {
         "model": model,
         **figures(found),
+        **routing,
         "overflows": int(np.sum(list(counters.values()))),
         "clipped": clipped,
         "bytes_per_token": sum(quantized.bytes_per_token().values()),
@@ -143,6 +148,8 @@ def methods(args: argparse.Namespace) -> Rows:
     """All methods at all widths."""
     for model in args.models:
         for method in args.methods:
+            if model == "experts" and method != "ours":
+                continue  # whose recipes are refused for them
             for width in args.only or WIDTHS:
                 row = by_recipe(recipe_of(method, width), args, model)
                 yield row | {"method": method, "width": width}

@@ -31,7 +31,8 @@ from lightmamba.model.qmodel import load
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.native import usable_isas
 from lightmamba.numerics.model_formats import Formats
-models = {name: load(Path(bundled_file(name))) for name in ("bundled", "bundled-hybrid")}
+names = ("bundled", "bundled-hybrid", "bundled-experts")
+models = {name: load(Path(bundled_file(name))) for name in names}
 models["random-w8a8"] = random_model(mamba2_config(128, 2, 512), Formats(8, 8, head_weight_bits=8))
 for name, model in models.items():
     for isa in usable_isas():

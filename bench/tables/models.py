@@ -1,5 +1,6 @@
 """Tables of quantized models: accuracy, what quantizing takes, states over long texts."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -61,6 +62,36 @@ def slow_decay() -> Table:
     return Table(["state format; SNR of y in dB at dt·A =", *(f"{d:g}" for d in decays)], body)
 
 
+SHARE = "share_of_choices", "share_standard_error"
+
+
+def _of_routing(name: str) -> Callable[[Row], str]:
+    return lambda row: f"{100 * row['routing'][name]:.1f} %"
+
+
+ROUTING = Listed(
+    "accuracy",
+    [
+        ("`bundled-experts` (measured)", "`{width}`"),
+        ("× float", RATIO),
+        ("KL, nats", "{kl:.4f}"),
+        ("tokens with the same experts", _of_routing("equal")),
+        ("experts in common", _of_routing("overlap")),
+        ("weight of these", lambda r: f"{r['routing']['kept_weight']:.4f}"),
+        ("KL with the float model's experts", lambda r: f"{r['routing']['kl_forced']:.4f}"),
+        (
+            "share of other choices",
+            lambda r: (
+                f"{percent(r['routing']['share_of_choices'])} ± "
+                f"{percent(r['routing']['share_standard_error'])}"
+            ),
+        ),
+    ],
+    where=lambda r: (r["method"], r["model"]) == ("ours", "experts"),
+    order=lambda r: r["width"],
+)
+
+
 def drift(recipe: str) -> Listed:
     """The state formats by position."""
     return Listed(
@@ -108,6 +139,7 @@ MODELS: Tables = {
     "accuracy-bundled": partial(accuracy, "bundled"),
     "accuracy-outliers": partial(accuracy, "outliers"),
     "accuracy-hybrid": partial(accuracy, "hybrid"),
+    "routing": ROUTING,
     "summary": summary,
     "drift": drift("w4a4"),
     "drift-w8a8": drift("w8a8"),

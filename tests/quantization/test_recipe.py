@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightmamba.common.errors import InputError
-from lightmamba.model.data import demo_file, hybrid_file
+from lightmamba.model.data import demo_file, experts_file, hybrid_file
 from lightmamba.model.qmodel import load
 from lightmamba.numerics.model_formats import FormatException, Formats
 from lightmamba.quantization.passes import (
@@ -51,7 +51,7 @@ def test_shipped_recipe_is_what_its_name_says(name):
     assert rounding == ("rtn" if method else "gptq")
 
 
-@pytest.mark.parametrize("file", [demo_file, hybrid_file])
+@pytest.mark.parametrize("file", [demo_file, hybrid_file, experts_file])
 def test_bundled_models_are_of_the_recipe_of_today(file):
     """After a change of the recipe: lightmamba quantize bundled -o the file, and bundled-hybrid."""
     assert load(file()).origin["recipe"] == Recipe.load("w4a4").to_toml()

@@ -1,4 +1,7 @@
-"""Data that the project ships: six novels, two small trained models, and their quantized files."""
+"""Data that the project ships: six novels, three small trained models, and their quantized files.
+
+The float weights of the one with experts are in the repository only, to keep the wheel small.
+"""
 
 import lzma
 from collections.abc import Callable, Mapping
@@ -8,12 +11,14 @@ from pathlib import Path
 from lightmamba.common.errors import InputError
 
 __all__ = [
-    "BUNDLED", "SHIPPED", "austen", "bundled_checkpoint", "bundled_file", "demo_checkpoint",
-    "demo_file", "heldout", "hybrid_checkpoint", "hybrid_file", "split_heldout",
+    "BUNDLED", "EXPERTS", "HYBRID", "SHIPPED", "austen", "bundled_checkpoint", "bundled_file",
+    "demo_checkpoint", "demo_file", "experts_checkpoint", "experts_file", "heldout",
+    "hybrid_checkpoint", "hybrid_file", "split_heldout",
 ]  # fmt: skip
 
 SHIPPED = "shipped"  # name of the held-out text where a user names a text
-BUNDLED, HYBRID = "bundled", "bundled-hybrid"  # names of the models, where no file has them
+# Names of the models, where no file has them.
+BUNDLED, HYBRID, EXPERTS = "bundled", "bundled-hybrid", "bundled-experts"
 HELDOUT = 0.03  # the last part of a text, by characters, that training may not see
 VALIDATION = 0.005  # the part before it, to watch a run by
 
@@ -56,14 +61,31 @@ def hybrid_file() -> Path:
     return _shipped("hybrid-w4a4.safetensors", "lightmamba quantize")
 
 
+def experts_checkpoint() -> Path:
+    """Folder of the bundled mixture of experts, in Granite's layout."""
+    folder = _shipped("experts", "lightmamba.model.train")
+    if not (folder / "model.safetensors").exists():
+        raise InputError(
+            f"{EXPERTS} is installed as a quantized file only; its float weights are in the "
+            f"project's repository, in src/lightmamba/model/data/experts"
+        )
+    return folder
+
+
+def experts_file() -> Path:
+    """The bundled mixture of experts, quantized by the recipe w4a4."""
+    return _shipped("experts-w4a4.safetensors", "lightmamba quantize")
+
+
 def bundled_file(name: str) -> str:
     """Path of a quantized file that the package ships, if ``name`` asks for it; else ``name``."""
-    return _own(name, {BUNDLED: demo_file, HYBRID: hybrid_file})
+    return _own(name, {BUNDLED: demo_file, HYBRID: hybrid_file, EXPERTS: experts_file})
 
 
 def bundled_checkpoint(name: str) -> str:
     """Folder of a checkpoint that the package ships, if ``name`` asks for it; else ``name``."""
-    return _own(name, {BUNDLED: demo_checkpoint, HYBRID: hybrid_checkpoint})
+    known = {BUNDLED: demo_checkpoint, HYBRID: hybrid_checkpoint, EXPERTS: experts_checkpoint}
+    return _own(name, known)
 
 
 def _own(name: str, shipped: Mapping[str, Callable[[], Path]]) -> str:

@@ -15,7 +15,13 @@ from lightmamba.model.checkpoint.hub import local_copy
 from lightmamba.model.checkpoint.layouts import read_config
 from lightmamba.model.checkpoint.tensors import find_weights
 from lightmamba.model.config import PUBLISHED
-from lightmamba.model.data import SHIPPED, demo_checkpoint, heldout, hybrid_checkpoint
+from lightmamba.model.data import (
+    SHIPPED,
+    demo_checkpoint,
+    experts_checkpoint,
+    heldout,
+    hybrid_checkpoint,
+)
 from lightmamba.model.inputs import read_text
 from lightmamba.quantization import Recipe
 from lightmamba.study.sweep.job import FLOAT, Machine, Model, Task, Text
@@ -25,6 +31,7 @@ __all__ = ["Entry", "Sources"]
 # Checkpoints that the project ships, by name.
 BUNDLED = {
     "demo": demo_checkpoint, "bundled": demo_checkpoint, "bundled-hybrid": hybrid_checkpoint,
+    "bundled-experts": experts_checkpoint,
 }  # fmt: skip
 METRICS = {  # of files, by the kind of their rows
     "last words": ("acc", "perplexity"),

@@ -81,10 +81,7 @@ ROUTING = Listed(
         ("KL with the float model's experts", lambda r: f"{r['routing']['kl_forced']:.4f}"),
         (
             "share of other choices",
-            lambda r: (
-                f"{percent(r['routing']['share_of_choices'])} ± "
-                f"{percent(r['routing']['share_standard_error'])}"
-            ),
+            lambda r: f"{_of_routing(SHARE[0])(r)} ± {_of_routing(SHARE[1])(r)}",
         ),
     ],
     where=lambda r: (r["method"], r["model"]) == ("ours", "experts"),

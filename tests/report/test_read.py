@@ -112,7 +112,7 @@ def test_a_damaged_simulation(spoil, sentence):
 
 def test_what_the_benchmark_measured():
     stored = read_store(BENCH)
-    bundled, outliers, hybrid = accuracy_of(stored)
+    bundled, outliers, hybrid, experts = accuracy_of(stored)
     assert bundled.model == "The bundled model"
     first = bundled.scores[0]
     assert first.method == "ours"
@@ -120,6 +120,8 @@ def test_what_the_benchmark_measured():
     assert (first.ratio, first.kl) == (mine.values["ratio"], mine.values["kl"])
     assert len(outliers.scores) == sum(r.what["model"] == "outliers" for r in stored)
     assert hybrid.model == "The bundled hybrid"
+    assert experts.model == "The bundled mixture of experts"
+    assert {score.method for score in experts.scores} == {"ours"}
     assert mine.made["computer"] in bundled.origin
 
 

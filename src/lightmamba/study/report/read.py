@@ -29,6 +29,7 @@ MODELS = {
     "bundled": "The bundled model",
     "outliers": "The bundled model, rewritten to have heavy outliers",
     "hybrid": "The bundled hybrid",
+    "experts": "The bundled mixture of experts",
 }
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lightmamba.cli import main
 from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine
 from lightmamba.evaluate import compare
@@ -55,12 +56,16 @@ def test_a_file_is_as_good_as_its_checkpoint(file, checkpoint):
     assert both.kl < 0.08
 
 
-def test_float_weights_of_experts_are_in_the_repository(monkeypatch, tmp_path):
+def test_float_weights_of_experts_are_in_the_repository(monkeypatch, tmp_path, capsys):
     """Where they are not, as in an installed wheel, one sentence says so."""
     (tmp_path / "experts").mkdir()
     monkeypatch.setattr(data, "__file__", str(tmp_path / "__init__.py"))
-    with pytest.raises(InputError, match="bundled-experts is installed as a quantized file only;"):
+    sentence = "bundled-experts is installed as a quantized file only;"
+    with pytest.raises(InputError, match=sentence):
         experts_checkpoint()
+    with pytest.raises(SystemExit):
+        main(["quantize", "bundled-experts", "-o", str(tmp_path / "m.safetensors")])
+    assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["bundled", "bundled-hybrid", "bundled-experts"])

@@ -2,6 +2,8 @@
 
 import argparse
 import os
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,8 @@ class Options:
             more = {"type": type(default), "default": default} | more
             said = f"{default:g}" if isinstance(default, float) else default
             text += "" if "(default: " in text else f" (default: {said})"
+        if getattr(more.get("type"), "__name__", "").startswith("bundled"):
+            more["type"] = _refusing(more["type"])
         self.parser.add_argument(*flags, help=text, **more)
 
     def shared(self, *names: str) -> None:
@@ -136,3 +140,16 @@ def at_least(args: argparse.Namespace, **limits: tuple[int, int]) -> None:
         if (value := getattr(args, name)) is not None and value < least:
             flag = name.replace("_", "-")
             raise InputError(f"--{flag} must be at least {least}, not {value}; try {right}")
+
+
+def _refusing(read: Callable[[str], str]) -> Callable[[str], str]:
+    """Type of an argument that is refused in the words of ``read``."""
+
+    @wraps(read)
+    def of(text: str) -> str:
+        try:
+            return read(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return of

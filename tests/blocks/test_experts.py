@@ -164,7 +164,7 @@ def assert_equal_paths(model, batch, seqlen, **options):
 @pytest.mark.parametrize("formats", FORMATS)
 @pytest.mark.parametrize("name", SHAPES)
 def test_kernels_give_the_same_integers(name, formats, isa):
-    """Of one token, which takes few blocks, and of many."""
+    """One token takes few blocks, many tokens take most of them."""
     model = between_layers(name, FORMATS[formats], 4)
     for batch, seqlen, threads in ((1, 1, 2), (2, 3, 1), (3, 20, 2)):
         assert_equal_paths(model, batch, seqlen, isa=isa, threads=threads)
@@ -197,7 +197,7 @@ def test_kernels_of_a_whole_piece_and_of_equal_scores():
 
 
 def test_what_saturates_is_counted_by_the_kernels():
-    """Of every block that is taken, of the router, and of the vector that it was."""
+    """Counters are equal where the router, rows and hidden values saturate."""
     model = model_of(SHAPES["granite"])
     layer = model.layers[0]
     far = replace(layer.mixer.exponents, router=-29, a=-22, b=-22, hidden=-40)
@@ -210,7 +210,7 @@ def test_what_saturates_is_counted_by_the_kernels():
 
 
 def test_blocks_of_16_go_by_operations():
-    """Of the kernels, whose whole passes take blocks of 32 only."""
+    """Kernels of a whole pass take blocks of 32 only."""
     model = random_model(model_of(SHAPES["granite"]).config, Formats(block=16), 1)
     engine = Engine(model)
     assert isinstance(engine.ops, Native)

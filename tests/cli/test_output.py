@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from lightmamba import native
 from lightmamba.cli import main, show
-from lightmamba.engine import engine
+from lightmamba.engine.native import has_kernels
 from lightmamba.model.data import demo_file
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -114,11 +114,11 @@ def test_an_error_of_the_program_is_one_sentence_and_a_traceback_on_demand(run, 
 @pytest.mark.filterwarnings("default")
 def test_an_engine_without_kernels_says_so_once(run, commands, monkeypatch):
     monkeypatch.setattr(native, "available", lambda: False)
-    engine._has_kernels.cache_clear()
+    has_kernels.cache_clear()
     wanted = run("generate", *commands["generate"], "-q")
-    engine._has_kernels.cache_clear()
+    has_kernels.cache_clear()
     said = run("generate", *commands["generate"])
-    engine._has_kernels.cache_clear()
+    has_kernels.cache_clear()
     assert (wanted.err, said.out) == ("", wanted.out)
     first, *others = said.err.splitlines()
     assert first.startswith("warning: the compiled kernels were not built, so the engine runs on")

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from lightmamba import native
 from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine
-from lightmamba.engine.engine import _has_kernels
-from lightmamba.engine.native import Native
+from lightmamba.engine.native import Native, has_kernels
 from lightmamba.engine.reference import Reference
 from lightmamba.model.qmodel import QuantizedModel
 from tests.engine.models import CASES, assert_same_state, case, run
@@ -55,13 +54,13 @@ def test_an_unknown_instruction_set():
 
 def test_without_kernels_numpy_runs_and_says_so(monkeypatch):
     monkeypatch.setattr(native, "available", lambda: False)
-    _has_kernels.cache_clear()
+    has_kernels.cache_clear()
     try:
         with pytest.warns(UserWarning, match="compiled kernels were not built"):
             assert isinstance(Engine(case("w4a4")).ops, Reference)
         Engine(case("w4a4"))  # a second warning would be an error here
     finally:
-        _has_kernels.cache_clear()
+        has_kernels.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["w4a4", "w4a8-groups", "blocks-of-128"])

@@ -5,11 +5,10 @@ This is the golden model: hardware must equal it bit for bit.
 
 import logging
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from lightmamba.blocks.layer import Arithmetic, Observe, Rms
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot, carry_out
 from lightmamba.engine.described import Description
-from lightmamba.engine.native import Native
+from lightmamba.engine.native import Native, has_kernels
 from lightmamba.engine.passes import by_arrays, by_kernels, check, rows_together
 from lightmamba.engine.reference import Reference, one_blas_thread, rescale_input
 from lightmamba.engine.routed import Routed
@@ -91,7 +90,7 @@ class Engine:
         self.counters = Counter(dict.fromkeys(_losses(model), 0))  # what saturated, by kind
         self._counting = native.ForkLock()
         self.kernels: Native | None = None  # that run all layers in one call
-        if compiled and _has_kernels() and Description.fits(model):
+        if compiled and has_kernels() and Description.fits(model):
             self.ops = Native(model, threads, isa)
             # A comparison recipe has steps of its own, which go by operations.
             self.kernels = self.ops if model.plain and Description.is_whole(model) else None
@@ -385,20 +384,8 @@ class Engine:
         return out.reshape(u.shape)
 
 
-@lru_cache
-def _has_kernels() -> bool:
-    if not native.available():
-        warnings.warn(
-            "the compiled kernels were not built, so the engine runs on numpy, many times slower; "
-            "install a C++ compiler and then lightmamba again",
-            stacklevel=3,
-        )
-    return native.available()
-
-
 def _losses(model: QuantizedModel) -> list[str]:
     """Kinds of saturation that a model can have."""
-    kinds = {sizes.kind for sizes in model.config.layers}
-    mine = [name for known in sorted(kinds) for name in kind(known).integers.losses]
+    mine = [name for known in model.config.kinds for name in kind(known).integers.losses]
     other = [name for known in native.KINDS for name in kind(known).integers.losses]
     return [name for name in native.LOSSES if name in mine or name not in other]

@@ -7,8 +7,10 @@ are the same functions.
 import ctypes
 import logging
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,13 +30,25 @@ from lightmamba.numerics.formats import INT32, IntFormat
 from lightmamba.numerics.linear import Projection
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["Call", "Compiled", "Native"]
+__all__ = ["Call", "Compiled", "Native", "has_kernels"]
 
 Array = NDArray[Any]
 
 
 def _as(array: Any, dtype: Any) -> Array:
     return np.ascontiguousarray(array, dtype=dtype)
+
+
+@lru_cache
+def has_kernels() -> bool:
+    """Whether the library is there; where it is not, a warning says so once."""
+    if not native.available():
+        warnings.warn(
+            "the compiled kernels were not built, so the engine runs on numpy, many times slower; "
+            "install a C++ compiler and then lightmamba again",
+            stacklevel=3,
+        )
+    return native.available()
 
 
 class Native:

@@ -27,8 +27,6 @@ constexpr MixerPhases KINDS[N_KINDS] = {EACH_MIXER(PHASES)};
 
 const MixerPhases& mixer(const Job& job) { return KINDS[job.layer->kind]; }
 
-int64_t tiles(const Linear& f) { return (f.rows + 2 * ROWS - 1) / (2 * ROWS); }  // pairs of them
-
 }  // namespace
 
 #define TEXT(kind, Phases) shared::kind,
@@ -42,10 +40,10 @@ int64_t items(const Job& job, int phase) {
     const Work& w = *job.work;
     switch (phase) {
         case EMBED: case NORM: case HADAMARD: case QUANTIZE: case RESIDUAL: return w.vectors;
-        case IN_PROJ: return tiles(job.layer->in_proj);
-        case OUT_PROJ: return tiles(job.layer->out_proj);
+        case IN_PROJ: return pairs_of_tiles(job.layer->in_proj);
+        case OUT_PROJ: return pairs_of_tiles(job.layer->out_proj);
         case HEAD_NORM: return w.wanted;
-        case HEAD: return tiles(job.model->head);
+        case HEAD: return pairs_of_tiles(job.model->head);
     }
     return mixer(job).items(job, phase - MIXER);
 }

@@ -16,7 +16,9 @@
 namespace lightmamba {
 namespace {
 
-// An item of a projection is two tiles.
+// Items of a projection: two tiles each.
+INLINE int64_t pairs_of_tiles(const Linear& f) { return (f.rows + 2 * ROWS - 1) / (2 * ROWS); }
+
 constexpr int FEW = 8, PAIR = 4;  // vectors that share the loads of a tile; and of two tiles
 
 // Sums over groups `begin` to `end` of one tile for N vectors, first in 32 bits.

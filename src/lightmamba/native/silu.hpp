@@ -18,12 +18,15 @@ INLINE i32x16 gather(const int32_t* table, i32x16 at) {
 #endif
 }
 
-INLINE int64_t silu(const Tables& t, int64_t x, int64_t shift) {
+// Sigmoid, with 16 fractional bits, of x shifted right to 11.
+INLINE int64_t sigmoid(const Tables& t, int64_t x, int64_t shift) {
     const int64_t offset = saturate(round_shift(x, shift), LOW16, HIGH16) - LOW16;
     const uint32_t node = t.sigmoid[offset >> t.sigmoid_bits];
     const int64_t fraction = offset & ((1 << t.sigmoid_bits) - 1);
-    return round_shift(x * interpolate(node >> 16, node & 0xFFFF, fraction, t.sigmoid_bits), 16);
+    return interpolate(node >> 16, node & 0xFFFF, fraction, t.sigmoid_bits);
 }
+
+INLINE int64_t silu(const Tables& t, int64_t x, int64_t shift) { return round_shift(x * sigmoid(t, x, shift), 16); }
 
 // The same for int16 values in 32 bits: beyond 20 to the right all is 0, beyond 16 to the left all
 // but 0 saturates.

@@ -8,14 +8,7 @@ namespace lightmamba {
 namespace {
 
 constexpr int64_t SCORE_BITS = 16, WEIGHT_BITS = 15;  // fractional bits
-
-// Sigmoid of a score, with 16 fractional bits.
-INLINE int64_t sigmoid_of(const Tables& t, int64_t score) {
-    const int64_t offset = saturate(round_shift(score, SCORE_BITS - 11), LOW16, HIGH16) - LOW16;
-    const uint32_t node = t.sigmoid[offset >> t.sigmoid_bits];
-    const int64_t fraction = offset & ((1 << t.sigmoid_bits) - 1);
-    return interpolate(node >> 16, node & 0xFFFF, fraction, t.sigmoid_bits);
-}
+constexpr int64_t TO_SIGMOID = SCORE_BITS - 11;       // right shift of a score to the sigmoid's input
 
 // Places of the `count` largest of n keys, ascending; of equal keys, the first. Changes the keys.
 INLINE void largest(int64_t* keys, int64_t n, int64_t count, int32_t* places) {
@@ -51,7 +44,7 @@ struct Choice {
     void operator()(const int32_t* scores, int32_t* experts, int32_t* weights, int64_t* keys) const {
         const Tables& t = *tables;
         for (int64_t e = 0; e < n_experts; ++e) {
-            keys[e] = softmax ? scores[e] : sigmoid_of(t, scores[e]) + (bias ? bias[e] : 0);
+            keys[e] = softmax ? scores[e] : sigmoid(t, scores[e], TO_SIGMOID) + (bias ? bias[e] : 0);
         }
         largest(keys, n_experts, top_k, experts);
         int64_t* values = keys;  // of the chosen ones
@@ -59,7 +52,7 @@ struct Choice {
         for (int64_t i = 0; i < top_k; ++i) best = scores[experts[i]] > best ? scores[experts[i]] : best;
         for (int64_t i = 0; i < top_k; ++i) {
             const int64_t score = scores[experts[i]];
-            values[i] = softmax ? exp2_below(t, (best - score) << (24 - SCORE_BITS)) : sigmoid_of(t, score);
+            values[i] = softmax ? exp2_below(t, (best - score) << (24 - SCORE_BITS)) : sigmoid(t, score, TO_SIGMOID);
         }
         if (softmax || normed) return shares(t, values, top_k, weights);
         for (int64_t i = 0; i < top_k; ++i) weights[i] = values[i] >> 1;

@@ -62,7 +62,6 @@ struct ExpertsPhases {
 
     static const Experts& sizes(const Job& job) { return *(const Experts*)job.layer->mixer; }
     static const ExpertsWork& own(const Job& job) { return *(const ExpertsWork*)job.work->own[KIND_EXPERTS]; }
-    static int64_t pairs_of_tiles(const Linear& f) { return (f.rows + 2 * ROWS - 1) / (2 * ROWS); }
 
     static int64_t items(const Job& job, int phase) {
         const int64_t vectors = job.work->vectors;

@@ -84,10 +84,8 @@ def measure(
     reference = FloatModel(checkpoint.model, checkpoint.valid_vocab)
     engine = Engine(quantized, threads=args.threads)
     found = compare(engine, reference, ids, text_bytes=size, threads=args.threads)
-    layers = enumerate(checkpoint.model.layers)
-    theirs = {i: layer.mixer for i, layer in layers if layer.mixer.sizes.routed}
     routing: dict[str, Any] = {}
-    if theirs:
+    if theirs := reference.routers:
         with engine.routers() as mine:
             both = compare_routing(engine, reference, (mine, theirs), ids, threads=args.threads)
         routing = {"routing": both.plain()}

@@ -32,7 +32,7 @@ def values():
 
 
 def test_a_large_product(by_onednn, values):
-    """Of batches and of strided matrices, too."""
+    """Batches and strided matrices are multiplied, too."""
     x, w = values
     for first, second in ((x, w), (x.view(3, 200, 400), w), (x.T.contiguous().T, w)):
         torch.testing.assert_close(product(first, second), first @ second.T, rtol=0, atol=1e-4)

@@ -30,11 +30,11 @@ IDS = token_ids(MIXED["nemotron"], 1, 200, seed=4)[0]
 def floats(change=0.0):
     """A float model whose router prefers the first experts by so much, and its routers."""
     model = float_model(MIXED["nemotron"], seed=1)
-    layers = {i: layer.mixer for i, layer in enumerate(model.layers) if layer.mixer.sizes.routed}
+    found = FloatModel(model, model.config.vocab_size)
     with torch.no_grad():
-        for mixer in layers.values():
+        for mixer in found.routers.values():
             mixer.choice_bias[:2] += change
-    return FloatModel(model, model.config.vocab_size), layers
+    return found, found.routers
 
 
 def test_figures_of_a_layer():

@@ -24,7 +24,7 @@ NEAR = arrays(np.int64, st.tuples(st.just(3), st.integers(1, 12)), elements=st.i
     ],
 )  # fmt: skip
 def test_worked_choices(keys, count, want):
-    """Of equal keys the first wins, and places are ascending whatever the order of the keys."""
+    """The first of equal keys wins, and places are ascending whatever the order of the keys."""
     assert largest(np.array(keys), count).tolist() == want
 
 

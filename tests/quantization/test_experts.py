@@ -59,7 +59,7 @@ def test_the_same_again():
 
 
 def test_a_block_that_no_token_takes():
-    """It is quantized by the moments of all tokens, as any other block could be."""
+    """A block without tokens is quantized by the moments of all tokens."""
     config = MIXED["nemotron"]
 
     def avoided(model):

@@ -233,10 +233,9 @@ def _text(args: argparse.Namespace, subject: Subject, journal: Journal | None) -
 
 def _routing(engine: Engine, reference: Any, ids: NDArray[Any], **options: Any) -> dict[str, Any]:
     """Experts that the model and its reference choose, and what the difference costs."""
-    layers = enumerate(reference.model.layers)
-    theirs = {i: layer.mixer for i, layer in layers if layer.mixer.sizes.routed}
     with engine.routers() as mine:
-        found = compare_routing(engine, reference, (mine, theirs), ids, **options).plain()
+        routers = mine, reference.routers
+        found = compare_routing(engine, reference, routers, ids, **options).plain()
     names = ("equal", "overlap", "kept_weight", "gap", "gap_flipped")
     rows = [(each["name"], *(each[name] for name in names)) for each in found["layers"]]
     heads = ("layer", "same experts", "overlap", "weight kept", "gap of scores", "of flips")

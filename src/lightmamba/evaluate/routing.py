@@ -104,7 +104,7 @@ class _Reader:
         self, model: LanguageModel, routers: Routers, forced: "_Reader | None" = None
     ) -> None:
         self.model, self._routers, self._forced = model, routers, forced
-        self.seen: dict[int, list[tuple[Array, Array, Array]]] = {}
+        self._seen: dict[int, list[tuple[Array, Array, Array]]] = {}
         self._taken: dict[int, int] = {}
         self.vocab_size, self.valid_vocab = model.vocab_size, model.valid_vocab
         self.logit_exponent = model.logit_exponent
@@ -117,7 +117,7 @@ class _Reader:
         self, ids: NDArray[np.int64], state: Any, *, last_only: bool = True
     ) -> tuple[Logits, Any]:
         """Logits of the model and its state, as always."""
-        self.seen = {index: [] for index in self._routers}
+        self._seen = {index: [] for index in self._routers}
         self._taken = dict.fromkeys(self._routers, 0)
         for index, router in self._routers.items():
             router.follow = partial(self._follow, index)
@@ -128,7 +128,7 @@ class _Reader:
                 router.follow = None
 
     def _follow(self, index: int, scores: Array, experts: Array, weights: Array) -> Array:
-        self.seen[index].append((scores, experts, weights))
+        self._seen[index].append((scores, experts, weights))
         if self._forced is None:
             return experts
         begin, self._taken[index] = self._taken[index], self._taken[index] + len(experts)
@@ -136,10 +136,9 @@ class _Reader:
 
     def chosen(self, index: int) -> tuple[Array, Array, Array]:
         """Scores, experts and weights of all tokens of the last call in a layer."""
-        if len(self.seen[index]) > 1:  # the model cut the call
-            together = zip(*self.seen[index], strict=True)
-            self.seen[index] = [tuple(np.concatenate(part) for part in together)]  # type: ignore
-        return self.seen[index][0]
+        parts = zip(*self._seen[index], strict=True)  # several, where the model cut the call
+        scores, experts, weights = map(np.concatenate, parts)
+        return scores, experts, weights
 
 
 @dataclass(frozen=True, eq=False)

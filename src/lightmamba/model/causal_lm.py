@@ -95,6 +95,12 @@ class FloatModel:
         self.model = model.eval()
         self.vocab_size, self.valid_vocab = model.config.vocab_size, valid_vocab
 
+    @property
+    def routers(self) -> dict[int, Any]:
+        """Mixers that choose experts, by the number of their layer."""
+        mixers = enumerate(layer.mixer for layer in self.model.layers)
+        return {index: mixer for index, mixer in mixers if mixer.sizes.routed}
+
     def empty_state(self, batch: int) -> FloatState:
         """Caches of sequences that have not begun."""
         return FloatState(self.model.empty_caches(batch))

@@ -215,7 +215,7 @@ def train(main: str, extra: str, out: Path, options: TrainOptions, *, compiled: 
         layer.mixer.dropout = drop  # so that train() and eval() reach it
     balance = Balance(model)
     routed = [layer.mixer for layer in model.layers if layer.mixer.sizes.routed and compiled]
-    for mixer in routed:  # its shapes depend on the choice, and each would be compiled anew
+    for mixer in routed:  # torch would compile it again for each number of tokens of an expert
         mixer.forward = torch.compiler.disable(mixer.forward)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{parameters:,} parameters, {len(main_ids):,} + {len(extra_ids):,} tokens", flush=True)

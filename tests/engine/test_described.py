@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from lightmamba import native
+from lightmamba.blocks import kind
+from lightmamba.engine import Engine
 from lightmamba.engine.described import Description, span
+from lightmamba.engine.native import Native
+from lightmamba.engine.reference import Reference
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.linear import Projection
 from tests.engine.models import case
@@ -40,3 +44,10 @@ def test_weights_are_repacked_once_and_given_to_every_call():
     assert first[0].nbytes == -(-rows // 16) * 16 * channels // 2
     nibbles = np.stack([first[0] & 15, first[0] >> 4])
     assert np.count_nonzero(nibbles != 8) == np.count_nonzero(linear.q)
+
+
+def test_a_model_with_a_kind_without_kernels_runs_on_numpy(monkeypatch):
+    model = case("w4a8-groups")
+    assert isinstance(Engine(model).ops, Native)
+    monkeypatch.setitem(vars(kind(model.config.layers[0].kind)), "has_kernels", False)
+    assert isinstance(Engine(model).ops, Reference)

@@ -181,6 +181,11 @@ class Kind:
         return found
 
     @cached_property
+    def has_kernels(self) -> bool:
+        """Whether the kernels take it; a model with a kind that they do not take runs on numpy."""
+        return util.find_spec(f"{self._package}.compiled") is not None
+
+    @cached_property
     def kernels(self) -> Kernels:
         """Kernels of the kind."""
         found: Kernels = self._module("compiled").Kernels()

@@ -60,13 +60,13 @@ class Description:
 
     @staticmethod
     def fits(model: QuantizedModel) -> bool:
-        """Tell whether the kernels take the sizes of a model's layers."""
+        """Tell whether there are kernels for every layer of a model, and of its sizes."""
         transform = model.formats.transform
         for sizes in dict.fromkeys(model.config.layers):
             order = transform.size(sizes.out_dim // sizes.out_groups)
             if _split(order)[0] > LARGEST_CORE:
                 return False
-            if not kind(sizes.kind).kernels.fits(sizes):
+            if not kind(sizes.kind).has_kernels or not kind(sizes.kind).kernels.fits(sizes):
                 return False
         return True
 

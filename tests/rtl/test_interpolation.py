@@ -5,7 +5,16 @@ import pytest
 from amaranth.hdl import Cat, signed, unsigned
 from numpy.testing import assert_array_equal
 
-from lightmamba.hardware.rtl.interpolation import LATENCY, interpolate, lookup, sigmoid
+from lightmamba.hardware.rtl import interpolation
+from lightmamba.hardware.rtl.interpolation import (
+    LATENCY,
+    exp2,
+    interpolate,
+    lookup,
+    reciprocal,
+    reciprocal_latency,
+    sigmoid,
+)
 from lightmamba.numerics import tables as numerics
 from tests.support.pipelines import Piped
 from tests.support.streams import drive
@@ -86,6 +95,36 @@ def test_exp2_worked_values():
     dut = Piped({"x": unsigned(24)}, lambda pipe, x: {"y": interpolate(pipe, EXP2.nodes, x)})
     got = through(dut, "x", [0, 1 << 23])["y"]
     assert_array_equal(got, [1 << 24, round(2**23.5)])
+
+
+@pytest.mark.parametrize("bits", [32, 34])
+def test_exp2(bits):
+    """Also where it is 1, half of it, nothing, and all but that."""
+    rng = np.random.default_rng(bits)
+    t = rng.integers(0, 1 << bits, 200) >> rng.integers(0, bits, 200)
+    t = np.concatenate([t, [0, 1 << 16, 24 << 16, 32 << 16, (1 << bits) - 1]])
+    dut = Piped({"x": unsigned(bits)}, lambda pipe, x: {"y": exp2(pipe, x, EXP2)})
+    got = through(dut, "x", t)["y"]
+    assert_array_equal(np.minimum(got, EXP2.one), EXP2(np.minimum(t << 8, EXP2.top)))
+    assert_array_equal(got[-5:], [1 << 24, 1 << 23, 1, 0, 0])
+    assert dut.stage == interpolation.EXP2
+
+
+@pytest.mark.parametrize("bits", [16, 28, 42])
+def test_reciprocal(bits):
+    rng, op = np.random.default_rng(bits), numerics.Reciprocal()
+    s = rng.integers(1, 1 << bits, 200) >> rng.integers(0, bits, 200)
+    s = np.concatenate([np.maximum(s, 1), [1, 2, 1 << bits - 1, (1 << bits) - 1]])
+
+    def build(pipe, x):
+        mantissa, zeros = reciprocal(pipe, x, op.nodes)
+        return {"mantissa": mantissa, "zeros": zeros}
+
+    dut = Piped({"x": unsigned(bits)}, build)
+    got, (mantissa, j) = through(dut, "x", s), op(s)
+    assert_array_equal(got["mantissa"], mantissa)
+    assert_array_equal(bits - 16 - got["zeros"], j)
+    assert dut.stage == reciprocal_latency(bits)
 
 
 def test_lookup():

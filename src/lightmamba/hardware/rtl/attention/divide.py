@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed
 
 from lightmamba.blocks.attention.hardware import SUM_BITS, TOTAL_BITS
 from lightmamba.hardware.rtl.attention.shape import Queries, Shape, less_one
-from lightmamba.hardware.rtl.interpolation import interpolate
+from lightmamba.hardware.rtl.interpolation import reciprocal
 from lightmamba.hardware.rtl.pipe import Pipe, Queue, Timed
 from lightmamba.hardware.rtl.shifts import round_saturate, shift_cut, split_product
 from lightmamba.numerics.attention import Attention
@@ -14,7 +14,6 @@ from lightmamba.numerics.attention import Attention
 __all__ = ["MEAN_SHIFTS", "Divide"]
 
 MEAN_SHIFTS = 0, 62  # right shifts of a product to the output: 31, and that of the layer
-STEPS = (32, 16, 8, 4, 2, 1)  # zero bits that a step of the normalization looks for
 WIDE = 36  # bits of a sum divided by the power of two of its weights
 DATAPATH = 28  # cycles without the queue
 
@@ -122,9 +121,7 @@ class Divide(Elaboratable):
     def _divide(self, pipe: Pipe, total: Timed, value: Timed, shift: Timed) -> tuple[Timed, Timed]:
         """Mean, and whether it was saturated."""
         op = self.op
-        f, zeros = _normalized(pipe, total)
-        offset = pipe.comb(lambda v: v[:15], f)
-        mantissa = pipe.comb(lambda v: v[:16], interpolate(pipe, op.reciprocal.nodes, offset))
+        mantissa, zeros = reciprocal(pipe, total, op.reciprocal.nodes)
         # The exponent j of the sum, as numerics.tables.Reciprocal has it; never negative below 16.
         places = TOTAL_BITS - 16
         by = pipe.step(lambda z: Mux(z > places, 0, (places - z)[:5]), zeros, shape=5)
@@ -133,16 +130,3 @@ class Divide(Elaboratable):
         product = split_product(pipe, wide, mantissa)
         by = pipe.input(shift.value, product.stage)
         return round_saturate(pipe, product, by, op.out, low=MEAN_SHIFTS[0], high=MEAN_SHIFTS[1])
-
-
-def _normalized(pipe: Pipe, value: Timed) -> tuple[Timed, Timed]:
-    """Upper 16 bits of a value from its highest one on, and the zeros before that. Six cycles."""
-    width, found = TOTAL_BITS, list[Timed]()
-    for n in STEPS:
-        zero = pipe.comb(lambda v, n=n: ~v[width - n :].any(), value)
-        value = pipe.step(
-            lambda v, z, n=n: Mux(z, Cat(Const(0, n), v[: width - n]), v), value, zero, shape=width
-        )
-        found.insert(0, pipe.delay(zero, value.stage))
-    zeros = pipe.comb(lambda *bits: Cat(bits), *found)
-    return pipe.comb(lambda v: v[width - 16 :], value), zeros

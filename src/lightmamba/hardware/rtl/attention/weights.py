@@ -9,9 +9,9 @@ from lightmamba.blocks.attention.hardware import TOTAL_BITS, WEIGHT_BITS, buffer
 from lightmamba.hardware.rtl.attention.scores import counted
 from lightmamba.hardware.rtl.attention.shape import PLACE, Shape, tile_layout
 from lightmamba.hardware.rtl.attention.store import kept_by_vector, ram
-from lightmamba.hardware.rtl.interpolation import interpolate
+from lightmamba.hardware.rtl.interpolation import exp2
 from lightmamba.hardware.rtl.pipe import Pipe, Timed
-from lightmamba.hardware.rtl.shifts import round_shift, shift_add
+from lightmamba.hardware.rtl.shifts import shift_add
 from lightmamba.numerics.attention import Attention
 
 __all__ = ["FALL", "FALLS", "Weights"]
@@ -140,7 +140,7 @@ class Weights(Elaboratable):
         return there, counts_, begins, last, data.View(self.layout, tile), tops
 
     def _weigh(self, m: Module, store: Any, complete: Any, done: Signal) -> None:
-        s, exp2 = self.shape, self.op.exp2
+        s = self.shape
         tile = data.View(self.layout, complete.r_data[FLOOR.width * s.rows :])
         current, now = Signal(self.layout), [Signal(FLOOR, name=f"now{r}") for r in range(s.rows)]
         falls = [Signal(FALL, name=f"fall{r}") for r in range(s.rows)]
@@ -201,12 +201,7 @@ class Weights(Elaboratable):
             below = pipe.step(
                 lambda v, n: (((n + 1) << FRACTION) - v)[:34], score, top, shape=unsigned(34)
             )
-            t = pipe.step(
-                lambda b: Mux(b[21:].any(), exp2.top, b[:21] << 8), below, shape=unsigned(29)
-            )
-            value = interpolate(pipe, exp2.nodes, pipe.comb(lambda t: t[:24], t))
-            value = pipe.comb(lambda v: Cat(v[:25], 0).as_signed(), value)
-            power = round_shift(pipe, value, pipe.comb(lambda t: t[24:], t), high=31)
+            power = exp2(pipe, below, self.op.exp2)
             rows.append(pipe.step(_weight, power, counts, shape=unsigned(WEIGHT_BITS)))
         self._results(m, pipe, rows, current, falls, active, place, writes)
 

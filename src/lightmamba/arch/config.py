@@ -33,6 +33,7 @@ ATTENTION = (
 )  # fmt: skip
 MOST_POSITIONS = 4  # of a word of keys and values
 WIDE = ("wide_weight_bits", "wide_act_bits")  # and those only where projections differ
+ADDED = ("added_channels",)  # and those only where sums of several vectors are added
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class ArchConfig:
     kv_heads: int = 1  # heads of keys and values
     per_group: int = 1  # queries for each of them
     head_dim: int = 32  # channels of a head of attention
+    added_channels: int = 0  # inputs of out_proj whose sums are added before they are rounded
 
     def __post_init__(self) -> None:
         def among(name: str, *allowed: int) -> None:
@@ -129,6 +131,7 @@ class ArchConfig:
         within("program", 2, 1 << 10)
         within("context", 0, 1 << 20)
         within("head_rows", 1, 255)
+        within("added_channels", 0, 1 << 15)
         if self.state_ports > 1 and self.shared_port:
             raise ValueError(
                 f"state_ports {self.state_ports} need ports of their own, but shared_port is set; "
@@ -239,7 +242,7 @@ class ArchConfig:
     @property
     def wide(self) -> bool:
         """Whether projections differ in their widths."""
-        return self.split or self.out_bits > self.act_bits
+        return self.split or self.out_bits > self.act_bits or self.added_channels > 0
 
     @property
     def halves(self) -> int:
@@ -372,7 +375,7 @@ class ArchConfig:
     @property
     def acc_bits(self) -> int:
         """Width of a row's sum in a lane, of either projection."""
-        widest = max(self.in_channels, self.out_channels)
+        widest = max(self.in_channels, self.out_channels, self.added_channels)
         return max(
             self.widest.accumulator_bits(widest), self.head.accumulator_bits(self.in_channels)
         )
@@ -383,7 +386,10 @@ class ArchConfig:
 
     def to_json(self) -> str:
         """One line of JSON, for the hash of the build: what it has no use for is left out."""
-        left_out = {*(() if "attention" in self.kinds else ATTENTION), *(() if self.wide else WIDE)}
+        left_out = {
+            *(() if "attention" in self.kinds else ATTENTION), *(() if self.wide else WIDE),
+            *(() if self.added_channels else ADDED),
+        }  # fmt: skip
         values = {name: each for name, each in self.to_dict().items() if name not in left_out}
         return json.dumps(values, sort_keys=True)
 

@@ -8,7 +8,9 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import Field, width
 from lightmamba.arch.hardware import OTHERS, Hardware, Inner, Link, Shown, Stream, Unit, cycles
 
-__all__ = ["Graph"]
+__all__ = ["BEFORE", "Graph"]
+
+BEFORE = ("lanes", "epilogue")  # units of the spine that every instruction with a matrix starts
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,13 @@ class Graph(Hardware):
         """Number of each kind of rows, then of sections whose rows alternate."""
         names = [row.name for row in self.rows] + list(OTHERS) + ["|".join(t) for t in self.turns]
         return {name: n for n, name in enumerate(names)}
+
+    def own_units(self, kind: str, instruction: str) -> tuple[str, ...]:
+        """Units of a kind of layers that one of its instructions starts."""
+        if instruction == "in_proj":
+            return self.starts[kind]
+        units = self.instructions.get(instruction, ())
+        return tuple(unit for unit in units if unit not in BEFORE)
 
     def choices(self, target: str) -> tuple[Stream, ...]:
         """Streams to a port; field ``PORT_from`` of its unit's command chooses one of several."""

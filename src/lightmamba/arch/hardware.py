@@ -314,7 +314,12 @@ class Hardware:
     sizes : {name: meaning}
         Sizes of jobs.
     commands : {unit: fields}
-        Units that have commands; of a kind, those that its in_proj starts, in this order.
+        Units that have commands; of a kind, those that its in_proj starts, in this order, but for
+        those of other instructions.
+    instructions : {name: units}
+        Instructions of a layer besides those of in_proj and out_proj, and the units of each.
+    more : {unit: fields}
+        Further fields of commands that the spine declares.
     rows : tuple of Row
         Kinds of rows of in_proj.
     turns : tuple of (str, str)
@@ -335,6 +340,8 @@ class Hardware:
     apart: tuple[str, ...] = ()
     sizes: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, tuple[Field, ...]] = field(default_factory=dict)
+    instructions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    more: Mapping[str, tuple[Field, ...]] = field(default_factory=dict)
     rows: tuple[Row, ...] = ()
     turns: tuple[tuple[str, str], ...] = ()
     clients: tuple[Client, ...] = ()

@@ -45,13 +45,21 @@ def merge(front: Hardware, kinds: Mapping[str, Hardware], back: Hardware) -> Gra
     bits = max(1, (len(found["rows"]) + len(OTHERS) + len(found["turns"]) - 1).bit_length())
     for tables in ("records", "commands"):
         found[tables] = {name: _wide(table, bits) for name, table in found[tables].items()}
+    for unit, more in found["more"].items():
+        found["commands"][unit] = (*found["commands"][unit], *more)
     found["commands"] = _chosen(found["commands"], found["streams"])
     places: list[tuple[str, Mapping[str, Any]]] = [
         (f"kind {name}", {row.name: n for n, row in enumerate(each.rows)})
         for name, each in kinds.items()
     ]
-    starts = {name: tuple(each.commands) for name, each in kinds.items()}
+    starts = {name: _started(each) for name, each in kinds.items()}
     return Graph(**found, starts=starts, places=_tables(places))
+
+
+def _started(hardware: Hardware) -> tuple[str, ...]:
+    """Units of a kind that the instruction of its in_proj starts."""
+    others = {unit for units in hardware.instructions.values() for unit in units}
+    return tuple(unit for unit in hardware.commands if unit not in others)
 
 
 def _links(parts: list[tuple[str, Hardware]]) -> None:

@@ -73,8 +73,12 @@ def _streams(config: ArchConfig, client: str) -> list[Stream]:
 
 
 def chosen(config: ArchConfig, client: Client) -> str:
-    """Output of a unit, ``unit.port``, that gives the indices of a table; empty: tokens do."""
-    streams = _streams(config, client.name) if client.shape == TABLE else []
+    """Output of a unit, ``unit.port``, that chooses what comes of a table, or of weights.
+
+    Empty: tokens do, or all of it comes in order.
+    """
+    chooses = client.shape in (TABLE, WEIGHTS)
+    streams = _streams(config, client.name) if chooses else []
     return next((s.source for s in streams if s.taker == MEMORY), "")
 
 

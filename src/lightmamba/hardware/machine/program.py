@@ -11,10 +11,10 @@ from enum import IntEnum
 from functools import cache, cached_property
 
 from lightmamba.arch.fields import Field, decode, encode, width
-from lightmamba.arch.graph import Graph
+from lightmamba.arch.graph import BEFORE, Graph
 from lightmamba.hardware.machine.kinds import machine
 
-__all__ = ["Condition", "Instruction", "Instructions", "Op", "instructions"]
+__all__ = ["HEADER", "Condition", "Instruction", "Instructions", "Op", "instructions"]
 
 
 class Condition(IntEnum):
@@ -37,7 +37,9 @@ class Op(IntEnum):
 
 
 HEADER = (Field("op", 4, "opcode"), Field("when", 2, "condition"))
-BEFORE, BEHIND = ("lanes", "epilogue"), ("hadamard", "quant_out")  # a kind's units in its in_proj
+# Where kinds of layers have instructions of their own, some of which are carried out again.
+AGAIN = Field("again", 5, "times that this instruction and the one before are carried out again")
+BEHIND = ("hadamard", "quant_out")  # units of the spine behind those of a kind, in its in_proj
 STARTS = {
     Op.END: (),
     Op.EMBED: ("embed", "residual", "rms_in", "quant_in"),
@@ -49,11 +51,15 @@ STARTS = {
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction: commands by unit, each a value per field."""
+    """One instruction: commands by unit, each a value per field.
+
+    ``again``: how often the one before and this one are carried out once more.
+    """
 
     op: int
     commands: Mapping[str, Mapping[str, int]]
     when: Condition = Condition.ALWAYS
+    again: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Instructions:
         found = {int(op): op.name for op in Op}
         for kind in self.graph.starts:
             found[self.in_proj(kind)] = f"IN {kind}"
-        return found
+        return found | {self.own(name): name.upper() for name in self.graph.instructions}
 
     @cached_property
     def starts(self) -> Mapping[int, tuple[str, ...]]:
@@ -81,14 +87,20 @@ class Instructions:
         found: dict[int, tuple[str, ...]] = {int(op): units for op, units in STARTS.items()}
         for kind, units in self.graph.starts.items():
             found[self.in_proj(kind)] = (*BEFORE, *units, *BEHIND)
+        found |= {self.own(name): units for name, units in self.graph.instructions.items()}
         return dict(sorted(found.items()))
+
+    @cached_property
+    def header(self) -> tuple[Field, ...]:
+        """Fields in front of the commands."""
+        return (*HEADER, AGAIN) if self.graph.instructions else HEADER
 
     @cached_property
     def bits(self) -> int:
         """Bits of an instruction: whole words of 32."""
         units = self.starts.values()
         most = max(sum(width(self.graph.commands[unit]) for unit in some) for some in units)
-        return -(-(width(HEADER) + most) // 32) * 32
+        return -(-(width(self.header) + most) // 32) * 32
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -105,9 +117,13 @@ class Instructions:
         place = list(self.graph.starts).index(kind)
         return max(Op) + place if place else Op.IN
 
+    def own(self, name: str) -> int:
+        """Opcode of an instruction that only some kind of layers has."""
+        return max(Op) + len(self.graph.starts) + list(self.graph.instructions).index(name)
+
     def offsets(self, op: int) -> dict[str, int]:
         """First bit of each command record in an instruction."""
-        at, found = width(HEADER), {}
+        at, found = width(self.header), {}
         for unit in self.starts[op]:
             found[unit] = at
             at += width(self.graph.commands[unit])
@@ -124,7 +140,8 @@ class Instructions:
         op, name = instruction.op, self.names[instruction.op]
         if set(instruction.commands) != set(self.starts[op]):
             raise ValueError(f"{name} takes commands for {self.starts[op]}")
-        word = encode(HEADER, {"op": op, "when": instruction.when})
+        given = {"op": op, "when": instruction.when, "again": instruction.again}
+        word = encode(self.header, {field.name: given[field.name] for field in self.header})
         for unit, at in self.offsets(op).items():
             try:
                 word |= encode(self.graph.commands[unit], instruction.commands[unit]) << at
@@ -140,14 +157,14 @@ class Instructions:
         ValueError
             If there is no such opcode or condition.
         """
-        header = decode(HEADER, word)
+        header = decode(self.header, word)
         if (op := header["op"]) not in self.starts:
             raise ValueError(f"there is no opcode {op}")
         commands = {
             unit: decode(self.graph.commands[unit], word >> at)
             for unit, at in self.offsets(op).items()
         }
-        return Instruction(op, commands, Condition(header["when"]))
+        return Instruction(op, commands, Condition(header["when"]), header.get("again", 0))
 
     def words32(self, program: Iterable[Instruction]) -> list[int]:
         """Program as 32-bit words, each instruction lowest word first."""

@@ -43,13 +43,17 @@ class ActivationBuffer(wiring.Component):
         Read it: ``q`` and ``code`` hold it from the next cycle on, until another is read.
     upper : In(1)
         Show the upper nibbles of activations of 8 bits instead of the lower ones; combinational.
-        Only where the multipliers have 4 bits; q = 16·upper + lower, both signed.
+        Only where the multipliers have 4 bits, or where sums of several vectors are added: those
+        of 8 bits then show the whole activation otherwise. q = 16·upper + lower, both signed.
     q : Out(products x signed(multiplier_bits))
         Activations, or their nibbles.
     code : Out(codes x unsigned(6))
         Scale codes of their blocks.
     release : In(1)
         That vector has been read for the last time: its memory is empty from the next cycle on.
+    words : In
+        Words of that vector. Only where sums of several vectors are added; then the one behind it
+        on ``i_out`` may come before, and is the first from that cycle on.
     """
 
     latency, interval = STORED, 1
@@ -67,8 +71,10 @@ class ActivationBuffer(wiring.Component):
 
     def __init__(self, config: ArchConfig) -> None:
         self.config = config
+        words = range(max(2, config.in_words, config.out_words) + 1)
         super().__init__(
-            {
+            ({"words": In(words)} if config.added_channels else {})
+            | {
                 "i_in": i_stream(data.ArrayLayout(CODED, rows_per_cycle(config))),
                 "i_out": i_stream(data.ArrayLayout(CODED, 1)),
                 "gated": In(1),
@@ -95,6 +101,9 @@ class ActivationBuffer(wiring.Component):
         ]
         for n in range(c.products):
             given = self._half(in_q, n, 8)
+            if c.added_channels and not c.head_twice:
+                upper = given[NIBBLE:].as_signed() + given[NIBBLE - 1]
+                given = Mux(self.upper, upper[:NIBBLE].as_signed(), given)
             gated = self._half(out_q, n, c.out_bits)
             m.d.comb += self.q[n].eq(Mux(self.gated, gated, given)[:bits])
         return m
@@ -133,18 +142,39 @@ class ActivationBuffer(wiring.Component):
             with m.If(block_end):
                 m.d.sync += code.eq(Cat(code[CODE_BITS:], i.payload[0].code))
 
-        with m.If(self.release & chosen):
-            m.d.sync += filled.eq(0)
-        with m.Elif(complete):
-            m.d.sync += filled.eq(filled + 1)
+        release, to, at = self.release & chosen, filled, self.address
+        if name == "out" and c.added_channels:
+            to, at = self._around(m, filled, complete, release)
+        else:
+            with m.If(release):
+                m.d.sync += filled.eq(0)
+            with m.Elif(complete):
+                m.d.sync += filled.eq(filled + 1)
         m.d.comb += [
-            write.addr.eq(filled),
+            write.addr.eq(to),
             write.data.eq(Cat(q, code)),
             write.en.eq(complete),
-            read.addr.eq(self.address),
+            read.addr.eq(at),
             read.en.eq(self.enable & chosen),
         ]
         return self.address < filled, read.data[:values], read.data[values:]
+
+    def _around(
+        self, m: Module, filled: Signal, complete: Value, release: Value
+    ) -> tuple[Value, Value]:
+        """Place of the next word, and of the one that is read, where vectors follow each other."""
+        depth = max(2, self.config.out_words)
+
+        def around(place: Value) -> Value:
+            return Mux(place >= depth, place - depth, place)
+
+        first, end = (Signal(range(depth), name=f"out_{name}") for name in ("first", "end"))
+        with m.If(complete):
+            m.d.sync += end.eq(around(end + 1))
+        with m.If(release):
+            m.d.sync += first.eq(around(first + self.words))
+        m.d.sync += filled.eq(filled + complete - Mux(release, self.words, 0))
+        return end, around(first + self.address)
 
     def _stored(self, q: Value, bits: int) -> Value:
         """An activation as the memory keeps it: two signed nibbles where it is read in two."""

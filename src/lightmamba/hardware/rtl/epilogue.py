@@ -33,10 +33,11 @@ class Epilogue(wiring.Component):
     of the rows. ``latency`` cycles from a transfer on ``i`` to the ``valid`` of the last pair in
     it.
 
-    A job begins with ``parts`` records of 1/rms. ``rows`` and ``parts`` are at least 1. A section
-    reaches from the ``end`` of the one before it, or row 0, to the row before its own; the last one
-    ends at ``rows``, and rows beyond are dropped and not counted. A section of two kinds, as
-    ``x|z``, has rows of both, alternating. An empty section costs nothing.
+    A job begins with ``parts`` records of 1/rms, or, if it says ``again``, keeps those of the job
+    before; only kinds of layers with instructions of their own say so. ``rows`` and ``parts`` are
+    at least 1. A section reaches from the ``end`` of the one before it, or row 0, to the row before
+    its own; the last one ends at ``rows``, and rows beyond are dropped and not counted. A section
+    of two kinds, as ``x|z``, has rows of both, alternating. An empty section costs nothing.
 
     Source: ``numerics.linear.Epilogue``.
 
@@ -205,8 +206,12 @@ class Epilogue(wiring.Component):
             with m.If(chosen):
                 m.d.comb += [write.data.eq(i.payload), write.en.eq(i.valid & taking)]
         m.d.comb += [write.addr.eq(count), read.addr.eq(part)]
+        new = self.command.payload
         with m.If(job.start):
-            m.d.sync += [taking.eq(1), count.eq(0)]
+            m.d.sync += [
+                taking.eq(~new.again if "again" in new.shape().members else 1),
+                count.eq(0),
+            ]
         with m.Elif(write.en):
             m.d.sync += count.eq(count + 1)
             with m.If(count + 1 == job.fields.parts):

@@ -10,6 +10,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import GROUP
 from lightmamba.hardware.machine.spine import PARTS
 from lightmamba.hardware.rtl.job import Job
+from lightmamba.hardware.rtl.kept import KEPT, KeptSums
 from lightmamba.hardware.rtl.lane import Lane, control, delays, lane_latency
 from lightmamba.hardware.rtl.layouts import command, i_stream, o_stream
 from lightmamba.hardware.rtl.packed import PACKED_BITS, LanePair, pack
@@ -32,6 +33,10 @@ class Lanes(wiring.Component):
 
     No beat is taken that the job does not need. The vectors' memory is released with the last beat.
     The vectors of a pass go in step: whatever is said of one vector holds for all of them.
+
+    Where sums of several vectors are added (``added_channels``), a job may ``hold`` the vectors for
+    the next one, take only the upper ``half`` of their activations, and ``keep`` its sums, which
+    are added to those of the next jobs; the one that does not keep them gives the totals.
 
     Source: ``numerics.linear.Projection``.
 
@@ -71,7 +76,8 @@ class Lanes(wiring.Component):
         self.config = config
         self.buffer: Any = buffer
         self.steps = lane_latency(config)  # from an issue to the lanes' sums
-        self.latency = 1 + self.steps + 2
+        self.results = self.steps + (KEPT if config.added_channels else 0)  # to what leaves
+        self.latency = 1 + self.results + 2
         sums = data.ArrayLayout(signed(config.acc_bits), config.lanes)
         super().__init__(
             {
@@ -91,7 +97,7 @@ class Lanes(wiring.Component):
         m = Module()
         c = self.config
         job = Job(m, self.command, self.busy)
-        queue = Queue(m, self.o, latency=self.steps, extra=PARTS - self.steps - 4)
+        queue = Queue(m, self.o, latency=self.results, extra=PARTS - self.results - 4)
 
         multiplying, scale = Signal(), Signal()  # a beat of weights, of scales is issued
         working = Signal()  # beats of the job are still to be issued
@@ -101,7 +107,10 @@ class Lanes(wiring.Component):
         due = Signal()  # the next beat is one of scales
         here = self._beats(m, working, used, replaced)
         # What gates every lane is one lookup: `here` implies `working`.
-        sure = loaded & (~operand.last | queue.room)
+        room, last_use = queue.room, finishing
+        if c.added_channels:
+            room, last_use = room | job.fields.keep, finishing & ~job.fields.hold
+        sure = loaded & (~operand.last | room)
         m.d.comb += [
             scale.eq(here & due),
             multiplying.eq(here & ~due & sure),
@@ -122,8 +131,12 @@ class Lanes(wiring.Component):
             m.d.sync += [period.eq(run), due.eq(0)]
         with m.Elif(used):
             m.d.sync += [period.eq(period - 1), due.eq(period == 1)]
-        m.d.comb += [self.buffer.release.eq(finishing), self.buffer.gated.eq(job.fields.gated)]
-        job.end(~working & ~queue.busy)
+        m.d.comb += [self.buffer.release.eq(last_use), self.buffer.gated.eq(job.fields.gated)]
+        if c.added_channels:  # the next one begins while results leave
+            job.end(~working)
+            m.d.comb += self.busy.eq(job.active | self.command.valid | queue.busy)
+        else:
+            job.end(~working & ~queue.busy)
 
         m.d.comb += [self.multiplying.eq(multiplying), self.scale.eq(scale)]
         with m.If(working & ~scale & ~multiplying):
@@ -145,8 +158,28 @@ class Lanes(wiring.Component):
             self._multipliers(m, lanes, operand.q)
         issue = multiplying & operand.last
         sums = Cat(lane.sum[n] for n in range(c.tokens) for lane in lanes)
-        queue.connect(issue, Pipe(m).valid(issue, self.steps), sums)
+        if c.added_channels:
+            self._keep(m, job, queue, issue, finishing, sums)
+        else:
+            queue.connect(issue, Pipe(m).valid(issue, self.steps), sums)
         return m
+
+    def _keep(
+        self, m: Module, job: Job, queue: Queue, issue: Value, finishing: Value, sums: Value
+    ) -> None:
+        """Sums of a job that keeps them stay; those of out_proj leave with what was kept."""
+        m.submodules.kept = kept = KeptSums(self.config)
+        pipe = Pipe(m)
+        said = {"out": job.fields.gated, "keep": job.fields.keep, "final": finishing}
+        m.d.comb += [
+            kept.valid.eq(pipe.valid(issue, self.steps)),
+            kept.sums.as_value().eq(sums),
+            *(
+                getattr(kept, name).eq(pipe.delay(pipe.input(value), self.steps).value)
+                for name, value in said.items()
+            ),
+        ]
+        queue.connect(issue & ~job.fields.keep, kept.emits, kept.o.as_value())
 
     def _multipliers(self, m: Module, lanes: list[Lane], q: Value) -> None:
         """Packed multipliers of every two lanes; activations are packed once for all of them."""
@@ -222,7 +255,7 @@ class Lanes(wiring.Component):
             upper.eq(job.fields.twice & ~second),
             load.eq(read & (~loaded | multiplying)),
             leaves.eq(load & ~again),
-            buffer.upper.eq(upper),
+            buffer.upper.eq(upper | job.fields.half if c.added_channels else upper),
         ]
 
         walking = Signal()
@@ -238,6 +271,9 @@ class Lanes(wiring.Component):
         address = Signal.like(buffer.address)
         m.d.comb += buffer.address.eq(address)
         read_ends = Signal(2, reset_less=True)
+        if c.added_channels:
+            with m.If(buffer.enable & slot_end):
+                m.d.sync += buffer.words.eq(address + 1)
         with m.If(job.start):
             m.d.sync += [walking.eq(1), address.eq(0), second.eq(0)]
             m.d.sync += [count.eq(given[name]) for name, count in left.items()]

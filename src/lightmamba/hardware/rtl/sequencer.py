@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import width
 from lightmamba.arch.latency import COMMANDS
-from lightmamba.hardware.machine.program import Condition, Op, instructions
+from lightmamba.hardware.machine.program import HEADER, Condition, Op, instructions
 from lightmamba.hardware.rtl.layouts import instructed, o_stream
 from lightmamba.hardware.rtl.pipe import any_bit
 
@@ -18,8 +18,9 @@ class Sequencer(wiring.Component):
     """Run one token, or a chain of them, from the program in its memory.
 
     An instruction is fetched word by word (a cycle each, while the units work) and dispatched two
-    cycles later, when the queue of every unit that it starts has room. A token ends when no unit is
-    busy.
+    cycles later, when the queue of every unit that it starts has room. Where kinds of layers have
+    instructions of their own, one with ``again`` n, and the one before it, are carried out n times
+    more. A token ends when no unit is busy.
 
     Members
     -------
@@ -197,7 +198,20 @@ class Sequencer(wiring.Component):
                 m.d.sync += word.eq(Cat(word[32:], read.data))
         with m.Elif(self._take):
             m.d.sync += count.eq(0)
+        if self.coded.graph.instructions:
+            self._back(m, word, address)
         return word, fetched
+
+    def _back(self, m: Module, word: Value, address: Signal) -> None:
+        """Take the address of the next instruction back by two while this one asks for it."""
+        again = word[width(HEADER) : width(self.coded.header)]
+        times = Signal.like(again)  # that it has been
+        with m.If(self.begin):
+            m.d.sync += times.eq(0)
+        with m.Elif(self._take & again.any()):
+            m.d.sync += times.eq(0)
+            with m.If(times != again):
+                m.d.sync += [times.eq(times + 1), address.eq(address - 2 * self.words)]
 
     def _queues(self, m: Module, word: Value, op: Value) -> dict[str, Signal]:
         """One queue per unit, filled by a dispatch; whether each has room."""

@@ -6,8 +6,9 @@ from typing import Any
 from amaranth.hdl import Cat, Elaboratable, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
+from amaranth.utils import exact_log2
 
-from lightmamba.arch.clients import SPREAD, STATIC
+from lightmamba.arch.clients import SPREAD, STATIC, WEIGHTS
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
@@ -16,6 +17,7 @@ from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.machine.ports import (
     aux_readers,
     aux_writers,
+    chosen,
     clients,
     ports,
     state_clients,
@@ -27,12 +29,13 @@ from lightmamba.hardware.rtl.memory.parts import Parts
 from lightmamba.hardware.rtl.memory.prefetch import Segments
 from lightmamba.hardware.rtl.memory.reader import Reader, WordReader
 from lightmamba.hardware.rtl.memory.rows import RowReader, RowWriter
+from lightmamba.hardware.rtl.memory.runs import RUN, Runs
 from lightmamba.hardware.rtl.memory.spread import wire_spread
 from lightmamba.hardware.rtl.memory.states import states_pending, wire_states
 from lightmamba.hardware.rtl.memory.table import wire_tables
 from lightmamba.hardware.rtl.memory.vectors import logits_pending, wire_logits, wire_rows
 from lightmamba.hardware.rtl.memory.writer import WordWriter, Writer
-from lightmamba.hardware.rtl.streams import join
+from lightmamba.hardware.rtl.streams import Fork, join
 from lightmamba.hardware.rtl.units import Units
 
 __all__ = ["MemorySide"]
@@ -174,19 +177,18 @@ class MemorySide(Elaboratable):
 
     def _static(self, m: Module) -> None:
         """Streams that are the same for every token: read ahead, across tokens."""
-        host, sequencer, units = self.parts.host, self.parts.sequencer, self.parts.units
-        readers = self.parts.readers
+        host, units, readers = self.parts.host, self.parts.units, self.parts.readers
+        (weights,) = clients(self.config, WEIGHTS)
+        choice = chosen(self.config, weights)
+        if choice:
+            self._runs(m, choice)
         for n in range(self.config.lanes):
-            walk = Segments(self.config.port_bits // 8)
-            m.submodules[f"segments_lane{n}"] = walk
-            m.d.comb += [
-                walk.base.eq(host.lane_base[n]),
-                walk.layers_count.eq(host.layers_beats),
-                walk.head_count.eq(host.head_beats),
-                walk.head.eq(sequencer.begin_head),
-            ]
-            self._start(m, walk)
-            join(m, walk.o, readers[f"lane{n}"].command)
+            if not choice:
+                walk = Segments(self.config.port_bits // 8)
+                m.submodules[f"segments_lane{n}"] = walk
+                m.d.comb += walk.base.eq(host.lane_base[n])
+                self._weights(m, walk)
+                join(m, walk.o, readers[f"lane{n}"].command)
             join(m, readers[f"lane{n}"].o, units.lanes.i_beat[n])
         graph = machine(self.config.kinds)
         for name in (client.name for client in clients(self.config, STATIC)):
@@ -199,6 +201,35 @@ class MemorySide(Elaboratable):
             self._start(m, walk)
             join(m, walk.o, readers[name].command)
             join(m, readers[name].o, units.port(graph.client(name).target))
+
+    def _weights(self, m: Module, walk: Any) -> None:
+        host = self.parts.host
+        m.d.comb += [
+            walk.layers_count.eq(host.layers_beats),
+            walk.head_count.eq(host.head_beats),
+            walk.head.eq(self.parts.sequencer.begin_head),
+        ]
+        self._start(m, walk)
+
+    def _runs(self, m: Module, choice: str) -> None:
+        """Weights of which a unit chooses: one walk for all lanes."""
+        host, units, config = self.parts.host, self.parts.units, self.config
+        given = units.port(choice)
+        m.submodules.runs = walk = Runs(given.payload.shape())
+        m.submodules.runs_fork = fork = Fork(RUN, config.lanes)
+        self._weights(m, walk)
+        m.d.comb += walk.chooses.eq(host.chooses)
+        join(m, given, walk.i)
+        join(m, walk.o, fork.i)
+        places = exact_log2(config.port_bits // 8)
+        for n in range(config.lanes):
+            o, command = getattr(fork, f"o{n}"), self.parts.readers[f"lane{n}"].command
+            m.d.comb += [
+                command.valid.eq(o.valid),
+                o.ready.eq(command.ready),
+                command.payload.address.eq(host.lane_base[n] + (o.payload.offset << places)),
+                command.payload.count.eq(o.payload.count),
+            ]
 
     def _start(self, m: Module, walk: Any) -> None:
         m.d.comb += [walk.run.eq(self.parts.run), walk.start.eq(self.parts.sequencer.begin)]

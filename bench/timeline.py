@@ -41,7 +41,7 @@ def simulated(file: Path, layer: int | None, positions: int, context: int | None
         opened.device.close()
     if layer is None:
         layer = [each.kind for each in layers].index("attention")
-    return activity(seen, [each.in_rows for each in layers], kinds, layer).of_layer
+    return activity(seen, [each.entering_rows for each in layers], kinds, layer).of_layer
 
 
 def main() -> None:

@@ -141,7 +141,7 @@ def holds_state(target: Target) -> list[str]:
 )
 def test_shipped_targets(name, shape, monkeypatch):
     if shape != "mamba2-2.7b":  # what must hold of any estimate does of one that runs less, too
-        monkeypatch.setattr(model, "BUDGET", 50_000)
+        monkeypatch.setattr(model, "BUDGET", 80_000)
     found = estimate(SHAPES[shape], W4A4, Target.load(name))
     assert tuple(found.stalls) == CYCLES
     assert sum(found.stalls.values()) == found.cycles

@@ -74,9 +74,19 @@ class Sizes(ABC):
         return sum(part.stop - part.start for part in self.sections().values())
 
     @property
+    def entering_rows(self) -> int:
+        """Rows that a token has of matrices that meet the residual stream."""
+        return self.in_rows
+
+    @property
     def taken(self) -> int:
         """Blocks of its matrices that a token takes."""
         return 1
+
+    @property
+    def chosen(self) -> int:
+        """Those of them that a router chooses."""
+        return 0
 
     @property
     def block_rows(self) -> int:
@@ -109,8 +119,8 @@ class Sizes(ABC):
     def matrices(self, d_model: int, formats: Formats) -> tuple[Matrix, ...]:
         """Matrices in the order in which a token meets them: a projection to the mixer, and back.
 
-        A kind that has others names them; its instructions in hardware are
-        :attr:`~lightmamba.blocks.in_hardware.InHardware.jobs`.
+        A kind that has others names them; its instructions in hardware are those of
+        :meth:`~lightmamba.blocks.in_hardware.InHardware.carried_out`.
         """
         return (
             Matrix("in_proj", self.in_rows, formats.in_channels(d_model)),

@@ -20,7 +20,7 @@ class Walk : Memory {
     // Run all passes; whether they came to an end.
     bool run() {
         for (Reader& r : readers_)
-            if (r.spec->when == AHEAD) command(r, r.spec->segment, 0, 0, 1);
+            if (r.spec->when == AHEAD) ahead(r, 0);
         wake(0, m.cold);
         for (int64_t now = 0; pass_ < m.passes; now = soonest_) {
             if (now >= NEVER) return false;
@@ -181,7 +181,7 @@ class Walk : Memory {
         const int64_t at = now + m.latency.begin;
         for (Reader& r : readers_) {
             if (m.head) command(r, r.spec->last, at, 0, 1);
-            if (r.spec->when == AHEAD) command(r, r.spec->segment, at, 0, 1);
+            if (r.spec->when == AHEAD) ahead(r, at);
             if (r.spec->when == BEGIN) command(r, r.spec->segment, now + m.latency.fetch + 1, 0, 1);
         }
         if (m.head)

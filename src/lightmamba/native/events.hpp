@@ -59,8 +59,9 @@ struct ReaderSpec {
     int64_t port, burst, room, delay;     // beats of a burst, and that fit; cycles from a beat that comes to its taker
     int64_t beats, per_beat, words;       // of a word; words of a beat, and after which the next begins with a new one
     int64_t when, each, segment, last;    // commands of a pass, beats of each, and of one more behind them
+    int64_t parts, parts_end;             // beats of commands behind a segment that is read ahead, which wait for leave
     int64_t late, credit;                 // cycles by which commands come later; that need no write before them
-    int64_t leave;                        // commands that it begins without leave; -1: it needs none
+    int64_t leave;                        // commands that it begins without leave; -1: only its parts need any
     int64_t most, before, behind, within; // it asks while no more words are in two queues, of which the second shows
 };                                        // `most` words, `within` cycles before they may be taken; -1: always
 
@@ -99,6 +100,7 @@ struct Machine {
     const ChannelSpec* channels;
     const CommandSpec* commands;
     const int64_t* clients;              // readers of ports in their order
+    const int64_t* parts;                // of readers
     int64_t* log;                        // passes, places, a cycle and what the cycles before it were
     int64_t n_queues, n_units, n_readers, n_writers, n_ports, n_channels, n_commands;
     int64_t beats, finished;             // first queue of a reader; the queue that says that a pass is through

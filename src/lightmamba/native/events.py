@@ -67,7 +67,7 @@ def walk(
     lists
         Entries of each of ``LISTS`` by their fields; what is not there is 0.
     plain
-        Arrays: ``steps``, ``clients``, and ``log``, which is written.
+        Arrays: ``steps``, ``clients``, ``parts``, and ``log``, which is written.
     numbers, latency
         The other fields of the machine, and those of its latencies.
 

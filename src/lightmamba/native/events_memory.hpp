@@ -15,7 +15,8 @@ class Memory : public Items {
         for (int64_t n = 0; n < m.n_readers; ++n) {
             const ReaderSpec& spec = m.readers[n];
             Reader& r = readers_[n];
-            r.spec = &spec, r.free = spec.room, r.credit = spec.credit, r.leave = spec.leave;
+            r.spec = &spec, r.free = spec.room, r.credit = spec.credit;
+            r.leave = std::max<int64_t>(0, spec.leave);
         }
         for (int64_t n = 0; n < m.n_writers; ++n) {
             Writer& w = writers_[n];
@@ -29,7 +30,10 @@ class Memory : public Items {
     }
 
   protected:
-    struct Command { int64_t beats, at, copy, times; };
+    struct Command {
+        int64_t beats, at, copy, times;
+        bool waits;  // for leave
+    };
     struct Reader {
         const ReaderSpec* spec;
         std::deque<Command> commands;
@@ -57,10 +61,16 @@ class Memory : public Items {
     int64_t writes(int64_t port) const { return reads(port) + m.n_ports; }
     static int64_t cycle(int64_t fine) { return (fine + FINE - 1) / FINE; }
 
-    void command(Reader& r, int64_t beats, int64_t at, int64_t copy, int64_t times) {
+    void command(Reader& r, int64_t beats, int64_t at, int64_t copy, int64_t times, bool part = false) {
         if (times == 0 || beats == 0) return;
-        r.commands.push_back({beats, at, copy, times});
+        r.commands.push_back({beats, at, copy, times, part || r.spec->leave >= 0});
         wake(reads(r.spec->port), at);
+    }
+
+    // A segment that is read ahead, and its parts.
+    void ahead(Reader& r, int64_t at) {
+        command(r, r.spec->segment, at, 0, 1);
+        for (int64_t n = r.spec->parts; n < r.spec->parts_end; ++n) command(r, m.parts[n], at, 0, 1, true);
     }
 
     // First cycle in which an item may be taken; a word whose beat was taken is there.
@@ -214,16 +224,17 @@ class Memory : public Items {
     int64_t burst(const Port& p, Reader& r, int64_t now) {
         const ReaderSpec& s = *r.spec;
         if (r.left == 0) {
-            if (r.commands.empty() || r.credit == 0 || r.leave == 0) return 0;  // who changes that wakes the port
+            if (r.commands.empty() || r.credit == 0) return 0;  // who changes that wakes the port
             Command& next = r.commands.front();
+            if (next.waits && r.leave == 0) return 0;
             if (next.at > now) {
                 wake(reads(s.port), next.at);
                 return 0;
             }
             r.left = next.beats, r.copy = next.copy, r.ready = now + m.latency.reader;
-            if (--next.times == 0) r.commands.pop_front();
             --r.credit;
-            if (r.leave > 0) --r.leave;
+            if (next.waits) --r.leave;
+            if (--next.times == 0) r.commands.pop_front();
         }
         if (r.ready > now) {
             wake(reads(s.port), r.ready);

@@ -16,7 +16,7 @@ from lightmamba.blocks.mlp.arithmetic import Mixer, Sizes
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["InHardware"]
+__all__ = ["CELLS", "GRAPH", "InHardware", "rows_in_turn"]
 
 GRAPH = Hardware(
     units=(
@@ -51,11 +51,19 @@ GRAPH = Hardware(
 )  # fmt: skip
 
 
+CELLS = Group("MLP", r"units\.(hidden|unit_rms)", one, copies=tokens)
+
+
+def rows_in_turn(rows: int, d_hidden: int) -> Ints:
+    """Rows of which those of a channel, ``d_hidden`` apart, follow each other, (rows,)."""
+    return np.arange(rows).reshape(-1, d_hidden).T.ravel()
+
+
 class InHardware(in_hardware.InHardware):
     """An MLP in the accelerator; it has weights in memory only."""
 
     graph = GRAPH
-    groups = (Group("MLP", r"units\.(hidden|unit_rms)", one, copies=tokens),)
+    groups = (CELLS,)
 
     def refusals(self, sizes: Sizes, formats: Formats) -> Iterator[str]:
         yield from self.too_wide(sizes, formats, "all hidden channels")
@@ -72,8 +80,7 @@ class InHardware(in_hardware.InHardware):
 
     def row_order(self, sizes: Sizes, order: str) -> Ints:
         """Rows a and b of a channel follow each other."""
-        rows = np.arange(sizes.in_rows)
-        return rows.reshape(-1, sizes.d_hidden).T.ravel() if sizes.gated else rows
+        return rows_in_turn(sizes.in_rows, sizes.d_hidden)
 
     def in_sections(self, sizes: Sizes, order: str) -> list[tuple[str, int]]:
         return [("a|b" if sizes.gated else "a", sizes.in_rows)]

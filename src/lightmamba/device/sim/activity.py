@@ -110,7 +110,7 @@ def activity(
     seen
         Everything that the probes recorded during the token.
     layers : sequence of int
-        Rows of in_proj of each layer of the model.
+        Rows of each layer of the model, but for those of out_proj.
     kinds
         Of layers that the hardware has units for.
     layer : int

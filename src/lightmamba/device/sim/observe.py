@@ -11,7 +11,6 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.records import Found, Record, Taken, carried, coded, named
 from lightmamba.blocks import kind
 from lightmamba.blocks.in_hardware import Seen
-from lightmamba.blocks.layer import out_channels
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.machine.probes import probes
 from lightmamba.model.config import ModelConfig
@@ -49,7 +48,7 @@ def observables(
         Of the model that ran.
     probes
         Everything that the probes recorded during the token.
-    rows : sequence of (in_rows,)
+    rows : sequence of (block_rows,)
         By layer: row of in_proj, in its natural order, that was computed at each place.
     head
         Whether the logits were wanted.
@@ -75,17 +74,8 @@ def observables(
     )
     yield from named("embedding", take.items("residual", c.d_model), "value", 2)
     for i, (layer, order) in enumerate(zip(c.layers, rows, strict=True)):
-        at, own = f"layer.{i}", kind(layer.kind).hardware
-        yield from carried(f"{at}.in_proj", take("rms_in", 1))
-        yield from coded(f"{at}.in_proj", take.items("quant_in", channels), f.block)
-        in_rows = take("in rows", layer.in_rows).take(np.argsort(order))
-        yield from named(f"{at}.in_proj.rows", in_rows, "value", 2)
-        yield from own.observed(Seen(at, layer, f, take, order, numbers))
-        rms = "rms_out" if layer.out_normed else "unit_rms"
-        yield from carried(f"{at}.out_proj", take(rms, layer.out_groups))
-        yield from coded(f"{at}.out_proj", take("quant_out", out_channels(layer, f)), f.block)
-        yield from named(f"{at}.out_proj.rows", take("out rows", c.d_model), "value", 2)
-        yield from carried(at, take.items("residual", c.d_model))
+        seen = Seen(f"layer.{i}", layer, f, take, order, numbers, c.d_model)
+        yield from kind(layer.kind).hardware.observed_layer(seen)
     if head:
         yield from carried("head", take("rms_in", 1))
         yield from coded("head", take.items("quant_in", channels), f.head_block)
@@ -94,10 +84,12 @@ def observables(
 
 
 def vector_of(arch: ArchConfig, seen: Mapping[str, Record], vector: int) -> dict[str, Record]:
-    """Records of one vector; those that all vectors share are not among them."""
+    """Records of one vector; those that several vectors share are not among them."""
     found = {}
     for probe in probes(arch):
         if not probe.tokens:
+            if arch.tokens == 1 and any(each.observable for each in probe.elements):
+                found[probe.name] = seen[probe.name]
             continue
         record = seen[probe.name]
         mine = np.empty(len(record.cycles), replace(probe, tokens=0).dtype)

@@ -187,7 +187,7 @@ def simulate(
         bytes_per_token=_bytes(artifact, with_head),
         counters={k: sum(step.counters[k] for step in steps) for k in golden.names},
         difference=failed,
-        activity=activity(seen, [k.in_rows for k in model.config.layers], artifact.arch.kinds)
+        activity=activity(seen, [k.entering_rows for k in model.config.layers], artifact.arch.kinds)
         if seen and failed is None
         else None,
     )

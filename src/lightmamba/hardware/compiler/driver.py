@@ -89,7 +89,7 @@ def build(
         images = _Images(writer, memory, order)
         numbers = []
         for i, layer in enumerate(model.layers):
-            numbers.append(LayerNumbers.of(model, i, arch))
+            numbers.append(LayerNumbers.of(model, i, arch, memory.blocks(i)))
             images.layer(model.formats, i, layer)
             if progress is not None:
                 progress(i + 1, model.config.n_layer + 1)
@@ -122,8 +122,7 @@ def _plain(model: QuantizedModel) -> None:
     linears: list[tuple[str, QuantizedLinear]] = [("the head", model.head)]
     if not isinstance(model.layers, RandomLayers):
         for i, layer in enumerate(model.layers):
-            linears += [(f"layers.{i}.in_proj", layer.in_proj)]
-            linears += [(f"layers.{i}.out_proj", layer.out_proj)]
+            linears += [(f"layers.{i}.{name}", each) for name, each in layer.linears.items()]
     for name, linear in linears:
         if not linear.plain:
             raise InputError(
@@ -144,8 +143,15 @@ class _Images:
         sizes = layer.mixer.sizes
         own = kind(sizes.kind).hardware
         rows = own.row_order(sizes, self.order)
-        self._linear(formats.of(index, "in_proj"), layer.in_proj, rows)
-        self._linear(formats.of(index, "out_proj"), layer.out_proj)
+        matrices = sizes.matrices(self.memory.config.d_model, formats)
+        whole = [m for m in matrices if m.blocks == 1]
+        parts = [m for m in matrices if m.blocks > 1]
+        for block in range(max(m.blocks for m in matrices)):
+            for m in (*(whole if block == 0 else ()), *parts):
+                each = m.rows // m.blocks
+                part = layer.linears[m.name].part(slice(block * each, (block + 1) * each))
+                op = sizes.projection(formats, index, m.name)
+                self._linear(op, part, rows if m.name == "in_proj" else None)
         for name, words in own.parameters(layer.mixer, rows).items():
             content = words.astype("<u8").view(np.uint8)
             if words.ndim > 1:  # rows of a table, each of whole beats

@@ -24,6 +24,7 @@ from lightmamba.arch.place import Place, Region, Setting, copies
 from lightmamba.arch.ports import ADDRESS_BITS, of_token
 from lightmamba.arch.target import Channel
 from lightmamba.blocks import kind
+from lightmamba.blocks.layer import Matrix
 from lightmamba.common.errors import InputError
 from lightmamba.hardware.compiler.client_sizes import ClientSizes, alike, whole
 from lightmamba.hardware.compiler.layout import beats
@@ -51,11 +52,45 @@ class Memory(ClientSizes):
         """Bytes of a beat of the ports of states that lie head by head."""
         return self.arch.state_port_bits // 8
 
+    def matrices(self, index: int) -> Iterator[tuple[Matrix, int]]:
+        """Matrices of a layer, and beats of each in each lane, or of one of its blocks."""
+        sizes = self.config.layers[index]
+        for m in sizes.matrices(self.config.d_model, self.formats):
+            op = sizes.projection(self.formats, index, m.name)
+            yield m, beats(self.arch, m.rows // m.blocks, m.columns, op)
+
     def layer_beats(self, index: int) -> int:
         """Beats of a layer in each lane."""
-        matrices = self.config.layers[index].matrices(self.config.d_model, self.formats)
-        formats = ((m, self.formats.of(index, m.name)) for m in matrices)
-        return sum(beats(self.arch, m.rows, m.columns, op) for m, op in formats)
+        return sum(m.blocks * each for m, each in self.matrices(index))
+
+    @cached_property
+    def read_beats(self) -> int:
+        """Beats of all layers that a token reads in each lane."""
+        each = (pair for i in range(self.config.n_layer) for pair in self.matrices(i))
+        return sum(m.taken * beats for m, beats in each)
+
+    def blocks(self, index: int) -> dict[str, int]:
+        """Places of a layer's blocks, of which a unit chooses; nothing, if it has none."""
+        parts = [(m, each) for m, each in self.matrices(index) if m.blocks > 1]
+        if not parts:
+            return {}
+        later = any(layer.routed for layer in self.config.layers[index + 1 :])
+        return {
+            "first": parts[0][1],
+            "whole": sum(each for _, each in parts),
+            "every": sum(m.blocks * each for m, each in parts),
+            "then": self._fixed(index + 1),
+            "ends": int(not later),
+        }
+
+    def _fixed(self, index: int) -> int:
+        """Beats from a layer on, up to the first blocks; of all layers, if there are none."""
+        found = 0
+        for i, layer in enumerate(self.config.layers[index:], index):
+            found += sum(each for m, each in self.matrices(i) if m.blocks == 1)
+            if layer.routed:
+                break
+        return found
 
     @cached_property
     def layers_beats(self) -> int:
@@ -231,7 +266,7 @@ class Memory(ClientSizes):
         wanted: dict[str, Setting] = {
             "layers": self.config.n_layer,
             "lane_base": [base[f"lane{n}"] for n in range(self.arch.lanes)],
-            "layers_beats": self.layers_beats,
+            "layers_beats": self._fixed(0),
             "head_beats": self.head_beats,
             "logits_base": base["logits"],
             "logits_words": self.logits_words,

@@ -24,6 +24,7 @@ __all__ = ["CAPACITIES", "ORDERS", "fitting", "for_kinds", "instructions", "plan
 PROGRAM_STEP = 32  # so that models of a few layers more run on the same hardware
 STATES = (512, 256, 128, 64, 32, 16, 8, 4)
 CAPACITIES = (
+    "added_channels",
     "in_channels", "out_channels", "heads", "groups", "padded_state", "head_rows", "program",
     "context", "kv_heads", "per_group", "head_dim", "wide_weight_bits", "wide_act_bits",
 )  # fmt: skip
@@ -85,6 +86,7 @@ def plan(
     needed = _capacities(different)
     found: dict[str, Any] = {
         **{name: value for name, value in needed.items() if name != "head_rows"},
+        **({"added_channels": needed.get("added_channels", GROUP)} if graph.instructions else {}),
         "kinds": chosen,
         "weight_bits": formats.weight_bits,
         "act_bits": formats.act_bits,
@@ -92,7 +94,10 @@ def plan(
         "head_qmax": formats.head.act.qmax,
         **_widest(config, formats, hardware),
         "in_channels": formats.in_channels(config.d_model),
-        "out_channels": max(out_channels(layer, formats) for layer in different),
+        # Of blocks that are added there are two, of which the second comes while one is read.
+        "out_channels": max(
+            out_channels(layer, formats) * (1 + layer.routed) for layer in different
+        ),
         "program": -(-instructions(config) // PROGRAM_STEP) * PROGRAM_STEP,
         "context": _context(context, graph),
     }
@@ -177,9 +182,9 @@ def _context(wanted: int | None, graph: Graph) -> int:
 def _widest(config: ModelConfig, formats: Formats, hardware: ArchConfig | None) -> dict[str, int]:
     """Most bits of weights and of activations of a projection, of the model or the hardware."""
     found = [
-        formats.of(i, name)
+        layer.projection(formats, i, matrix.name)
         for i, layer in enumerate(config.layers)
-        for name in kind(layer.kind).hardware.jobs
+        for matrix in layer.matrices(config.d_model, formats)
     ]
     most = {
         "wide_weight_bits": max(op.bits for op in found),
@@ -288,7 +293,7 @@ def fitting(hardware: ArchConfig, needed: ArchConfig) -> ArchConfig:
 
 def instructions(config: ModelConfig) -> int:
     """Length of the program: those of each layer, one more of the last, embedding, head, end."""
-    return sum(len(kind(layer.kind).hardware.jobs) for layer in config.layers) + 4
+    return sum(kind(layer.kind).hardware.length(layer) for layer in config.layers) + 4
 
 
 def _formats(f: Formats) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The program of one token: the commands of every unit, with all numbers of the model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lightmamba.arch.clients import TABLE
@@ -30,13 +30,14 @@ class LinearNumbers:
     split: bool = False  # its weights are two beats
     twice: bool = False  # its activations come in two halves
     wide: bool = False  # they have the head's format
+    half: bool = False  # the upper halves of such ones
 
     @staticmethod
     def of(linear: QuantizedLinear, op: Projection, arch: ArchConfig) -> "LinearNumbers":
         """Numbers of one projection."""
         return LinearNumbers(
             linear.act_base, linear.acc_shift, arch.beats(op) > 1, arch.twice(op),
-            op.act.bits > arch.act_bits,
+            op.act.bits > arch.act_bits or op.act == arch.head.act, bool(op.act.via),
         )  # fmt: skip
 
 
@@ -45,26 +46,42 @@ class LayerNumbers:
     """Parts of a layer that the program needs: all but its matrices."""
 
     sizes: Sizes
-    in_proj: LinearNumbers
-    out_proj: LinearNumbers
+    linears: Mapping[
+        str, LinearNumbers
+    ]  # of its matrices, in the order in which a token meets them
     mixer: Commands  # of the units between them
-    in_shifts: dict[str, int]  # of the rows of in_proj, by section
+    in_shifts: dict[str, int]  # of rows, by section of in_proj, and of a router
     out_shift: int
+    blocks: Mapping[str, int]  # places of weights that are chosen while a token runs
 
     @staticmethod
-    def of(model: QuantizedModel, index: int, arch: ArchConfig) -> "LayerNumbers":
-        """Numbers of one layer."""
+    def of(
+        model: QuantizedModel, index: int, arch: ArchConfig, blocks: Mapping[str, int] | None = None
+    ) -> "LayerNumbers":
+        """Numbers of one layer; ``blocks`` says where blocks that are chosen lie in memory."""
         layer, f = model.layers[index], model.formats
         sizes, shifts = layer.mixer.sizes, model.in_shift(layer)
-        commands = kind(sizes.kind).hardware.commands(layer.mixer, model.formats, arch)
+        own = kind(sizes.kind).hardware
+        commands = own.commands(layer.mixer, model.formats, arch)
+        in_shifts = {name: int(shifts[rows.start]) for name, rows in sizes.sections().items()}
+        if sizes.routed:
+            in_shifts["router"] = model.router_shift(layer)
         return LayerNumbers(
             sizes,
-            LinearNumbers.of(layer.in_proj, f.of(index, "in_proj"), arch),
-            LinearNumbers.of(layer.out_proj, f.of(index, "out_proj"), arch),
+            {
+                name: LinearNumbers.of(layer.linears[name], sizes.projection(f, index, name), arch)
+                for name in layer.linears
+            },
             _placed(commands, model.config, index),
-            {name: int(shifts[rows.start]) for name, rows in sizes.sections().items()},
+            in_shifts,
             model.out_shift(layer),
+            blocks or {},
         )
+
+    @property
+    def entering(self) -> LinearNumbers:
+        """Of the first matrix that a token meets."""
+        return next(iter(self.linears.values()))
 
 
 def program(
@@ -87,12 +104,15 @@ def program(
         If a number does not fit its field.
     """
     writer = _Writer(model, arch, order)
-    entering = [layer.in_proj for layer in layers]
+    entering = [layer.entering for layer in layers]
     coded = instructions(arch.kinds, wide=arch.wide)
     found = [Instruction(Op.EMBED, writer.embed(entering[0]))]
     head = replace(LinearNumbers.of(model.head, model.formats.head, arch), wide=True)
     for layer, then in zip(layers, [*entering[1:], None], strict=True):
-        found.append(Instruction(coded.in_proj(layer.sizes.kind), writer.in_proj(layer)))
+        of = layer.sizes.kind
+        for each in kind(of).hardware.written(_Layer(writer, layer)):
+            op = coded.in_proj(of) if each.name == "in_proj" else coded.own(each.name)
+            found.append(Instruction(op, each.commands, again=each.again))
         if then is not None:
             found.append(Instruction(Op.OUT, writer.out_proj(layer, then)))
             continue
@@ -127,25 +147,32 @@ class _Writer:
             **self._pass_on(then, head=False),
         }
 
-    def in_proj(self, layer: LayerNumbers) -> Commands:
-        channels = out_channels(layer.sizes, self.model.formats)
-        rows = kind(layer.sizes.kind).hardware.graph.rows
+    def entering(
+        self, layer: LayerNumbers, name: str, sections: Sequence[tuple[str, int]]
+    ) -> Commands:
+        """Commands of lanes and epilogue for rows of a matrix that meets the residual stream."""
+        linear, rows = layer.linears[name], kind(layer.sizes.kind).hardware.graph.rows
         shifts = [layer.in_shifts.get(row.name, 0) for row in rows]
+        count = sum(count for _, count in sections)
+        return {
+            "lanes": self._lanes(count, self.arch.in_channels, linear),
+            "epilogue": self._epilogue(sections, linear.acc_shift, shifts, narrow=1),
+        }
+
+    def in_proj(self, layer: LayerNumbers) -> Commands:
+        of, out = layer.sizes.kind, layer.linears["out_proj"]
+        sections = kind(of).hardware.in_sections(layer.sizes, self.order)
         commands: Commands = {
-            "lanes": self._lanes(layer.sizes.in_rows, self.arch.in_channels, layer.in_proj),
-            "epilogue": self._epilogue(
-                kind(layer.sizes.kind).hardware.in_sections(layer.sizes, self.order),
-                layer.in_proj.acc_shift, shifts, narrow=1,
-            ),
-            **layer.mixer,
+            **self.entering(layer, "in_proj", sections),
+            **{unit: layer.mixer[unit] for unit in (*self.graph.starts[of], "hadamard")},
             "quant_out": {
-                "count": channels, "pad": 0, "base": layer.out_proj.act_base,
-                "head": int(layer.out_proj.wide),
+                "count": out_channels(layer.sizes, self.model.formats), "pad": 0,
+                "base": out.act_base, "head": int(out.wide),
             },
         }  # fmt: skip
-        return self._chosen(commands, layer.sizes.kind)
+        return self.chosen(commands, of)
 
-    def _chosen(self, commands: Commands, of: str = "") -> Commands:
+    def chosen(self, commands: Commands, of: str = "") -> Commands:
         """Commands with the source that a kind of layers selects, where a port has several."""
         own = kind(of).hardware.graph.streams if of else ()
         mine = {stream.name for stream in own}
@@ -163,21 +190,26 @@ class _Writer:
     ) -> Commands:
         """Commands of out_proj; ``then`` is the projection that comes next, if one does."""
         c, parts = self.config, layer.sizes.out_groups
-        channels = out_channels(layer.sizes, self.model.formats)
         commands: Commands = {
-            "lanes": self._lanes(c.d_model, channels, layer.out_proj, parts=parts, gated=1),
+            "lanes": self.out_lanes(layer),
             "epilogue": self._epilogue(
-                [("out", c.d_model)], layer.out_proj.acc_shift, [layer.out_shift] * ROWS,
-                parts=parts, gated=1,
+                [("out", c.d_model)], layer.linears["out_proj"].acc_shift,
+                [layer.out_shift] * ROWS, parts=parts, gated=1,
             ),
             "residual": {"count": c.d_model, "add": 1, "emit": int(then is not None)},
         }  # fmt: skip
-        commands = self._chosen(commands, layer.sizes.kind)
+        commands = self.chosen(commands, layer.sizes.kind)
         return commands if then is None else commands | self._pass_on(then, head=head)
+
+    def out_lanes(self, layer: LayerNumbers) -> dict[str, int]:
+        """Command of the lanes for out_proj, or for a block of it."""
+        channels, parts = out_channels(layer.sizes, self.model.formats), layer.sizes.out_groups
+        linear = layer.linears["out_proj"]
+        return self._lanes(self.config.d_model, channels, linear, parts=parts, gated=1)
 
     def head(self, linear: LinearNumbers) -> Commands:
         c, m = self.config, self.model
-        return self._chosen({
+        return self.chosen({
             "lanes": self._lanes(c.vocab_size, self.arch.in_channels, linear),
             "epilogue": self._epilogue(
                 [("logit", c.vocab_size)], m.head.acc_shift, [m.head_shift()] * ROWS
@@ -205,7 +237,13 @@ class _Writer:
             "words": channels // parts // self.arch.products,
             "parts": parts,
             "twice": int(linear.twice),
-        } | ({"split": int(linear.split)} if self.arch.wide else {})
+            **({"split": int(linear.split)} if self.arch.wide else {}),
+            **self._more("lanes"),
+        }
+
+    def _more(self, unit: str) -> dict[str, int]:
+        """Fields that only instructions of some kinds set."""
+        return {field.name: 0 for field in self.graph.more.get(unit, ())}
 
     def _epilogue(
         self,
@@ -226,7 +264,33 @@ class _Writer:
             "narrow": narrow,
             **_sections(self.graph, sections),
             **{f"shift_{n}": shift for n, shift in enumerate([*shifts, *[0] * ROWS][:ROWS])},
+            **self._more("epilogue"),
         }
+
+
+class _Layer:
+    """Commands of a layer's instructions, for its kind (:class:`in_hardware.Layer`)."""
+
+    def __init__(self, writer: _Writer, layer: LayerNumbers) -> None:
+        self._writer, self._layer = writer, layer
+        self.sizes, self.blocks = layer.sizes, layer.blocks
+        self.mixer: Mapping[str, Mapping[str, int]] = layer.mixer
+        self.halved = layer.linears["in_proj"].half
+
+    def router(self, rows: int, **fields: Mapping[str, int]) -> Commands:
+        found = self._writer.entering(self._layer, "router", [("router", rows)])
+        return _with(self._writer.chosen(found, self.sizes.kind), fields)
+
+    def in_proj(self, **fields: Mapping[str, int]) -> Commands:
+        return _with(self._writer.in_proj(self._layer), fields)
+
+    def add(self, **fields: Mapping[str, int]) -> Commands:
+        return _with({"lanes": self._writer.out_lanes(self._layer)}, fields)
+
+
+def _with(commands: Commands, fields: Mapping[str, Mapping[str, int]]) -> Commands:
+    """Commands of which some have other fields, or of more units."""
+    return commands | {unit: commands.get(unit, {}) | dict(own) for unit, own in fields.items()}
 
 
 def _placed(commands: Commands, config: ModelConfig, index: int) -> Commands:

@@ -73,7 +73,8 @@ class _Filler:
         self.lists["commands"] = list(self._commands())
         jobs, arch = self.walkers.pass_jobs, self.work.arch
         log = np.zeros((self.walkers.run.passes, 2 * jobs + 2, 1 + len(CYCLES)), np.int64)
-        arrays = {"steps": steps, "clients": self.memory.clients, "log": log}
+        arrays = {"steps": steps, "clients": self.memory.clients, "log": log,
+                  "parts": np.array(self.memory.parts, np.int64)}  # fmt: skip
         numbers = {
             "beats": len(names), "finished": self.queue[FINISHED], "passes": len(log),
             "pass_jobs": jobs, "head": int(self.work.head), "chained": int(self.work.chained),
@@ -90,8 +91,7 @@ class _Filler:
         """
         for name, queue in self.queue.items():
             unit, _, what = name.partition(".")
-            own = [unit in self.work.graph.starts[layer.kind] for layer in self.walkers.layers]
-            jobs = [self.work.first_job(n) for n, mine in enumerate(own) if mine]
+            jobs = self.walkers.started(unit)
             for job in (jobs or range(self.walkers.pass_jobs)) if what == COMMAND else ():
                 yield {"queue": queue, "job": job, "behind": latency.COMMANDS * bool(jobs)}
 

@@ -68,7 +68,7 @@ class MemorySide:
         for client in clients(arch):
             if f"{MEMORY}.{client.name}" not in ends:
                 continue
-            if client.shape == TABLE and end == "target":
+            if client.shape in (TABLE, WEIGHTS) and end == "target":
                 continue  # indices, of which nothing is written
             there = [*range(count(arch, client))]
             if client.shape.bus == Bus.LANE:
@@ -124,6 +124,22 @@ class MemorySide:
         return [[name for name in port.readers if name in self.readers] for port in self.ports]
 
     @cached_property
+    def parts(self) -> list[int]:
+        """Beats of a lane behind the first that a unit chooses, of each layer that has such.
+
+        They begin with the first chosen block of a layer, and go up to that of the next one.
+        """
+        found, c = list[int](), self.memory.config
+        for i, layer in enumerate(c.layers):
+            fixed = [each for m, each in self.memory.matrices(i) if m.blocks == 1]
+            blocks = [each for m, each in self.memory.matrices(i) if m.blocks > 1]
+            known = layer.taken - layer.chosen if blocks else 0
+            found[-1:] = [(found or [0])[-1] + sum(fixed) + known * sum(blocks) - sum(blocks[1:])]
+            if blocks:
+                found.append(layer.chosen * sum(blocks) + sum(blocks[1:]))
+        return found
+
+    @cached_property
     def memory(self) -> Memory:
         """Memory of the layers that are run."""
         work = self.walkers.work
@@ -174,7 +190,7 @@ class MemorySide:
         if client.shape == WEIGHTS:
             return found | {
                 "room": arch.weight_fifo, "when": When.AHEAD,
-                "segment": self.memory.layers_beats,
+                "segment": self.parts[0], "parts": 1, "parts_end": len(self.parts),
                 "last": work.head_beats(self.walkers.run.vocab),
             }  # fmt: skip
         if client.shape == HEAD:

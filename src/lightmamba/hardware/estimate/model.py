@@ -130,8 +130,8 @@ def _runs(work: Workload, counts: Quantities, bound: float, stalls: float) -> Ru
     """Layers, rows of the head and passes that are run: as many as the budget allows."""
     c, lanes = work.config, counts.unit_cycles["lanes"]
     slower = bound / lanes  # than lanes that never wait
-    layer = slower * work.memory.layers_beats / c.n_layer
-    head = slower * (lanes - work.memory.layers_beats)
+    layer = slower * work.memory.read_beats / c.n_layer
+    head = slower * (lanes - work.memory.read_beats)
     layers = _layers(work, int(BUDGET / layer))
     share = min(1.0, BUDGET / HEAD_SHARE / head) if work.head else 1.0
     step = 2 * work.arch.lanes

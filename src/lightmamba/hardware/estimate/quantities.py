@@ -4,10 +4,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from lightmamba.blocks import kind
-from lightmamba.blocks.layer import out_channels
+from lightmamba.blocks.layer import Sizes, out_channels
 from lightmamba.hardware.estimate.memory import MemorySide
 from lightmamba.hardware.estimate.units import Run, Walkers
-from lightmamba.hardware.estimate.workload import Workload
+from lightmamba.hardware.estimate.workload import Workload, carried_out
 from lightmamba.hardware.machine.ports import ports
 from lightmamba.native.events import When
 from lightmamba.numerics.linear import Projection
@@ -53,7 +53,7 @@ class Quantities:
         by_channel = work.target.per_channel(moved)
         c, a, m = work.config, work.arch, work.memory
         matrices = (m for layer in c.layers for m in layer.matrices(c.d_model, work.formats))
-        weights = sum(matrix.rows * matrix.columns for matrix in matrices)
+        weights = sum(matrix.read * matrix.columns for matrix in matrices)
         return Quantities(
             port_beats=beats,
             channel_bytes={n: (round(r), round(w)) for n, (r, w) in by_channel.items()},
@@ -74,7 +74,9 @@ def _port_beats(work: Workload) -> dict[str, tuple[int, int]]:
     found = [[0, 0] for _ in side.ports]
     for reader in lists["readers"]:
         times = reader["each"] if reader["when"] == When.STATE else 1
-        found[reader["port"]][0] += times * reader["segment"] + work.head * reader.get("last", 0)
+        parts = sum(side.parts[reader.get("parts", 0) : reader.get("parts_end", 0)])
+        last = work.head * reader.get("last", 0)
+        found[reader["port"]][0] += times * reader["segment"] + parts + last
     for writer in lists["writers"]:
         times = writer["each"] + work.head * writer["once"]
         found[writer["port"]][1] += times * writer["command"]
@@ -104,8 +106,14 @@ def _unit_cycles(work: Workload) -> dict[str, int]:
         """Cycles of the second half of activations."""
         return a.twice(op) * a.beats(op) * -(-rows // a.lanes) * channels // a.products
 
+    def finished(layer: Sizes) -> int:
+        """Cycles of rows of matrices that meet the residual stream, and of those of out_proj."""
+        own = layer.matrices(c.d_model, f)[:-1]
+        entering = sum(epilogue(each.rows // each.blocks, 1) * each.taken for each in own)
+        return entering + epilogue(c.d_model, layer.out_groups)
+
     halves = sum(
-        again(own.rows, own.columns, f.of(i, own.name))
+        own.taken * again(own.rows // own.blocks, own.columns, k.projection(f, i, own.name))
         for i, k in enumerate(layers)
         for own in k.matrices(c.d_model, f)
     )
@@ -114,20 +122,19 @@ def _unit_cycles(work: Workload) -> dict[str, int]:
         "embed": a.in_channels,
         "residual": c.d_model + count * -(-c.d_model // width),
         "quant_in": (count + work.head) * a.in_channels // width,
-        "lanes": m.layers_beats + halves + work.head * head_lanes,
-        "epilogue": head + sum(
-            epilogue(k.in_rows, 1) + epilogue(c.d_model, k.out_groups) for k in layers
-        ),
+        "lanes": m.read_beats + halves + work.head * head_lanes,
+        "epilogue": head + sum(map(finished, layers)),
         "hadamard": sum(
-            out(k, f) + f.transform.size(k.out_dim // k.out_groups) - 1 for k in layers
+            k.taken * (out(k, f) + f.transform.size(k.out_dim // k.out_groups) - 1) for k in layers
         ),
-        "quant_out": sum(out(k, f) for k in layers),
+        "quant_out": sum(k.taken * out(k, f) for k in layers),
         "head": head,
     }  # fmt: skip
     found = {unit.name: known.get(unit.name, 0) for unit in work.graph.units}
     for layer in layers:
         sizes = work.sizes(layer)
         special = kind(layer.kind).hardware.cycles(work, layer, sizes)
-        for name in work.graph.starts[layer.kind]:
-            found[name] += special.get(name, sizes[work.graph.unit(name).steps])
+        for instruction, _ in carried_out(layer):
+            for name in work.graph.own_units(layer.kind, instruction):
+                found[name] += special.get(name, sizes[work.graph.unit(name).steps])
     return {name: count for name, count in found.items() if name not in UNCOUNTED}

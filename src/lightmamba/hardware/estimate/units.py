@@ -1,23 +1,23 @@
 """Units of a running model, or their parts, and the jobs of each in a pass, from the graph."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from lightmamba.arch.clients import HEAD, LOGITS, MEMORY, TABLE
+from lightmamba.arch.clients import HEAD, LOGITS, MEMORY, TABLE, WEIGHTS
 from lightmamba.arch.contract import EXPONENT_RUN, WORD_BITS
+from lightmamba.arch.graph import BEFORE
 from lightmamba.arch.hardware import Inner, Stream
 from lightmamba.arch.ports import gear
 from lightmamba.arch.steps import NONE, Column, Table, every
 from lightmamba.blocks import kind
-from lightmamba.blocks.layer import Sizes, out_channels
-from lightmamba.hardware.estimate.workload import Workload
+from lightmamba.blocks.layer import Matrix, Sizes, out_channels
+from lightmamba.hardware.estimate.workload import Workload, carried_out
 from lightmamba.hardware.machine import steps
 from lightmamba.hardware.machine.ports import clients
-from lightmamba.hardware.machine.program import BEFORE
 from lightmamba.numerics.linear import Projection
 
 __all__ = ["HELD_BEATS", "LEAVE", "Run", "Walker", "Walkers", "base"]
@@ -77,6 +77,44 @@ class Walker:
 
 
 @dataclass(frozen=True)
+class Carried:
+    """An instruction of a layer as it is carried out.
+
+    Parameters
+    ----------
+    layer : Sizes
+    name : str
+    matrix : Matrix
+    op : Projection
+        Its arithmetic.
+    fresh, held : bool
+        Whether its input is new, and stays for the next one.
+    """
+
+    layer: Sizes
+    name: str
+    matrix: Matrix
+    op: Projection
+    fresh: bool
+    held: bool
+
+    @property
+    def leaves(self) -> bool:
+        """Whether its matrix is out_proj."""
+        return self.matrix.name == "out_proj"
+
+    @property
+    def emits(self) -> bool:
+        """Whether its rows go to the epilogue."""
+        return not self.leaves or self.name == "out_proj"
+
+    @property
+    def rows(self) -> int:
+        """Rows of its matrix, or of a block."""
+        return self.matrix.rows // self.matrix.blocks
+
+
+@dataclass(frozen=True)
 class Walkers:
     """All of a running model, in the order in which they act within a cycle."""
 
@@ -92,6 +130,26 @@ class Walkers:
     def pass_jobs(self) -> int:
         """Instructions of a pass that the lanes carry out."""
         return self.work.first_job(len(self.layers)) + self.work.head
+
+    @cached_property
+    def carried(self) -> tuple[Carried, ...]:
+        """Instructions of the layers."""
+        found, work = [], self.work
+        for i, layer in enumerate(self.layers):
+            matrices = {m.name: m for m in layer.matrices(work.config.d_model, work.formats)}
+            listed = carried_out(layer)
+            entering = [n for n, (_, matrix) in enumerate(listed) if matrix != "out_proj"]
+            for n, (name, matrix) in enumerate(listed):
+                op = layer.projection(work.formats, i, matrix)
+                fresh = n == entering[0] or matrix == "out_proj"
+                held = n in entering[:-1]
+                found.append(Carried(layer, name, matrices[matrix], op, fresh, held))
+        return tuple(found)
+
+    def started(self, unit: str) -> list[int]:
+        """Numbers of the instructions that start a unit of a kind of layers."""
+        own = self.work.graph.own_units
+        return [n for n, c in enumerate(self.carried) if unit in own(c.layer.kind, c.name)]
 
     @cached_property
     def streams(self) -> tuple[Stream, ...]:
@@ -113,31 +171,13 @@ class Walkers:
         return [walker for walker in found if sum(job.steps for job in walker.jobs)]
 
     def _walker(self, inner: Inner) -> Walker:
-        last = self.work.first_job(len(self.layers) - 1)
-        early = last if inner.name == "epilogue" else -1
+        before = self.work.first_job(len(self.layers) - 1)
+        early = sum(c.emits for c in self.carried[:before]) if inner.name == "epilogue" else -1
         jobs = self._spine.get(inner.name)
         if jobs is None:
-            of_kind = (s for s in self.layers if inner.unit in self.work.graph.starts[s.kind])
-            jobs = self._each_layer(lambda layer: self._of_kind(inner.name, layer), of_kind)
+            mine = [self.carried[n].layer for n in self.started(inner.unit)]
+            jobs = _alike(mine, lambda layer: self._of_kind(inner.name, layer))
         return Walker(inner.name, jobs, inner.hold, early)
-
-    def _each_layer(self, make: Callable[[Any], Table], some: Any = None) -> list[Table]:
-        """A job for every layer; those of equal layers are one."""
-        found: dict[Any, Table] = {}
-        for layer in (every := list(self.layers if some is None else some)):
-            if layer not in found:
-                found[layer] = make(layer)
-        return [found[layer] for layer in every]
-
-    def _each_format(
-        self, projection: str, make: Callable[[Sizes, Projection], Table]
-    ) -> list[Table]:
-        """A job of a projection for every layer; those of equal sizes and widths are one."""
-        found: dict[Any, Table] = {}
-        keys = [(layer, self.work.formats.of(i, projection)) for i, layer in enumerate(self.layers)]
-        for key in dict.fromkeys(keys):
-            found[key] = make(*key)
-        return [found[key] for key in keys]
 
     def _of_kind(self, name: str, layer: Sizes) -> Table:
         """Steps of a layer's unit: the kind's own, or as the graph says."""
@@ -187,17 +227,32 @@ class Walkers:
         def out(layer: Sizes) -> int:
             return out_channels(layer, work.formats)
 
-        def alternate(of_in: list[Table], of_out: list[Table], last: Table | None) -> list[Table]:
-            both = zip(of_in, of_out, strict=True)
-            return [job for pair in both for job in pair] + ([last] if last else [])
+        def lanes(c: Carried) -> Table:
+            words, parts, vector = a.in_words, 1, "words_in"
+            if c.leaves:
+                parts, vector = c.layer.out_groups, "words_out"
+                words = out(c.layer) // a.products // parts
+            return steps.lanes(
+                work, c.rows, words, parts, vector, c.op,
+                fresh=c.fresh, held=c.held, emits=c.emits,
+            )  # fmt: skip
 
-        def enter(rows: int, op: Projection) -> Table:
-            return steps.lanes(work, rows, a.in_words, 1, "words_in", op)
+        def finish(c: Carried) -> Table:
+            if c.leaves:
+                norm = self._source("epilogue", c.layer)
+                return steps.epilogue(work, c.rows, c.layer.out_groups, norm)
+            return steps.epilogue(work, c.rows, 1, "rms_in" if c.fresh else "")
 
-        def leave(s: Sizes, op: Projection) -> Table:
-            words = out(s) // a.products // s.out_groups
-            return steps.lanes(work, d_model, words, s.out_groups, "words_out", op)
+        def hand_on(c: Carried) -> Table:
+            if c.leaves:
+                return steps.router(work, ["out"], np.zeros(c.rows, np.int64), together=True)
+            return self._handed_on(c)
 
+        def with_head(jobs: list[Table], make: Callable[[], Table]) -> list[Table]:
+            return [*jobs, make()] if head else jobs
+
+        emitting = [c for c in self.carried if c.emits]
+        mixing = [c.layer for c in self.carried if c.name == "in_proj"]
         adds = [steps.residual(work, "out", emit=True)] * len(self.layers)
         if not head:
             adds[-1:] = [steps.residual(work, "out", emit=False)]
@@ -211,42 +266,38 @@ class Walkers:
             "words_in": [
                 steps.gathering(a.in_channels, a.products, "quant_in", "words_in", width)
             ] * ins,
-            "lanes": alternate(
-                self._each_format("in_proj", lambda s, op: enter(s.in_rows, op)),
-                self._each_format("out_proj", leave),
-                enter(head, work.formats.head) if head else None,
+            "lanes": with_head(
+                _alike(self.carried, lanes),
+                lambda: steps.lanes(work, head, a.in_words, 1, "words_in", work.formats.head),
             ),
-            "epilogue": alternate(
-                self._each_layer(lambda s: steps.epilogue(work, s.in_rows, 1, "rms_in")),
-                self._each_layer(lambda s: steps.epilogue(
-                    work, d_model, s.out_groups, self._source("epilogue", s)
-                )),
-                steps.epilogue(work, head, 1, "rms_in") if head else None,
+            "epilogue": with_head(
+                _alike(emitting, finish), lambda: steps.epilogue(work, head, 1, "rms_in")
             ),
-            "router": alternate(
-                self._each_layer(self._routed),
-                [steps.router(work, ["out"], np.zeros(d_model, np.int64), together=True)]
-                * len(self.layers),
-                steps.router(work, ["logit"], np.zeros(head, np.int64), together=True)
-                if head else None,
+            "router": with_head(
+                _alike(emitting, hand_on),
+                lambda: steps.router(work, ["logit"], np.zeros(head, np.int64), together=True),
             ),
-            "hadamard": self._each_layer(
-                lambda s: steps.hadamard(work, s, self._source("hadamard", s))
+            "hadamard": _alike(
+                mixing, lambda s: steps.hadamard(work, s, self._source("hadamard", s))
             ),
-            "quant_out": self._each_layer(
-                lambda s: steps.quantizer(out(s), out(s), "mixed", "quant_out")
+            "quant_out": _alike(
+                mixing, lambda s: steps.quantizer(out(s), out(s), "mixed", "quant_out")
             ),
-            "words_out": self._each_layer(
-                lambda s: steps.gathering(out(s), a.products, "quant_out", "words_out")
+            "words_out": _alike(
+                mixing, lambda s: steps.gathering(out(s), a.products, "quant_out", "words_out")
             ),
             "head": [steps.head(work, head)] if head else [],
         }  # fmt: skip
 
-    def _routed(self, layer: Sizes) -> Table:
-        """Rows of in_proj to their units."""
-        streams = [row.stream for row in kind(layer.kind).hardware.graph.rows]
+    def _handed_on(self, carried: Carried) -> Table:
+        """Rows of a matrix that meets the residual stream, to their units."""
+        layer, own = carried.layer, kind(carried.layer.kind).hardware
+        streams = [row.stream for row in own.graph.rows]
         targets = list(dict.fromkeys(streams))
-        kinds = kind(layer.kind).hardware.row_kinds(layer, self.work.order)
+        kinds = own.row_kinds(layer, self.work.order)
+        if carried.matrix.name != "in_proj":
+            names = [row.name for row in own.graph.rows]
+            kinds = np.full(carried.rows, names.index(carried.matrix.name))
         return steps.router(self.work, targets, np.array([*map(targets.index, streams)])[kinds])
 
     def _unpacked(self) -> Iterator[Walker]:
@@ -265,6 +316,8 @@ class Walkers:
                 continue
             name = stream.target.split(".")[1]
             shape = next(c.shape for c in clients(self.work.arch) if c.name == name)
+            if shape == WEIGHTS:
+                continue  # the unit's own steps say when they may come
             if shape == TABLE:
                 asked = Table(1, {stream.name: 1}, {f"{LEAVE}.{name}": 1})
                 yield Walker(f"ask_{name}", [asked])  # jobs begin again
@@ -278,3 +331,9 @@ class Walkers:
             else:
                 job = steps.writer(name, stream.name, self.work.words(name), *each, last=False)
                 yield Walker(f"write_{name}", [job])
+
+
+def _alike(each: Sequence[Any], make: Callable[[Any], Table]) -> list[Table]:
+    """A job for each; those of equal ones are one."""
+    found = {one: make(one) for one in dict.fromkeys(each)}
+    return [found[one] for one in each]

@@ -18,7 +18,7 @@ from lightmamba.hardware.machine.spine import rows_per_cycle
 from lightmamba.model.config import ModelConfig
 from lightmamba.numerics.model_formats import Formats
 
-__all__ = ["Workload", "modes"]
+__all__ = ["Workload", "carried_out", "modes"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Workload:
             "d_model": c.d_model, "in_channels": a.in_channels,
             "out_channels": out_channels(layer, self.formats),
             "embedding_words": self.memory.each("embedding"), "vocab_size": c.vocab_size,
-            "in_rows": layer.in_rows, "lane_rows": -(-layer.in_rows // a.lanes), "one": 1,
+            "in_rows": layer.block_rows, "lane_rows": -(-layer.block_rows // a.lanes), "one": 1,
             **kind(layer.kind).hardware.job_sizes(layer, a),
         }  # fmt: skip
 
@@ -135,18 +135,23 @@ class Workload:
     def period(self) -> int:
         """Layers after which their pattern of kinds and sizes begins again."""
         layers = [
-            (layer, *(self.formats.of(i, name) for name in kind(layer.kind).hardware.jobs))
+            (layer, *(self.formats.of(i, name) for name in ("in_proj", "out_proj")))
             for i, layer in enumerate(self.config.layers)
         ]
         return next(n for n in range(1, len(layers) + 1) if layers[n:] == layers[:-n])
 
     def first_job(self, layer: int) -> int:
         """Number of a layer's first instruction in a pass, of those of layers and head."""
-        return sum(len(kind(each.kind).hardware.jobs) for each in self.config.layers[:layer])
+        return sum(len(carried_out(each)) for each in self.config.layers[:layer])
 
     def head_beats(self, rows: int) -> int:
         """Beats of a number of rows of the LM head in each lane."""
         return beats(self.arch, rows, self.arch.in_channels, self.formats.head)
+
+
+def carried_out(layer: Sizes) -> tuple[tuple[str, str], ...]:
+    """Instructions of a layer in a token: the name of each, and of the lanes' matrix."""
+    return kind(layer.kind).hardware.carried_out(layer)
 
 
 def modes(arch: ArchConfig, copies: int = 1) -> Mapping[str, tuple[tuple[Share, ...], bool]]:

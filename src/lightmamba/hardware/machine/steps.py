@@ -38,11 +38,15 @@ MIDDLE, END = 1, 2  # of a job: marks
 CLEAR_ALL, SEE_EMPTY = "clear", "empty"
 
 
-def lanes(work: Any, rows: int, words: int, parts: int, vector: str, op: Projection) -> Table:
+def lanes(
+    work: Any, rows: int, words: int, parts: int, vector: str, op: Projection,
+    *, fresh: bool = True, held: bool = False, emits: bool = True,
+) -> Table:  # fmt: skip
     """One step per beat of all lanes; a row has ``parts`` parts of ``words`` beats.
 
     Activations stay buffered for the whole job. A weight that is used twice is released on its
-    second use.
+    second use. The input may be that of the job before, and stay for the next one; sums may stay in
+    the lanes.
     """
     split, twice = work.arch.beats(op), work.arch.twice(op)
     slots, period, each = -(-rows // work.arch.lanes), work.arch.scale_period * split, 1 + twice
@@ -54,16 +58,22 @@ def lanes(work: Any, rows: int, words: int, parts: int, vector: str, op: Project
     beats, acts, sums = (column(steps) for _ in range(3))
     why, pause, mark = (column(steps, value) for value in (SCALE, 1, 0))
     command = column(steps)
-    command[0], sums[0], why[0], pause[0] = 1, EMPTY, IDLE, TAKEN + 1
-    beats[1:], why[at], acts[first - twice] = 1, MULTIPLYING, KEPT
+    command[0], why[0], pause[0] = 1, IDLE, TAKEN + 1
+    if not work.arch.added_channels:  # else the job before goes on leaving
+        sums[0] = EMPTY
+    beats[1:], why[at] = 1, MULTIPLYING
+    if fresh:
+        acts[first - twice] = KEPT
     if twice:
         beats[at - 1], why[at - 1] = 0, MULTIPLYING
-    sums[at[words * split - 1 :: words * split]] = 1
+    if emits:
+        sums[at[words * split - 1 :: words * split]] = 1
     if slots > 1:
         mark[at[slots // 2 * row - 1]] = MIDDLE
     mark[-1] = END
     clear = column(steps)
-    clear[-1] = CLEAR
+    if not held:
+        clear[-1] = CLEAR
     missing = {f"lanes.{COMMAND}": IDLE, vector: WAIT_ACTIVATION, "weights": WAIT_MEMORY,
                "parts": WAIT_EPILOGUE}  # fmt: skip
     takes: dict[str, Column] = {
@@ -171,13 +181,18 @@ def gathering(channels: int, products: int, source: str, target: str, width: int
 
 
 def hadamard(work: Any, layer: Sizes, source: str) -> Table:
-    """Each element leaves with the one that comes order - 1 places after it."""
+    """Each element leaves with the one that comes order - 1 places after it.
+
+    The next job begins when the last one has left.
+    """
     channels, taken = out_channels(layer, work.formats), layer.out_dim // layer.out_groups
     later = work.formats.transform.size(taken) - 1
     elements, out, at = column(channels + later), column(channels + later, 1), np.arange(channels)
     elements[:channels] = np.where(at % (channels // layer.out_groups) < taken, 1, NONE)
     out[:later] = 0
-    return Table(len(out), {source: elements}, {"mixed": out})
+    pause = column(len(out), 1)
+    pause[-1] = work.graph.unit("hadamard").latency + TAKEN
+    return Table(len(out), {source: elements}, {"mixed": out}, pause)
 
 
 def head(work: Any, rows: int) -> Table:

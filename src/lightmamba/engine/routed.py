@@ -109,7 +109,7 @@ class Routed:
         rows, over = self.ops.linear(op, router, q, code, rms, shift, INT16)
         scores, blocks, weights, lost_scores = self.arithmetic.route(rows, self.follow)
         lost.update({
-            "clipped": clipped, "in_proj.scale": clamped, "router": over + lost_scores,
+            "clipped": clipped, "in_proj.scale": clamped, "in_proj": over, "router": lost_scores,
         })  # fmt: skip
         return Choice(q, code, rms, scores, blocks, weights)
 

@@ -82,6 +82,14 @@ class Sizes(layer.Sizes):
         return self.top_k + self.n_shared
 
     @property
+    def entering_rows(self) -> int:
+        return self.n_experts + self.taken * self.block_rows
+
+    @property
+    def chosen(self) -> int:
+        return self.top_k
+
+    @property
     def block_rows(self) -> int:
         """Rows of in_proj of a block."""
         return super().in_rows

@@ -101,7 +101,7 @@ struct ExpertsPhases {
         const Work& w = *job.work;
         project_tiles(
             job.layer->router, w.in_q, w.in_code, w.panel, {w.in_rms, w.in_rms_shift, 1}, two, w.vectors,
-            own(job).router_rows, {w.lost + LOST_ROUTER, LOST_KINDS, nullptr}
+            own(job).router_rows, {w.lost + LOST_IN_PROJ, LOST_KINDS, nullptr}
         );
     }
 

@@ -1,0 +1,116 @@
+"""Layers of experts on the accelerator: routers of both kinds, next to Mamba2 and attention."""
+
+from dataclasses import replace
+
+import pytest
+
+from lightmamba.arch.target import Target
+from lightmamba.blocks import kind
+from lightmamba.common.errors import InputError
+from lightmamba.device.sim.opened import open_golden
+from lightmamba.hardware.compiler import build, plan
+from lightmamba.hardware.estimate.model import estimate_pass
+from lightmamba.hardware.estimate.workload import Workload
+from lightmamba.model.qmodel.synthetic import random_model
+from lightmamba.numerics.model_formats import Formats
+from tests.support.mixed import (
+    CONTEXT,
+    MAMBA,
+    MIXED,
+    compare,
+    compiled,
+    passes_self_test,
+    per_token,
+    runs,
+    seen_at_work,
+    target_of,
+)  # fmt: skip
+
+SIZES, ATTENTION = kind("experts").Sizes, kind("attention").Sizes
+FIRST, SECOND = MAMBA.layers
+GRANITE = SIZES(12, 4, 64, 2)
+NEMOTRON = SIZES(9, 3, 200, 1, "relu2", "sigmoid")
+LEAST = SIZES(3, 1, 40, 1, "relu2", "sigmoid", normed=False)  # two blocks: nothing is repeated
+EXPERTS = replace(
+    MAMBA, layers=(FIRST, GRANITE, ATTENTION(4, 2, 32), NEMOTRON, SECOND, LEAST, GRANITE)
+)
+
+
+@pytest.fixture(scope="module")
+def hardware():
+    return plan(EXPERTS, Formats(), target_of(segment=64), context=CONTEXT)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory, hardware):
+    folder = tmp_path_factory.mktemp("experts")
+    return compiled(folder, EXPERTS, segment=64, hardware=hardware)
+
+
+@pytest.fixture(scope="module")
+def opened(path):
+    found = open_golden(path, stalls=0.2, seed=3, sequences=2)
+    yield found
+    found.device.close()
+
+
+def test_every_observable_equals_the_engine(opened):
+    compare(opened, 60, 2, context=CONTEXT)
+
+
+def test_the_estimate_is_within_one_percent(path):
+    simulated, arch = per_token(path, 10, 20)
+    work = Workload.of(EXPERTS, Formats(), target_of(segment=64), "reordered", context=CONTEXT)
+    found = estimate_pass(replace(work, arch=arch, context=20), area={})
+    assert found.cycles == pytest.approx(simulated, rel=0.01)
+
+
+def test_the_timeline_shows_its_work(path):
+    assert {"router", "experts", "rows of a", "rows of b"} <= seen_at_work(path)
+
+
+def test_the_self_test_passes(path):
+    assert passes_self_test(path)
+
+
+@pytest.mark.parametrize("layers", [(GRANITE, NEMOTRON), (FIRST, SECOND), (LEAST,)])
+def test_its_hardware_runs_other_models(tmp_path, hardware, layers):
+    """Of experts alone, and without any: then all weights come in order."""
+    model = replace(MAMBA, layers=layers)
+    assert runs(compiled(tmp_path, model, segment=64, hardware=hardware))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lanes", [1, 3, 5])
+def test_other_numbers_of_lanes(tmp_path, lanes):
+    target = target_of(segment=64)
+    target = replace(target, machine=replace(target.machine, lanes=lanes))
+    build(random_model(EXPERTS), target, tmp_path / "build", context=CONTEXT)
+    assert runs(tmp_path / "build")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("weights", "activations"), [(4, 8), (8, 8)])
+def test_other_widths(tmp_path, weights, activations):
+    """Blocks of experts take all of an activation of 8 bits; the router has 8 in any case."""
+    formats = Formats(weight_bits=weights, act_bits=activations, head_weight_bits=weights)
+    target = target_of(segment=64)
+    target = replace(target, machine=replace(target.machine, multiplier_bits=8))
+    build(random_model(EXPERTS, formats), target, tmp_path / "build", context=CONTEXT)
+    assert runs(tmp_path / "build")
+
+
+def test_refusals(tmp_path):
+    for layer, words in (
+        (SIZES(257, 4, 64, 2), "257 experts, but the hardware takes at most 256"),
+        (SIZES(20, 17, 64, 2), "17 experts for a token, but the hardware takes at most 16"),
+    ):
+        with pytest.raises(InputError, match=words):
+            compiled(tmp_path, replace(MAMBA, layers=(FIRST, layer)))
+    with pytest.raises(InputError, match="one token in a pass, but target tiny-t4 has 4"):
+        compiled(tmp_path, EXPERTS, "tiny-t4")
+    with pytest.raises(InputError, match="experts have no queue that holds them; compile in"):
+        compiled(tmp_path, EXPERTS, order="naive")
+    others = plan(MIXED, Formats(), Target.load("tiny"), context=CONTEXT)
+    with pytest.raises(InputError, match="no units for experts layers; make some that has"):
+        compiled(tmp_path, EXPERTS, hardware=others)

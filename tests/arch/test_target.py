@@ -164,7 +164,7 @@ source = "none"
 def test_names_and_files(tmp_path):
     assert target_names() == [
         "ecpix5", "kv260", "kv260-t4", "tiny", "tiny-hybrid", "tiny-t4", "u280", "u280-batch4",
-        "u280-t4", "u55c", "ulx3s", "vck190", "vck190-paper", "vck190-paper-t4",
+        "u280-t4", "u55c", "u55c-31", "ulx3s", "vck190", "vck190-paper", "vck190-paper-t4",
     ]  # fmt: skip
     for name in target_names():
         found = Target.load(name)

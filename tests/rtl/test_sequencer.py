@@ -40,7 +40,7 @@ def program(seed: int, ops: Collection[Op] = OPS) -> list[Instruction]:
 class Seen:
     """Events between a start and its end."""
 
-    commands: dict[str, list[int]] = field(default_factory=lambda: {unit: [] for unit in COMMANDS})
+    commands: dict[str, list[int]]
     begun: list[dict[str, int]] = field(default_factory=list)  # what ``begin`` said of each token
     dispatched: list[tuple[int, int]] = field(default_factory=list)  # cycle and opcode
     states: list[tuple[int, int]] = field(default_factory=list)  # cycle and ``state_fresh``
@@ -55,6 +55,7 @@ class Host:
 
     Parameters
     ----------
+    config : ArchConfig
     stalls : float
         Chance that a unit takes no command in a cycle.
     work : int
@@ -67,11 +68,11 @@ class Host:
 
     def __init__(
         self, *, stalls: float = 0.0, work: int = 0, slow: dict[str, int] | None = None,
-        pending: int = 0,
+        pending: int = 0, config: ArchConfig = CONFIG,
     ) -> None:  # fmt: skip
-        self.dut, self.rng = Sequencer(CONFIG), np.random.default_rng(5)
+        self.dut, self.rng = Sequencer(config), np.random.default_rng(5)
         self.stalls, self.work, self.slow, self.pending = stalls, work, slow or {}, pending
-        self.ports = {unit: getattr(self.dut, f"command_{unit}") for unit in COMMANDS}
+        self.ports = {unit: getattr(self.dut, f"command_{unit}") for unit in self.dut.coded.units}
 
     async def write(self, ctx: Any, words: list[int]) -> None:
         """Write a program; what stands at the inputs afterwards is not part of it."""
@@ -86,7 +87,7 @@ class Host:
 
     async def start(self, ctx: Any, *, head: int, chain: int) -> Seen:
         """Run one start until it is done."""
-        dut, seen, left = self.dut, Seen(), 0
+        dut, seen, left = self.dut, Seen({unit: [] for unit in self.ports}), 0
         fields = {**TOKEN, "head": head, "chain": chain}
         assert not ctx.get(dut.busy)
         for name, value in {**fields, "next": 9, "start": 1}.items():

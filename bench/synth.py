@@ -75,6 +75,17 @@ def machines() -> dict[str, ArchConfig]:
         PLACED: replace(of("ecpix5", "demo"), **EARLIER),
         "MLP": replace(SMALL, kinds=("mamba2", "mlp")),
         **{
+            f"experts, {lanes} lanes": replace(
+                SMALL,
+                kinds=("experts", "mamba2"),
+                lanes=lanes,
+                added_channels=512 * lanes,
+                wide_weight_bits=8,
+                wide_act_bits=8,
+            )
+            for lanes in (2, 5)
+        },
+        **{
             f"attention, {channels} x {rows}, heads of {head_dim}, {lanes} lanes": attention(
                 channels, rows, head_dim, lanes, bits
             )

@@ -84,6 +84,7 @@ HYBRIDS_ON = {
     "granite-4.0-h-1b": ("kv260", "u280"),
     "granite-4.0-h-micro": ("u280",),
     "nemotron-3-nano-4b": ("kv260", "u280"),
+    "granite-4.0-h-tiny": ("u280",),
 }
 TARGETS = {
     "u280-t4": (PREFILL, VERIFY, REPAIR, AGAIN, DECODE, CHAIN),

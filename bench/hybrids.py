@@ -13,20 +13,25 @@ from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.workload import Workload
-from lightmamba.model.config import HYBRIDS
+from lightmamba.model.config import HYBRIDS, PUBLISHED
 from lightmamba.numerics.model_formats import Formats
 
-__all__ = ["CHART", "CONTEXTS", "TARGETS"]
+__all__ = ["CHART", "CONTEXTS", "EXPERTS", "TARGETS"]
 
 TARGETS, CONTEXTS = ("u280", "kv260"), (1024, 8192)  # of the table, for every shape
 CHART = [("granite-4.0-h-1b", target, CONTEXTS[0]) for target in ("u55c", "vck190")]
+EXPERTS = (
+    *(("granite-4.0-h-tiny", target) for target in ("u280", "u55c", "vck190")),
+    *((shape, "u55c-31") for shape in ("granite-4.0-h-small", "nemotron-3-nano-30b")),
+)
 
 
 def measure() -> Iterator[dict[str, Any]]:
     """A row for each shape, target and context."""
     cases = [(shape, t, context) for shape in HYBRIDS for t in TARGETS for context in CONTEXTS]
+    cases += [(*each, context) for each in EXPERTS for context in CONTEXTS]
     for shape, target, context in [*cases, *CHART]:
-        work = Workload.of(HYBRIDS[shape], Formats(), Target.load(target), "reordered", context)
+        work = Workload.of(PUBLISHED[shape], Formats(), Target.load(target), "reordered", context)
         found = estimate_pass(work)
         row = {"shape": shape, "target": target, "context": context}
         row |= {"tokens_per_second": found.tokens_per_second, "cycles": found.cycles}

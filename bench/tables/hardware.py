@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from bench.hybrids import CONTEXTS, TARGETS
+from bench.hybrids import CONTEXTS, EXPERTS, TARGETS
 from bench.mutants import faults, listed, planted, read, survivals
 from bench.stored import Row, rows
 from bench.tables.printer import Listed, Table, Tables, load, percent
@@ -81,6 +81,27 @@ def hybrids() -> Table:
                 cells.append(f"{row['tokens_per_second']:,.4g} ({how})")
             body.append([*cells, _binds(found[shape, target, CONTEXTS[0]])])
     contexts = [f"after {context:,} tokens" for context in CONTEXTS]
+    header = ["W4A4, random weights; tokens/s", "target", *contexts, "lanes wait for"]
+    return Table(header, body, shown)
+
+
+def experts() -> Table:
+    """Speed of models with experts at two contexts, and the share of what their bytes allow."""
+    simulated = {(r["shape"], r["target"], r.get("context")): r for r in rows("full")}
+    found = {(r["shape"], r["target"], r["context"]): r for r in load("hybrids")}
+    body, shown = [], []
+    for shape, target in EXPERTS:
+        cells = [shape, f"`{target}`"]
+        for context in CONTEXTS:
+            estimated = found[shape, target, context]
+            row = simulated.get((shape, target, context), estimated)
+            how = "estimated" if row is estimated else "simulated"
+            bound = estimated["tokens_per_second"] * estimated["cycles"] / estimated["bound_cycles"]
+            share = 100 * row["tokens_per_second"] / bound
+            cells.append(f"{row['tokens_per_second']:,.4g} ({how}), {share:.1f} %")
+            shown.append(row)
+        body.append([*cells, _binds(found[shape, target, CONTEXTS[0]])])
+    contexts = [f"after {context:,} tokens, % of the bound" for context in CONTEXTS]
     header = ["W4A4, random weights; tokens/s", "target", *contexts, "lanes wait for"]
     return Table(header, body, shown)
 
@@ -262,6 +283,7 @@ HARDWARE: Tables = {
     ),
     "full-waits": waits,
     "hybrids": hybrids,
+    "experts": experts,
     "passes": Listed(
         "passes",
         [

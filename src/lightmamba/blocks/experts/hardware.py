@@ -35,10 +35,10 @@ from lightmamba.numerics.primitives import Ints
 __all__ = ["MOST_CHOSEN", "MOST_EXPERTS", "RUNS", "InHardware"]
 
 MOST_CHOSEN, MOST_EXPERTS, MOST_SHARED = 16, 256, 15
-BEATS = 28  # bits of a number of beats
+OF_BLOCK, BEATS = 24, 28  # bits of beats of a block, of several; a DSP multiplies the former
 RUNS = (
-    Field("first", BEATS, "beats of a block's part of in_proj"),
-    Field("whole", BEATS, "beats of a block"),
+    Field("first", OF_BLOCK, "beats of a block's part of in_proj"),
+    Field("whole", OF_BLOCK, "beats of a block"),
     Field("every", BEATS, "beats of all blocks of the layer"),
     Field("then", BEATS, "beats of the weights behind them, up to the next blocks"),
     Field("ends", 1, "no other layer has blocks"),

@@ -8,7 +8,7 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.device.sim import open_golden
 from lightmamba.hardware.compiler import build
-from lightmamba.model.data import demo_file, hybrid_file
+from lightmamba.model.data import demo_file, experts_file, hybrid_file
 from lightmamba.model.qmodel import load
 from tests.support.tools import needs_verilator
 
@@ -22,11 +22,18 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("target", ["tiny", "tiny-t4", "tiny-hybrid"])
-def test_every_observable_of_many_passes_equals_the_engine(tmp_path, target):
-    model = load(hybrid_file() if target == "tiny-hybrid" else demo_file())
-    context = CONTEXT if target == "tiny-hybrid" else None
-    built = build(model, Target.load(target), tmp_path / "build", context=context)
+@pytest.mark.parametrize(
+    ("target", "file"),
+    [("tiny", demo_file), ("tiny-t4", demo_file), ("tiny-hybrid", hybrid_file),
+     ("tiny", experts_file)],
+    ids=["tiny", "tiny-t4", "tiny-hybrid", "tiny-experts"],
+)  # fmt: skip
+def test_every_observable_of_many_passes_equals_the_engine(tmp_path, target, file):
+    model = load(file())
+    grows = "attention" in model.config.kinds
+    built = build(
+        model, Target.load(target), tmp_path / "build", context=CONTEXT if grows else None
+    )
     opened = open_golden(built.path, stalls=0.2, seed=14, sequences=SEQUENCES)
     golden, seen = opened.golden, 0
     work = random_passes(

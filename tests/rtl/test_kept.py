@@ -11,7 +11,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.hardware.rtl.kept import KeptSums
 from tests.support.numbers import spread
 
-LEAST = 4  # cycles from the last sums of a job to the first of the next
+LEAST = 5  # cycles from the last sums of a job to the first of the next
 ODD = ArchConfig(kinds=("experts",), lanes=3, in_channels=128, added_channels=128)  # 43 slots
 FEW = ArchConfig(kinds=("experts",), lanes=32, in_channels=128, added_channels=128)  # four
 TOP = 1 << (ODD.acc_bits - 1)

@@ -58,7 +58,7 @@ def _lanes(config: ArchConfig) -> int:
     """Trees of adders are deeper where a beat is wider, and slower where products are packed."""
     products = (min(BLOCK, config.products) - 1).bit_length()
     code = 7 if config.packed else 2 + -(-products // 2)
-    kept = 2 if config.added_channels else 0
+    kept = 3 if config.added_channels else 0
     return code + 4 + (config.codes - 1).bit_length() + (config.halves > 0) + 4 + 5 + kept
 
 

@@ -2,22 +2,24 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from lightmamba.arch.config import ArchConfig
+from lightmamba.hardware.rtl.pipe import Pipe, Timed
 
 __all__ = ["KEPT", "KeptSums"]
 
-KEPT = 2  # cycles from sums to those that they are added to
+KEPT = 3  # cycles from sums to those that they are added to
+LOW = 28  # bits of a sum that are added a cycle before the others
 
 
 class KeptSums(wiring.Component):
     """Add sums of out_proj, slot by slot, to what jobs before left, and keep or emit the result.
 
     One that emits leaves nothing behind, so the next adds to nothing. Jobs of other matrices, which
-    go through, may come in between. The sums of two jobs are four cycles apart at least; those of
+    go through, may come in between. The sums of two jobs are five cycles apart at least; those of
     one come at any rate.
 
     Source: ``numerics.linear.Projection``, whose sums over channels are exact in any order.
@@ -82,24 +84,26 @@ class KeptSums(wiring.Component):
         with m.If(self.valid & self.out & self.final):
             m.d.sync += holds.eq(self.keep)
 
-        sums = Signal(shape, reset_less=True)
-        before = Signal(shape, reset_less=True)
-        adds, at = Signal(), Signal.like(slot, reset_less=True)
-        keeps, emits, stays = Signal(), Signal(), Signal()
-        m.d.sync += [
-            sums.eq(self.sums),
-            before.eq(read.data),
-            adds.eq(holds & self.out),
-            at.eq(slot),
-            keeps.eq(self.valid & self.keep),
-            emits.eq(self.valid & ~self.keep),
-            stays.eq(keeps),
-            self.emits.eq(emits),
-            write.addr.eq(at),
+        pipe = Pipe(m)
+        adds = pipe.step(lambda v: v, pipe.input(holds & self.out))
+        total = [self._added(pipe, adds, read, n) for n in range(len(self.sums))]
+        place = pipe.delay(pipe.input(slot), KEPT)
+        m.d.comb += [
+            self.o.as_value().eq(Cat(total)),
+            self.emits.eq(pipe.valid(self.valid & ~self.keep, KEPT)),
+            write.addr.eq(place.value),
+            write.data.eq(self.o.as_value()),
+            write.en.eq(pipe.valid(self.valid & self.keep, KEPT)),
         ]
-        total = [Mux(adds, old, 0) + new for old, new in zip(before, sums, strict=True)]
-        m.d.sync += data.View(shape, self.o.as_value()).eq(
-            Cat(each[: len(new)] for each, new in zip(total, sums, strict=True))
-        )
-        m.d.comb += [write.data.eq(self.o.as_value()), write.en.eq(stays)]
         return m
+
+    def _added(self, pipe: Pipe, adds: Timed, read: Any, number: int) -> Value:
+        """A sum, and what was kept of it; the lower bits a cycle before the upper ones."""
+        sums = self.sums[number]
+        new = pipe.step(lambda v: v, pipe.input(sums))
+        old = pipe.step(lambda v: v, pipe.input(read.data.word_select(number, len(sums))))
+        kept = pipe.comb(lambda a, v: Mux(a, v, 0), adds, old)
+        low = pipe.step(lambda a, b: a[:LOW] + b[:LOW], kept, new)
+        above, others = (pipe.step(lambda v: v[LOW:], each) for each in (kept, new))
+        high = pipe.step(lambda a, b, c: (a + b + c[LOW])[: len(sums) - LOW], above, others, low)
+        return Cat(pipe.delay(low, high.stage).value[:LOW], high.value)

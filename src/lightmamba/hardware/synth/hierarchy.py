@@ -13,7 +13,8 @@ __all__ = ["Block", "Module", "blocks", "modules", "whole"]
 
 TOP = "top"  # name of the block that holds the others
 CONTAINERS = ("units", "memory")  # wiring: what they hold are blocks
-REPEATED = re.compile(r"^(lanes|ssm)\.(lane|pair|block)\d+$")  # synthesized once, within a unit
+# Blocks within a unit; of those with a number, one is synthesized for all.
+REPEATED = re.compile(r"^(lanes|ssm)\.((lane|pair|block)\d+|kept)$")
 Ports = tuple[tuple[str, int, str], ...]  # direction, width and name of each
 NAME = r"(?:\\\S+(?= )|\w+)"
 

@@ -88,8 +88,8 @@ class Runs(wiring.Component):
         at = Signal(COUNT_BITS)  # behind everything that comes before the next fixed run
         block, before = (Signal(COUNT_BITS, name=name) for name in ("block", "before"))
         again, ends = Signal(), Signal()  # a block came before this one; no choice follows
-        product = Signal(COUNT_BITS)
-        m.d.sync += product.eq(given.block * given.whole)
+        product, behind = Signal(COUNT_BITS), Signal(COUNT_BITS)
+        m.d.sync += [product.eq(given.block * given.whole), behind.eq(at + given.every)]
 
         def ask(offset: Any, count: Any) -> list[Any]:
             return [self.o.valid.eq(1), asked.offset.eq(offset), asked.count.eq(count)]
@@ -131,8 +131,7 @@ class Runs(wiring.Component):
                     m.d.sync += ask(before + given.first, given.whole - given.first)
                     m.next = "BEHIND"
             with m.State("BEHIND"), m.If(self._gone(m)):
-                behind = Signal.like(at)
-                m.d.comb += [self.i.ready.eq(1), behind.eq(at + given.every)]
+                m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [at.eq(behind + given.then), ends.eq(given.ends)]
                 with m.If(given.then.any()):
                     m.d.sync += ask(behind, given.then)

@@ -31,7 +31,7 @@ from lightmamba.hardware.estimate import Estimate, estimate
 from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.workload import Workload, modes
 from lightmamba.hardware.machine.counters import CYCLES
-from lightmamba.model.config import PUBLISHED, SHAPES, ModelConfig, mamba2_config
+from lightmamba.model.config import SHAPES, ModelConfig, mamba2_config
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
 
@@ -214,7 +214,7 @@ def tokens(device: SimDevice) -> tuple[float, float]:
 def whole(row: Row) -> dict[str, Any]:
     """A token of a whole model, as ``bench.full`` measured it, and estimated."""
     target, context = Target.load(row["target"]), row.get("context") or None
-    found = estimate(PUBLISHED[row["shape"]], Formats(), target, context=context)
+    found = estimate(ROWS[row["name"]].config, Formats(), target, context=context)
     return compared(row["cycles_per_token"], found)
 
 

@@ -39,7 +39,7 @@ from lightmamba.hardware.compiler import build, plan
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.counters import CYCLES
 from lightmamba.hardware.machine.ports import ports
-from lightmamba.model.config import PUBLISHED
+from lightmamba.model.config import PUBLISHED, ModelConfig
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
 
@@ -63,6 +63,13 @@ class Row:
     warm: int = 2  # tokens of the shorter chain: until the queues of the state are as full as ever
     chained: int = 2  # more of the longer one
     short: bool = False  # two passes only
+    layers: int = 0  # that are run of the shape, if not all
+
+    @property
+    def config(self) -> ModelConfig:
+        """Sizes of the model."""
+        whole = PUBLISHED[self.shape]
+        return whole.first(self.layers) if self.layers else whole
 
     @property
     def machine(self) -> ArchConfig | None:
@@ -70,7 +77,7 @@ class Row:
         if self.hardware is None:
             return None
         other = ROWS[self.hardware]
-        return plan(PUBLISHED[other.shape], Formats(), Target.load(other.target))
+        return plan(other.config, Formats(), Target.load(other.target))
 
     @property
     def reserved(self) -> int | None:
@@ -110,6 +117,9 @@ ROWS = {
         for t in targets
         for context in (1024, 8192)
     },
+    "nemotron-3-nano-30b, 7 layers on u55c-31, 1,024 positions": Row(
+        "nemotron-3-nano-30b", "u55c-31", warm=1, compared=1, chained=2, context=1024, layers=7
+    ),
     **{
         f"mamba2-2.7b on {t}": Row(
             "mamba2-2.7b", t, (PREFILL,) if t in SMALL else modes, short=t in SMALL
@@ -161,7 +171,7 @@ def identity(row: Mapping[str, Any]) -> str:
     what = ROWS[row["name"].removesuffix(f", {mode}")]
     run = [mode, what.short, WARM, CHAINED] if mode else [what.compared, what.warm, what.chained]
     return simulated(
-        Random(PUBLISHED[what.shape]),
+        Random(what.config),
         Target.load(what.target),
         hardware=what.machine,
         context=what.reserved,
@@ -174,7 +184,7 @@ def measure(name: str, path: Path) -> Iterator[dict[str, Any]]:
     row = ROWS[name]
     target, model = (
         Target.load(row.target),
-        random_model(PUBLISHED[row.shape], Formats(), lazy=True),
+        random_model(row.config, Formats(), lazy=True),
     )
     build(model, target, path, hardware=row.machine, context=row.reserved)
     artifact = Artifact.read(path)
@@ -187,7 +197,7 @@ def measure(name: str, path: Path) -> Iterator[dict[str, Any]]:
     for tokens, cycles, counted, values in runs:
         yield {
             "name": name,
-            "shape": row.shape,
+            "shape": row.shape + (f", {row.layers} layers" if row.layers else ""),
             "target": row.target,
             "context": row.context,
             "clock_mhz": target.clock_mhz,

@@ -10,7 +10,7 @@ from bench.tables.printer import Listed, Table, Tables, load, percent
 from bench.tables.speed import PAPER, full_rows
 from lightmamba.arch.target import Target
 from lightmamba.hardware.estimate import estimate
-from lightmamba.model.config import HYBRIDS
+from lightmamba.model.config import HYBRIDS, SHAPES
 from lightmamba.model.data import BUNDLED, HYBRID, bundled_file
 from lightmamba.model.qmodel import load as open_qmodel
 from lightmamba.numerics.model_formats import Formats
@@ -56,7 +56,7 @@ RUNS = {
 
 def waits() -> Table:
     """Cycles of a token by activity of the lanes."""
-    found = {name: row for name, row in full_rows().items() if row["shape"] not in HYBRIDS}
+    found = {name: row for name, row in full_rows().items() if row["shape"] in SHAPES}
     names = list(next(iter(found.values()))["stalls"])
     body = [
         [name, *(f"{100 * r['stalls'][n] / sum(r['stalls'].values()):.1f}" for n in names)]
@@ -279,7 +279,7 @@ HARDWARE: Tables = {
             ("% of attainable", percent("of_attainable")),
             ("% of nominal", percent("of_nominal")),
         ],
-        where=lambda r: r["shape"] not in HYBRIDS,
+        where=lambda r: r["shape"] in SHAPES,
     ),
     "full-waits": waits,
     "hybrids": hybrids,

@@ -1,6 +1,7 @@
-"""Draw layers of a simulated token, unit by unit: ``python -m bench.timeline [mamba2] [hybrid]``.
+"""Draw layers of a simulated token, unit by unit: ``python -m bench.timeline [NAME ...]``.
 
-One layer of the bundled model; an attention layer of the bundled hybrid, and the MLP after it.
+``mamba2``: a layer of the bundled model. ``hybrid``: an attention layer of the bundled hybrid, and
+the MLP after it. ``experts``: a layer of the bundled model with experts.
 """
 
 import tempfile
@@ -13,7 +14,7 @@ from lightmamba.device.sim import open_golden
 from lightmamba.device.sim.activity import Strip, activity
 from lightmamba.engine.state import random_state
 from lightmamba.hardware.compiler import build
-from lightmamba.model.data import demo_file, hybrid_file
+from lightmamba.model.data import demo_file, experts_file, hybrid_file
 from lightmamba.model.qmodel import load
 from lightmamba.study.plots.style import png
 from lightmamba.study.plots.timeline import timeline
@@ -23,6 +24,7 @@ FOLDER = ROOT / "docs/explanation"
 PICTURES: dict[str, tuple[Path, int | None, int, int | None, str]] = {
     "mamba2": (demo_file(), 1, 1, None, "one-token.png"),
     "hybrid": (hybrid_file(), None, 160, 192, "hybrid-token.png"),
+    "experts": (experts_file(), 1, 160, 192, "experts-token.png"),
 }
 
 

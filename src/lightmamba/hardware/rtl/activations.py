@@ -92,8 +92,12 @@ class ActivationBuffer(wiring.Component):
         m = Module()
         c, bits = self.config, self.config.multiplier_bits
         in_filled, in_q, in_code = self._vector(m, "in", self.i_in, c.in_words, 8, ~self.gated)
+        # Addresses of vectors one behind another go around by themselves.
+        depth = c.out_words
+        if c.added_channels:
+            depth = 1 << max(1, (c.out_words - 1).bit_length())
         out_filled, out_q, out_code = self._vector(
-            m, "out", self.i_out, c.out_words, c.out_bits, self.gated
+            m, "out", self.i_out, depth, c.out_bits, self.gated
         )
         m.d.comb += [
             self.filled.eq(Mux(self.gated, out_filled, in_filled)),
@@ -163,18 +167,14 @@ class ActivationBuffer(wiring.Component):
         self, m: Module, filled: Signal, complete: Value, release: Value
     ) -> tuple[Value, Value]:
         """Place of the next word, and of the one that is read, where vectors follow each other."""
-        depth = max(2, self.config.out_words)
-
-        def around(place: Value) -> Value:
-            return Mux(place >= depth, place - depth, place)
-
-        first, end = (Signal(range(depth), name=f"out_{name}") for name in ("first", "end"))
+        bits = len(filled) - 1  # which counts up to a power of two
+        first, end = (Signal(bits, name=f"out_{name}") for name in ("first", "end"))
         with m.If(complete):
-            m.d.sync += end.eq(around(end + 1))
+            m.d.sync += end.eq(end + 1)
         with m.If(release):
-            m.d.sync += first.eq(around(first + self.words))
+            m.d.sync += first.eq(first + self.words)
         m.d.sync += filled.eq(filled + complete - Mux(release, self.words, 0))
-        return end, around(first + self.address)
+        return end, (first + self.address)[:bits]
 
     def _stored(self, q: Value, bits: int) -> Value:
         """An activation as the memory keeps it: two signed nibbles where it is read in two."""

@@ -73,6 +73,11 @@ def test_the_self_test_passes(path):
     assert passes_self_test(path)
 
 
+def test_the_self_test_passes_where_the_first_layer_has_experts(tmp_path, hardware):
+    model = replace(MAMBA, layers=(NEMOTRON, FIRST, GRANITE))
+    assert passes_self_test(compiled(tmp_path, model, segment=64, hardware=hardware))
+
+
 @pytest.mark.parametrize("layers", [(GRANITE, NEMOTRON), (FIRST, SECOND), (LEAST,)])
 def test_its_hardware_runs_other_models(tmp_path, hardware, layers):
     """Of experts alone, and without any: then all weights come in order."""

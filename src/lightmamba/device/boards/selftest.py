@@ -130,8 +130,9 @@ def expected(artifact: Artifact, model: QuantizedModel | None = None) -> Expecte
         model, config=model.config.first(1), formats=model.formats.of_layer(0),
         layers=(model.layers[0],),
     )  # fmt: skip
-    arch = memory_of(artifact).arch
-    numbers = [LayerNumbers.of(first, 0, arch)]
+    alone = replace(memory_of(artifact), config=first.config, formats=first.formats)
+    arch = alone.arch
+    numbers = [LayerNumbers.of(first, 0, arch, alone.blocks(0))]
     coded = instructions(arch.kinds, wide=arch.wide)
     words = coded.words32(program(first, numbers, arch, artifact.order))
     layer = _hashes(artifact, _after(Engine(first), [TOKEN])[1])

@@ -32,8 +32,9 @@ def test_every_observable_of_many_passes_equals_the_engine(tmp_path, target, fil
     model = load(file())
     grows = "attention" in model.config.kinds
     built = build(
-        model, Target.load(target), tmp_path / "build", context=CONTEXT if grows else None
-    )
+        model, Target.load(target), tmp_path / "build",
+        context=CONTEXT if grows else None, sequences=SEQUENCES if grows else None,
+    )  # fmt: skip
     opened = open_golden(built.path, stalls=0.2, seed=14, sequences=SEQUENCES)
     golden, seen = opened.golden, 0
     work = random_passes(

@@ -12,7 +12,7 @@ from lightmamba.hardware.compiler import build, plan
 from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.workload import Workload
 from lightmamba.model.qmodel.synthetic import random_model
-from lightmamba.numerics.model_formats import Formats
+from lightmamba.numerics.model_formats import FormatException, Formats
 from tests.support.mixed import (
     CONTEXT,
     MAMBA,
@@ -83,6 +83,17 @@ def test_its_hardware_runs_other_models(tmp_path, hardware, layers):
     """Of experts alone, and without any: then all weights come in order."""
     model = replace(MAMBA, layers=layers)
     assert runs(compiled(tmp_path, model, segment=64, hardware=hardware))
+
+
+def test_blocks_with_widths_of_their_own(tmp_path, hardware):
+    """Weights of two beats and whole activations in some layers of experts, and in others not."""
+    formats = Formats(exceptions=(
+        FormatException(1, "in_proj", 8, 8), FormatException(3, "in_proj", 8, 4),
+        FormatException(3, "out_proj", 8, 8), FormatException(6, "out_proj", 4, 8),
+    ))  # fmt: skip
+    model = random_model(EXPERTS, formats)
+    build(model, target_of(segment=64), tmp_path / "build", hardware=hardware)
+    assert runs(tmp_path / "build")
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.workload import Workload
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import FormatException, Formats
+from tests.support.builders import made_up
 from tests.support.mixed import (
     CONTEXT,
     MAMBA,
@@ -99,8 +100,9 @@ def test_blocks_with_widths_of_their_own(tmp_path, hardware):
 @pytest.mark.slow
 @pytest.mark.parametrize("lanes", [1, 3, 5])
 def test_other_numbers_of_lanes(tmp_path, lanes):
-    target = target_of(segment=64)
-    target = replace(target, machine=replace(target.machine, lanes=lanes))
+    target = made_up(
+        lanes=lanes, segment=64, state_elements=16, state_port_bits=64, x_queue=16, z_queue=32,
+    )  # fmt: skip
     build(random_model(EXPERTS), target, tmp_path / "build", context=CONTEXT)
     assert runs(tmp_path / "build")
 

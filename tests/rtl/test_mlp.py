@@ -14,7 +14,10 @@ from tests.support.streams import drive
 
 ALONE = ArchConfig(kinds=("mlp",))
 ONE_BY_ONE = ArchConfig(kinds=("mlp",), lanes=1)  # rows come so
-CONFIGS = pytest.mark.parametrize("config", [ALONE, ONE_BY_ONE], ids=["two rows", "one row"])
+ODD = ArchConfig(kinds=("mlp",), lanes=3)  # the third row of a slot comes alone
+CONFIGS = pytest.mark.parametrize(
+    "config", [ALONE, ONE_BY_ONE, ODD], ids=["two rows", "one row", "three lanes"]
+)
 Job = tuple[dict[str, int], Any, Any]
 
 
@@ -91,10 +94,11 @@ def test_operands_wait_for_each_other():
     assert got.cycles["i_a"][:40] == got.cycles["i_b"][:40]
 
 
-def test_a_row_waits_here_for_the_row_behind_it():
-    """Rows that come one by one: b is behind a, so a must be taken first; the next a is not."""
+@pytest.mark.parametrize("config", [ONE_BY_ONE, ODD])
+def test_a_row_waits_here_for_the_row_behind_it(config):
+    """Rows that come apart: b is behind a, so a must be taken first; the next a is not."""
     values = np.arange(1, 41)
-    got, wanted, _ = run([job(values, values)] * 2, ONE_BY_ONE, late={"i_b": 50})
+    got, wanted, _ = run([job(values, values)] * 2, config, late={"i_b": 50})
     assert got.out["o"] == wanted
     assert got.cycles["i_a"][0] < 50 <= got.cycles["i_a"][1]
 

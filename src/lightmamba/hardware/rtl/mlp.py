@@ -31,7 +31,8 @@ class Hidden(wiring.Component):
 
     One channel per cycle while the operands come and the output is taken; ``latency`` cycles from
     the transfer of a channel to its value on ``o``. Where rows come one by one
-    (:func:`rows_per_cycle`), b is behind a, which waits for it here.
+    (:func:`rows_per_cycle`), or those of an odd number of lanes, b may be behind a, which waits for
+    it here.
 
     Parameters
     ----------
@@ -65,7 +66,9 @@ class Hidden(wiring.Component):
     busy: Any
 
     def __init__(self, config: ArchConfig, op: GatedSilu | None = None) -> None:
-        self.op, self.one_by_one = op or GatedSilu(), rows_per_cycle(config) == 1
+        self.op = op or GatedSilu()
+        # Whether a row and the one behind it may come apart.
+        self.apart = rows_per_cycle(config) == 1 or config.lanes % 2 == 1
         super().__init__(
             {
                 "command": i_stream(command("hidden", config)),
@@ -84,7 +87,7 @@ class Hidden(wiring.Component):
         silu_shift = Signal(range(SILU_SHIFTS[0], SILU_SHIFTS[1] + 1))
         shift = Signal(range(PRODUCT_SHIFTS[0], PRODUCT_SHIFTS[1] + 1))
 
-        i_a = self._waiting(m, left.some) if self.one_by_one else self.i_a
+        i_a = self._waiting(m, left.some) if self.apart else self.i_a
         a, b = (pipe.step(lambda v: v, pipe.input(i.payload)) for i in (i_a, self.i_b))
         curve = silu(pipe, self.op.silu, a, silu_shift)
         positive = pipe.comb(lambda v: Mux(v < 0, 0, v)[:Z_BITS].as_signed(), a)

@@ -39,7 +39,7 @@ def moved(work: Workload) -> dict[str, int]:
 def bounds(work: Workload) -> dict[str, float]:
     """Seconds that each channel and the lanes need at least."""
     target, memory, each = work.target, work.memory, moved(work)
-    lanes = memory.layers_beats + (1 + work.arch.head_twice) * memory.head_beats
+    lanes = memory.stored_beats + (1 + work.arch.head_twice) * memory.head_beats
     found = {c.name: each[c.name] / (c.attainable_gb_per_s * 1e9) for c in target.channels}
     return found | {"lanes": lanes / (target.clock_mhz * 1e6)}
 

@@ -172,7 +172,9 @@ def simulated(
     def make() -> str:
         opened = load(model) if isinstance(model, Path) else model.made()
         memory = Memory(config, formats, arch, target, arch.tokens + 1)
-        numbers = [LayerNumbers.of(opened, n, arch) for n in range(config.n_layer)]
+        numbers = [
+            LayerNumbers.of(opened, n, arch, memory.blocks(n)) for n in range(config.n_layer)
+        ]
         return combined(program(opened, numbers, arch, order), memory.registers(memory.regions()))
 
     key = combined(source_hash(HOST), np.__version__, named, asdict(arch), asdict(target), order)

@@ -87,8 +87,11 @@ def machines() -> dict[str, ArchConfig]:
         },
         # The first machine with units for Granite-4.0-H-Tiny's experts besides.
         "u280, mamba2-2.7b and experts": replace(
-            of("u280", "mamba2-2.7b"), kinds=("experts", "mamba2"), added_channels=4096,
-            wide_weight_bits=8, wide_act_bits=8,
+            of("u280", "mamba2-2.7b"),
+            kinds=("experts", "mamba2"),
+            added_channels=4096,
+            wide_weight_bits=8,
+            wide_act_bits=8,
         ),
         **{
             f"attention, {channels} x {rows}, heads of {head_dim}, {lanes} lanes": attention(

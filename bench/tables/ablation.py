@@ -93,7 +93,7 @@ def float_weights(board: str) -> tuple[float, float]:
     weights = in_rows * arch.in_channels + CONFIG.n_layer * CONFIG.d_model * arch.out_channels
     weights += CONFIG.vocab_size * arch.in_channels
     more = FLOAT_BYTES * weights / arch.lanes
-    more -= (memory.layers_beats + memory.head_beats) * arch.port_bits // 8
+    more -= (memory.stored_beats + memory.head_beats) * arch.port_bits // 8
     moved = estimated(board, W4A4).channel_bytes
     seconds, total = 0.0, 0.0
     for channel in target.channels:

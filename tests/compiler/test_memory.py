@@ -32,7 +32,7 @@ def test_worked_sizes():
     found = Memory(config, W4A4, plan(config, W4A4, tiny), tiny)
     # in_proj: 1,288 rows of 256 on 4 lanes of 32; out_proj: 256 of 512; the head: 2,048 of 256.
     per_layer = (322 * 8 + 41) + (64 * 16 + 16)
-    assert found.layers_beats == 6 * per_layer
+    assert found.stored_beats == 6 * per_layer
     assert found.head_beats == 512 * 8 + 64
     # 8 heads of 64 rows of 128 bytes in beats of 32, and a beat of exponents before every 32.
     assert found.state_head_beats == 256 + 8

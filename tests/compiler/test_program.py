@@ -20,7 +20,7 @@ def written(name, order="reordered", **changes):
     config, formats, where = CASES[name]
     model = replace(random_model(config, formats), **changes)
     arch = plan(config, formats, where, order)
-    numbers = [LayerNumbers.of(model, i, arch) for i in range(len(model.layers))]
+    numbers = [LayerNumbers.of(model, i, arch, {}) for i in range(len(model.layers))]
     return model, program(model, numbers, arch, order)
 
 

@@ -56,7 +56,7 @@ def test_a_pass_moves_all_items_of_its_streams(work):
     parts = slots[0] + slots[1] * sizes["ngroups"]
     head = -(-work.config.vocab_size // work.arch.lanes)
     assert taken["parts"] == given["parts"] == layers * parts + head
-    beats = work.memory.layers_beats + work.memory.head_beats
+    beats = work.memory.stored_beats + work.memory.head_beats
     assert taken["weights"] == beats
     assert taken["rms_out"] == given["rms_out"] == layers * sizes["ngroups"]
 

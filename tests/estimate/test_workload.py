@@ -26,7 +26,7 @@ TARGET = made_up(lanes=3, state_elements=32, x_queue=192, z_queue=192)
 def commands(order):
     model = random_model(CONFIG, Formats(), 0)
     arch = plan(CONFIG, Formats(), TARGET, order)
-    numbers = [LayerNumbers.of(model, i, arch) for i in range(len(model.layers))]
+    numbers = [LayerNumbers.of(model, i, arch, {}) for i in range(len(model.layers))]
     return {i.op: i.commands for i in program(model, numbers, arch, order)}
 
 
@@ -52,7 +52,7 @@ def test_lanes_work_as_the_program_says():
         told = found[op]["lanes"]
         weights = told["slots"] * told["words"] * told["parts"]
         beats[op] = weights + -(-weights // period)
-    assert work.memory.layers_beats == CONFIG.n_layer * (beats[Op.IN] + beats[Op.OUT])
+    assert work.memory.stored_beats == CONFIG.n_layer * (beats[Op.IN] + beats[Op.OUT])
     assert work.head_beats(61) == beats[Op.HEAD]
     in_proj, out_proj = walkers(work)["lanes"].jobs[:2]
     for job, op in ((in_proj, Op.IN), (out_proj, Op.OUT)):

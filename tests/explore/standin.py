@@ -28,7 +28,7 @@ def area(arch: ArchConfig, device: Resources | None) -> dict[str, Amount]:
 def estimate(work: Workload, area: Mapping[str, Amount]) -> Estimate:
     """Simple, and monotone where the real one is: wider is faster, larger, and takes more power."""
     arch, memory, target = work.arch, work.memory, work.target
-    beats = memory.layers_beats + memory.head_beats
+    beats = memory.stored_beats + memory.head_beats
     shared = target.channel_of("memory" if arch.shared_port else "lane0")
     rate = shared.bytes_per_cycle(target.clock_mhz) / len(shared.ports)
     per_beat = max(1.0, arch.port_bits / 8 / rate) + 8 / arch.burst_beats + 16 / arch.weight_fifo

@@ -7,10 +7,12 @@ import pytest
 from lightmamba.arch.target import Target
 from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
+from lightmamba.device.sim.device import open_device
 from lightmamba.device.sim.opened import open_golden
 from lightmamba.hardware.compiler import build, plan
 from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.workload import Workload
+from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import FormatException, Formats
 from tests.support.builders import made_up
@@ -32,9 +34,8 @@ FIRST, SECOND = MAMBA.layers
 GRANITE = SIZES(12, 4, 64, 2)
 NEMOTRON = SIZES(9, 3, 200, 1, "relu2", "sigmoid")
 LEAST = SIZES(3, 1, 40, 1, "relu2", "sigmoid", normed=False)  # two blocks: nothing is repeated
-EXPERTS = replace(
-    MAMBA, layers=(FIRST, GRANITE, ATTENTION(4, 2, 32), NEMOTRON, SECOND, LEAST, GRANITE)
-)
+ALL = SIZES(2, 2, 96, 1)  # three: a pair of instructions once, and no expert is left out
+EXPERTS = replace(MAMBA, layers=(FIRST, GRANITE, ATTENTION(4, 2, 32), NEMOTRON, SECOND, LEAST, ALL))
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,21 @@ def test_its_hardware_runs_other_models(tmp_path, hardware, layers):
     assert runs(compiled(tmp_path, model, segment=64, hardware=hardware))
 
 
+def test_a_device_takes_models_with_and_without_experts_by_turns(path, tmp_path, hardware):
+    """What is chosen in one is no longer waited for in the next."""
+    plain = compiled(
+        tmp_path, replace(MAMBA, layers=(FIRST, SECOND)), segment=64, hardware=hardware
+    )
+    builds = [Artifact.read(each) for each in (path, plain, path)]
+    seen = []
+    with open_device(builds[0], observed=False) as device:
+        for build_ in builds:
+            device.load(build_)
+            device.start(5, fresh=True, chain=3)
+            seen.append((device.wait(), device.next_token))
+    assert seen[0] == seen[2] != seen[1]
+
+
 def test_blocks_with_widths_of_their_own(tmp_path, hardware):
     """Weights of two beats and whole activations in some layers of experts, and in others not."""
     formats = Formats(exceptions=(
@@ -122,9 +138,17 @@ def test_refusals(tmp_path):
     for layer, words in (
         (SIZES(257, 4, 64, 2), "257 experts, but the hardware takes at most 256"),
         (SIZES(20, 17, 64, 2), "17 experts for a token, but the hardware takes at most 16"),
+        (SIZES(20, 4, 64, 16), "16 blocks that every token takes, but the hardware takes at most"),
+        (SIZES(20, 16, 2560, 2), "46080 with padding, but the hardware adds the sums of at most"),
     ):
         with pytest.raises(InputError, match=words):
             compiled(tmp_path, replace(MAMBA, layers=(FIRST, layer)))
+    with pytest.raises(InputError, match="routers go up to 119, but the head's go up to 100"):
+        plan(EXPERTS, Formats(head_qmax=100), target_of(), context=CONTEXT)
+    with pytest.raises(InputError, match="compile such a model, then this one with --rtl"):
+        compiled(tmp_path, MAMBA, kinds=("experts", "mamba2"))
+    with pytest.raises(InputError, match="no machine has experts and mlp layers"):
+        compiled(tmp_path, replace(MAMBA, layers=(GRANITE, kind("mlp").Sizes(64))))
     with pytest.raises(InputError, match="one token in a pass, but target tiny-t4 has 4"):
         compiled(tmp_path, EXPERTS, "tiny-t4")
     with pytest.raises(InputError, match="experts have no queue that holds them; compile in"):

@@ -224,7 +224,7 @@ def test_the_vector_stays_until_the_last_block(multiplier_bits):
 
 
 def test_the_shortest_jobs_keep_their_distance():
-    """Kept sums need four cycles from job to job; jobs of one beat of weights are five apart."""
+    """Kept sums need five cycles from job to job, which jobs of one beat of weights have."""
     config, rng = added(port_bits=512, lanes=1, out_channels=512), np.random.default_rng(3)
     works = layer(config, rng, blocks=BLOCKS, rows=1)
     ins, outs = ([w for w in works if w.command["gated"] == gated] for gated in (0, 1))

@@ -33,7 +33,6 @@ ATTENTION = (
 )  # fmt: skip
 MOST_POSITIONS = 4  # of a word of keys and values
 WIDE = ("wide_weight_bits", "wide_act_bits")  # and those only where projections differ
-ADDED = ("added_channels",)  # and those only where sums of several vectors are added
 
 
 @dataclass(frozen=True)
@@ -113,9 +112,9 @@ class ArchConfig:
         within("per_group", 1, 63)
         within("head_dim", 8, 256)
         among("state_ports", 1, 2, 4)
+        among("head_act_bits", 8)
         for name in ("multiplier_bits", "weight_bits", "act_bits", *WIDE):
             among(name, 4, 8)
-        among("head_act_bits", 8)
         within("head_qmax", 1, 127)
         within("lanes", 1, 64)
         within("burst_beats", 1, min(256, PAGE * 8 // max(self.port_bits, self.state_port_bits)))
@@ -241,7 +240,7 @@ class ArchConfig:
 
     @property
     def wide(self) -> bool:
-        """Whether projections differ in their widths."""
+        """Whether matrices differ in their widths, of which a router's are always wide."""
         return self.split or self.out_bits > self.act_bits or self.added_channels > 0
 
     @property
@@ -386,10 +385,10 @@ class ArchConfig:
 
     def to_json(self) -> str:
         """One line of JSON, for the hash of the build: what it has no use for is left out."""
-        left_out = {
-            *(() if "attention" in self.kinds else ATTENTION), *(() if self.wide else WIDE),
-            *(() if self.added_channels else ADDED),
-        }  # fmt: skip
+        left_out = {name for names, used in (
+            (ATTENTION, "attention" in self.kinds), (WIDE, self.wide),
+            (("added_channels",), self.added_channels > 0),
+        ) if not used for name in names}  # fmt: skip
         values = {name: each for name, each in self.to_dict().items() if name not in left_out}
         return json.dumps(values, sort_keys=True)
 

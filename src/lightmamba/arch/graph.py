@@ -10,7 +10,7 @@ from lightmamba.arch.hardware import OTHERS, Hardware, Inner, Link, Shown, Strea
 
 __all__ = ["BEFORE", "Graph"]
 
-BEFORE = ("lanes", "epilogue")  # units of the spine that every instruction with a matrix starts
+BEFORE = ("lanes", "epilogue")  # units of the spine in front of a kind's, in its instructions
 
 
 @dataclass(frozen=True)

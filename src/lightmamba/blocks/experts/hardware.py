@@ -34,7 +34,7 @@ from lightmamba.numerics.primitives import Ints
 
 __all__ = ["MOST_CHOSEN", "MOST_EXPERTS", "RUNS", "InHardware"]
 
-MOST_CHOSEN, MOST_EXPERTS, MOST_SHARED = 16, 256, 15
+MOST_CHOSEN, MOST_EXPERTS, MOST_SHARED, MOST_ADDED = 16, 256, 15, 1 << 15
 OF_BLOCK, BEATS = 24, 28  # bits of beats of a block, of several; a DSP multiplies the former
 RUNS = (
     Field("first", OF_BLOCK, "beats of a block's part of in_proj"),
@@ -152,6 +152,11 @@ class InHardware(in_hardware.InHardware):
         ):
             if value > most:
                 yield f"the model has {value} {name}, but the hardware takes at most {most}"
+        if (added := self.capacities(sizes)["added_channels"]) > MOST_ADDED:
+            yield (
+                f"a token takes {sizes.taken} blocks of {sizes.d_hidden} hidden channels, {added} "
+                f"with padding, but the hardware adds the sums of at most {MOST_ADDED}"
+            )
         yield from self.too_wide(sizes, formats, "all hidden channels of a block")
 
     def queues(self, sizes: Sizes, target: Target, order: str) -> Iterator[str]:

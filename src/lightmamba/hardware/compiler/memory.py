@@ -93,7 +93,7 @@ class Memory(ClientSizes):
         return found
 
     @cached_property
-    def layers_beats(self) -> int:
+    def stored_beats(self) -> int:
         """Beats of all layers in each lane."""
         return sum(map(self.layer_beats, range(self.config.n_layer)))
 
@@ -180,7 +180,7 @@ class Memory(ClientSizes):
         """Bytes of each of a client's regions."""
         name = client.name
         if client.shape == WEIGHTS:
-            return (self.layers_beats + self.head_beats) * self.lane_beat
+            return (self.stored_beats + self.head_beats) * self.lane_beat
         if client.shape == SPREAD:
             return self.segments * self.segment_bytes(name)
         if client.shape == HEAD:
@@ -291,8 +291,9 @@ class Memory(ClientSizes):
         return found
 
     def _of_layers(self) -> dict[str, int]:
-        """Registers of which the hardware has one for all layers of a kind."""
-        found = defaultdict[str, list[int]](list)
+        """Registers of which the hardware has one for all layers of a kind; 0 if there are none."""
+        own = (kind(of).hardware.graph.registers for of in self.arch.kinds)
+        found: dict[str, list[int]] = {each.name: [] for some in own for each in some}
         for layer in self.config.layers:
             for name, value in kind(layer.kind).hardware.registers(layer).items():
                 found[name].append(value)

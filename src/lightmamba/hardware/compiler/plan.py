@@ -86,7 +86,6 @@ def plan(
     needed = _capacities(different)
     found: dict[str, Any] = {
         **{name: value for name, value in needed.items() if name != "head_rows"},
-        **({"added_channels": needed.get("added_channels", GROUP)} if graph.instructions else {}),
         "kinds": chosen,
         "weight_bits": formats.weight_bits,
         "act_bits": formats.act_bits,
@@ -158,6 +157,11 @@ def _kinds(config: ModelConfig, wanted: Collection[str]) -> tuple[str, ...]:
             f"the model has {' and '.join(missing)} layers, but the hardware would have units for "
             f"{' and '.join(sorted(wanted))} only; try --kinds {','.join(sorted(config.kinds))}"
         )
+    if unused := [name for name in set(wanted) - set(config.kinds) if kind(name).Sizes.routed]:
+        raise InputError(
+            f"hardware for {unused[0]} layers is made for the blocks of a model that has them, and "
+            f"this one has none; compile such a model, then this one with --rtl and its build"
+        )
     return tuple(sorted({*(wanted or config.kinds)}))
 
 
@@ -196,6 +200,13 @@ def _widest(config: ModelConfig, formats: Formats, hardware: ArchConfig | None) 
 def _exceptions(config: ModelConfig, formats: Formats) -> Iterator[str]:
     """Reasons why projections with widths of their own cannot be run."""
     formats.check_layers(config.n_layer)
+    router, head = formats.router.act, formats.head.act
+    if any(layer.routed for layer in config.layers) and router != head:
+        yield (
+            f"activations of the routers go up to {router.qmax}, but the head's go up to "
+            f"{head.qmax}, and the hardware has one such format; quantize with head_qmax "
+            f"{router.qmax}"
+        )
     for each in formats.exceptions:
         op = formats.of(each.layer, each.projection)
         for name, value, least in (

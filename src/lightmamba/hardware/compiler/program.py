@@ -56,7 +56,7 @@ class LayerNumbers:
 
     @staticmethod
     def of(
-        model: QuantizedModel, index: int, arch: ArchConfig, blocks: Mapping[str, int] | None = None
+        model: QuantizedModel, index: int, arch: ArchConfig, blocks: Mapping[str, int]
     ) -> "LayerNumbers":
         """Numbers of one layer; ``blocks`` says where blocks that are chosen lie in memory."""
         layer, f = model.layers[index], model.formats
@@ -75,7 +75,7 @@ class LayerNumbers:
             _placed(commands, model.config, index),
             in_shifts,
             model.out_shift(layer),
-            blocks or {},
+            blocks,
         )
 
     @property

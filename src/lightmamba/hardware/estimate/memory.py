@@ -127,7 +127,9 @@ class MemorySide:
     def parts(self) -> list[int]:
         """Beats of a lane behind the first that a unit chooses, of each layer that has such.
 
-        They begin with the first chosen block of a layer, and go up to that of the next one.
+        They begin with the first chosen block of a layer, and go up to that of the next one. The
+        blocks that every token has count as read ahead, though hardware asks for them when their
+        router begins.
         """
         found, c = list[int](), self.memory.config
         for i, layer in enumerate(c.layers):

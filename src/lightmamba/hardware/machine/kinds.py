@@ -45,6 +45,9 @@ def machine(kinds: tuple[str, ...], *, wide: bool = False) -> Graph:
     try:
         made = merge(FRONT, graphs, BACK)
     except ValueError as error:
-        raise InputError(f"no machine has {' and '.join(kinds)} layers: {error}") from error
+        raise InputError(
+            f"no machine has {' and '.join(kinds)} layers: {error}; a model that has all of them "
+            f"runs on the engine: lightmamba generate FILE --prompt TEXT"
+        ) from error
     more = {unit: (*made.commands[unit], field) for unit, field in WIDE.items()}
     return replace(made, commands={**made.commands, **more}) if wide else made

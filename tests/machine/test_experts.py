@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from lightmamba.arch.target import Target
@@ -9,6 +10,7 @@ from lightmamba.blocks import kind
 from lightmamba.common.errors import InputError
 from lightmamba.device.sim.device import open_device
 from lightmamba.device.sim.opened import open_golden
+from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import build, plan
 from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.workload import Workload
@@ -100,6 +102,22 @@ def test_a_device_takes_models_with_and_without_experts_by_turns(path, tmp_path,
             device.start(5, fresh=True, chain=3)
             seen.append((device.wait(), device.next_token))
     assert seen[0] == seen[2] != seen[1]
+
+
+def test_every_expert_of_a_layer_is_taken(tmp_path, hardware):
+    """Biases force the choice: each three of the nine experts by turns."""
+    model = random_model(replace(MAMBA, layers=(FIRST, NEMOTRON)))
+    mamba, experts = model.layers
+    for first in (0, 3, 6):
+        bias = np.where(np.arange(9) // 3 == first // 3, 1 << 20, 0).astype(np.int32)
+        layer = replace(experts, mixer=replace(experts.mixer, choice_bias=bias))
+        forced, seen = replace(model, layers=(mamba, layer)), {}
+        engine = Engine(forced)
+        engine.forward(np.array([[1]]), engine.empty_state(1), observe=seen.__setitem__)
+        chosen = seen["layer.1.router.blocks"]
+        assert sorted(chosen.ravel()) == [first, first + 1, first + 2, 9]
+        build(forced, target_of(segment=64), tmp_path / str(first), hardware=hardware)
+        assert runs(tmp_path / str(first))
 
 
 def test_blocks_with_widths_of_their_own(tmp_path, hardware):

@@ -15,6 +15,7 @@ from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.spine import rows_per_cycle
 from lightmamba.model.qmodel.synthetic import random_model
 from lightmamba.numerics.model_formats import Formats
+from tests.support.builders import made_up
 from tests.support.mixed import (
     LONG_STREAM,
     MAMBA,
@@ -82,6 +83,15 @@ def test_rows_that_leave_one_by_one(tmp_path):
     path = compiled(tmp_path, LONG_STREAM, segment=64)
     assert rows_per_cycle(Artifact.read(path).arch) == 1
     assert runs(path)
+
+
+@pytest.mark.slow
+def test_rows_that_leave_by_twos_where_lanes_are_odd(tmp_path):
+    """A word of three rows has one of a and two of b, or the other way."""
+    target = made_up(lanes=3, segment=64, state_elements=16, state_port_bits=64)
+    build(random_model(MIXED), target, tmp_path / "build")
+    assert rows_per_cycle(Artifact.read(tmp_path / "build").arch) == 2
+    assert runs(tmp_path / "build")
 
 
 def test_refusals(tmp_path):

@@ -14,9 +14,9 @@ from tests.support.streams import drive
 
 ALONE = ArchConfig(kinds=("mlp",))
 ONE_BY_ONE = ArchConfig(kinds=("mlp",), lanes=1)  # rows come so
-ODD = ArchConfig(kinds=("mlp",), lanes=3)  # the third row of a slot comes alone
+ODD = ArchConfig(kinds=("mlp",), lanes=5)  # rows in pairs, but the fifth of a slot comes alone
 CONFIGS = pytest.mark.parametrize(
-    "config", [ALONE, ONE_BY_ONE, ODD], ids=["two rows", "one row", "three lanes"]
+    "config", [ALONE, ONE_BY_ONE, ODD], ids=["two rows", "one row", "five lanes"]
 )
 Job = tuple[dict[str, int], Any, Any]
 

@@ -1,6 +1,7 @@
 """Layers of experts on the accelerator: routers of both kinds, next to Mamba2 and attention."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,10 +109,12 @@ def test_every_expert_of_a_layer_is_taken(tmp_path, hardware):
     """Biases force the choice: each three of the nine experts by turns."""
     model = random_model(replace(MAMBA, layers=(FIRST, NEMOTRON)))
     mamba, experts = model.layers
+    mixer: Any = experts.mixer
     for first in (0, 3, 6):
         bias = np.where(np.arange(9) // 3 == first // 3, 1 << 20, 0).astype(np.int32)
-        layer = replace(experts, mixer=replace(experts.mixer, choice_bias=bias))
-        forced, seen = replace(model, layers=(mamba, layer)), {}
+        layer = replace(experts, mixer=replace(mixer, choice_bias=bias))
+        forced = replace(model, layers=(mamba, layer))
+        seen: dict[str, Any] = {}
         engine = Engine(forced)
         engine.forward(np.array([[1]]), engine.empty_state(1), observe=seen.__setitem__)
         chosen = seen["layer.1.router.blocks"]

@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lightmamba.arch.check import check
 from lightmamba.arch.contract import (
     BLOCK,
-    EXPONENT_RUN,
     GROUP,
-    PAGE,
     RECORD_BITS,
     SCALE_PERIOD,
     TAPS,
-    WORD,
     WORD_BITS,
     exponents,
 )
@@ -31,8 +29,8 @@ ATTENTION = (
     "attention_channels", "attention_rows", "row_fifo", "segment", "kv_heads", "per_group",
     "head_dim", "dsp48e2",
 )  # fmt: skip
-MOST_POSITIONS = 4  # of a word of keys and values
 WIDE = ("wide_weight_bits", "wide_act_bits")  # and those only where projections differ
+MOST_POSITIONS = 4  # of a word of keys and values
 
 
 @dataclass(frozen=True)
@@ -92,102 +90,7 @@ class ArchConfig:
     added_channels: int = 0  # inputs of out_proj whose sums are added before they are rounded
 
     def __post_init__(self) -> None:
-        def among(name: str, *allowed: int) -> None:
-            if getattr(self, name) not in allowed:
-                wanted = ", ".join(map(str, allowed))
-                raise ValueError(f"{name} must be one of {wanted}, not {getattr(self, name)}")
-
-        def within(name: str, low: int, high: int) -> None:
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be in {low}..{high}, not {getattr(self, name)}")
-
-        for name in ("port_bits", "state_port_bits", "aux_port_bits"):
-            among(name, 32, 64, 128, 256, 512)
-        among("state_elements", 4, 8, 16, 32, 64, 128, 256, 512)
-        among("tokens", 1, 2, 4, 8)
-        among("attention_channels", 32, 64, 128, 256)
-        within("attention_rows", 1, 16)
-        within("row_fifo", self.burst_beats, 1 << 14)
-        within("kv_heads", 1, 63)
-        within("per_group", 1, 63)
-        within("head_dim", 8, 256)
-        among("state_ports", 1, 2, 4)
-        among("head_act_bits", 8)
-        for name in ("multiplier_bits", "weight_bits", "act_bits", *WIDE):
-            among(name, 4, 8)
-        within("head_qmax", 1, 127)
-        within("lanes", 1, 64)
-        within("burst_beats", 1, min(256, PAGE * 8 // max(self.port_bits, self.state_port_bits)))
-        within("weight_fifo", 2 * self.burst_beats, 1 << 14)
-        within("state_fifo", 2, 1 << 16)
-        within("aux_fifo", 2 * self.burst_beats * self.aux_port_bits // WORD_BITS, 1 << 14)
-        within("x_queue", 2, 1 << 14)
-        within("z_queue", 2, 1 << 14)
-        within("in_channels", GROUP, 1 << 14)
-        within("out_channels", GROUP, 1 << 15)
-        within("groups", 1, 15)
-        within("padded_state", BLOCK, 256)
-        within("program", 2, 1 << 10)
-        within("context", 0, 1 << 20)
-        within("head_rows", 1, 255)
-        within("added_channels", 0, 1 << 15)
-        if self.state_ports > 1 and self.shared_port:
-            raise ValueError(
-                f"state_ports {self.state_ports} need ports of their own, but shared_port is set; "
-                f"set state_ports to 1"
-            )
-        if self.packed and (
-            self.tokens % 2 or self.lanes % 2 or not self.weight_bits == self.multiplier_bits == 4
-        ):
-            raise ValueError(
-                f"packed needs an even number of tokens and of lanes, weight_bits 4 and "
-                f"multiplier_bits 4, not tokens {self.tokens}, lanes {self.lanes}, weight_bits "
-                f"{self.weight_bits} and multiplier_bits {self.multiplier_bits}; set it to false"
-            )
-        if self.state_ports > 1 and self.port_elements < BLOCK:
-            raise ValueError(
-                f"state_elements {self.state_elements} over {self.state_ports} state_ports must "
-                f"leave {BLOCK} to each; try state_elements {BLOCK * self.state_ports}"
-            )
-        if self.port_elements > 4 * self.state_port_bits:
-            raise ValueError(
-                f"state_port_bits {self.state_port_bits} must hold the exponents of "
-                f"{EXPONENT_RUN} beats, so state_elements must be at most "
-                f"{4 * self.state_port_bits * self.state_ports}, not {self.state_elements}"
-            )
-        if self.padded_state % self.state_elements and self.state_elements % self.padded_state:
-            raise ValueError(
-                f"state_elements {self.state_elements} must divide the padded d_state "
-                f"{self.padded_state}; try {self.padded_state & -self.padded_state}"
-            )
-        if self.act_bits > self.multiplier_bits:
-            raise ValueError(
-                f"act_bits {self.act_bits} need multiplier_bits {self.act_bits}, "
-                f"not {self.multiplier_bits}"
-            )
-        if self.head_twice and self.head_qmax > NIBBLES:
-            raise ValueError(
-                f"two passes of 4 bits hold activations up to {NIBBLES}, not {self.head_qmax}; "
-                f"set multiplier_bits to 8"
-            )
-        if "attention" in self.kinds:
-            self._check_attention()
-        if self.shared_port and not self.port_bits == self.state_port_bits == self.aux_port_bits:
-            raise ValueError("a shared port has one width: set all three *port_bits to it")
-
-    def _check_attention(self) -> None:
-        """Refuse rows of keys and values that are no whole words, or no part of a segment."""
-        if self.port_bits < WORD_BITS:
-            raise ValueError(
-                f"keys and values come in words of {WORD_BITS} bits, so port_bits must be "
-                f"{WORD_BITS} or more, not {self.port_bits}"
-            )
-        least, most = self.row_bytes // WORD, 1 << 16
-        if self.segment & (self.segment - 1) or not least <= self.segment <= most:
-            raise ValueError(
-                f"segment must be a power of two from {least}, the positions whose exponents fill "
-                f"a row, to {most}, not {self.segment}"
-            )
+        check(self)
 
     @property
     def attention_positions(self) -> int:

@@ -2,6 +2,7 @@
 
     python -m bench.engine --shape mamba2-130m mamba2-1.3b --llama-python PYTHON
     python -m bench.engine --transformers
+    python -m bench.engine --shape nemotron-3-nano-30b --alone
 
 PYTHON is an interpreter that has llama-cpp-python and numpy. The results file keeps one row for
 each shape, number of threads and machine; a run replaces its own rows.
@@ -45,30 +46,33 @@ def compare(
     return {
         **asdict(runs), "memory": memory, "rounds": args.rounds, "warm": args.warm,
         "tokens": args.tokens, "prompt": args.prompt,
+        "load_seconds": {name: worker.load_seconds for name, worker in workers.items()},
+    }  # fmt: skip
+
+
+def ours_and(
+    others: dict[str, list[str]], shape: str, threads: int, args: argparse.Namespace
+) -> dict[str, Any]:
+    """Our engine on one shape next to others, and the bandwidth of the same minutes."""
+    path = our_file(shape, cache=args.cache)
+    moved = random_model(KNOWN[shape], lazy=True).bytes_per_token()
+    read = sum(moved.values()) - moved["state"] // 2  # half of the state's bytes are written
+    bandwidth = Bandwidth(args.cache)
+    ours = {"ours": python("bench.engine_ours", "ours", str(path), str(threads))}
+    found = compare(ours | others, args, lambda: bandwidth(read, threads))
+    return {
+        "shape": shape, "threads": threads, "bytes_read": read,
+        "file_bytes": {"ours": path.stat().st_size}, **found,
     }  # fmt: skip
 
 
 def beside_llama(shape: str, threads: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Our engine and llama.cpp on one shape, and the bandwidth of the same minutes."""
-    about = _about(args.llama_python)
-    ours, theirs = our_file(shape, cache=args.cache), gguf_file(shape, args.cache)
-    moved = random_model(KNOWN[shape], lazy=True).bytes_per_token()
-    read = sum(moved.values()) - moved["state"] // 2  # half of the state's bytes are written
-    bandwidth = Bandwidth(args.cache)
-    found = compare(
-        {
-            "ours": python("bench.engine_ours", "ours", str(ours), str(threads)),
-            "llama.cpp": python("bench.engine_llama", str(theirs), str(threads),
-                                executable=args.llama_python),
-        },
-        args,
-        lambda: bandwidth(read, threads),
-    )  # fmt: skip
-    return {
-        "kind": "llama", "shape": shape, "threads": threads, "bytes_read": read,
-        "file_bytes": {"ours": ours.stat().st_size, "llama.cpp": theirs.stat().st_size},
-        **about, **found,
-    }  # fmt: skip
+    """Our engine and llama.cpp on one shape."""
+    about, theirs = _about(args.llama_python), gguf_file(shape, args.cache)
+    command = python("bench.engine_llama", str(theirs), str(threads), executable=args.llama_python)
+    found = ours_and({"llama.cpp": command}, shape, threads, args)
+    found["file_bytes"]["llama.cpp"] = theirs.stat().st_size
+    return {"kind": "llama", **about, **found}
 
 
 def beside_floats(shape: str, threads: int, args: argparse.Namespace) -> dict[str, Any]:
@@ -107,11 +111,12 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=512, help="tokens of the prompt (512)")
     parser.add_argument("--llama-python", metavar="PYTHON", help="one that has llama-cpp-python")
     parser.add_argument("--transformers", action="store_true", help="compare with float models")
+    parser.add_argument("--alone", action="store_true", help="time our engine, next to no other")
     parser.add_argument("--cache", type=Path, help="folder of the models (the user's cache)")
     parser.add_argument("--dry", action="store_true", help="leave the results file as it is")
     args = parser.parse_args()
-    if not (args.llama_python or args.transformers):
-        parser.error("give --llama-python PYTHON or --transformers")
+    if not (args.llama_python or args.transformers or args.alone):
+        parser.error("give --llama-python PYTHON, --transformers or --alone")
     try:
         for row in rows(args):
             busy = row["others"] > BUSY
@@ -130,6 +135,8 @@ def rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 yield beside_llama(shape, threads, args)
             if args.transformers:
                 yield beside_floats(shape, threads, args)
+            if args.alone:
+                yield {"kind": "alone", **ours_and({}, shape, threads, args)}
 
 
 if __name__ == "__main__":

@@ -43,18 +43,24 @@ class Worker:
     ----------
     words
         Its command.
+
+    Attributes
+    ----------
+    load_seconds : float
+        From its start until it has loaded the model.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
         paths = [str(ROOT), str(ROOT / "src")]
         environment["PYTHONPATH"] = os.pathsep.join(paths)
-        self.words = list(words)
+        self.words, began = list(words), time.perf_counter()
         self.process = subprocess.Popen(
             self.words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
             env=environment,
         )  # fmt: skip
         self._answer()
+        self.load_seconds = time.perf_counter() - began
 
     def ask(self, task: Task) -> Any:
         """Wait for the answer and return it."""

@@ -71,6 +71,7 @@ def _of_engine(row: Row) -> list[str]:
     how = {
         "llama": ["--llama-python", os.environ.get("LLAMA_PYTHON", "LLAMA_PYTHON")],
         "float": ["--transformers"],
+        "alone": ["--alone"],
     }[row["kind"]]
     names = ("shape", "threads", "warm", "tokens", "prompt")
     return [word for name in names for word in (f"--{name}", str(row[name]))] + how

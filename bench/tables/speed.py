@@ -177,6 +177,25 @@ SPEED: Tables = {
         ],
         where=lambda r: r["kind"] == "llama",
     ),
+    "engine-alone": Listed(
+        "engine",
+        [
+            ("engine alone (measured), median [range]", _label),
+            ("threads", "{threads}"),
+            ("decode, tokens/s", lambda r: _rate(r, "decode")),
+            ("MB read per token", lambda r: f"{r['bytes_read'] / 1e6:,.0f}"),
+            (
+                "% of the bandwidth",
+                lambda r: span(spread([100 * part for part in share(r)]), ".0f"),
+            ),
+            ("prompt, tokens/s", lambda r: _rate(r, "prompt")),
+            ("file, MB", lambda r: _file(r, "ours")),
+            ("resident (over the file), MB", lambda r: _resident(r, "ours")),
+            ("peak, MB", lambda r: _peak(r, "ours")),
+            ("loaded in, s", lambda r: f"{r['load_seconds']['ours']:,.0f}"),
+        ],
+        where=lambda r: r["kind"] == "alone",
+    ),
     "engine-float": Listed(
         "engine",
         [

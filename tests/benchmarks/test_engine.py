@@ -71,6 +71,17 @@ def test_the_short_form(results):
     ) in made("speed-summary")
 
 
+def test_alone(results):
+    """A model that leaves no room for a second one."""
+    rates = {task: {"ours": found["ours"]} for task, found in LLAMA["rates"].items()}
+    results.append(
+        LLAMA | {"kind": "alone", "shape": "large", "rates": rates, "load_seconds": {"ours": 41.7}}
+    )
+    text = made("engine-alone")
+    assert "| large | 2 | 210 [200, 220] | 100 | 80 [70, 80] | 850 [800, 900] " in text
+    assert "| 111 | 250 (+139) | 260 | 42 |" in text
+
+
 def test_floats_are_compared_with_ours(results):
     rates = {"ours": [10.0, 10.0], "transformers:float32": [5.0, 4.0]}
     results.append({"kind": "float", "shape": "mamba2-130m", "threads": 1, "made": M,

@@ -17,7 +17,7 @@ HOW = {
     "vck190-paper": "measured on a board at 400 MHz, without the LM head",
 }
 BOARDS = ("u280", "vck190", "kv260", "vck190-paper")  # targets of Mamba2-2.7B in the summary
-HYBRID = ("granite-4.0-h-1b", 1024, TARGETS)  # shape, positions, targets
+HYBRIDS, POSITIONS = ("granite-4.0-h-1b", "granite-4.0-h-tiny"), 1024  # on TARGETS
 LONG = 512  # tokens before those that are timed, from which on a row names them
 ENGINES = {
     "ours": "**ours**, exact integers",
@@ -53,11 +53,11 @@ def summary() -> Table:
             paper = f"paper: {PAPER[name]:g}, {HOW[target]}" if name in PAPER else "–"
             what = f"2.7B, accelerator `{target}`"
             simulated(what, r, r["cycles_per_token"], r["clock_mhz"], paper)
-    shape, context, targets = HYBRID
-    for target in targets:
-        if r := found.get(f"{shape} on {target}, {context:,} positions"):
-            what = f"Granite-4.0-H-1B after {context:,} tokens, accelerator `{target}`"
-            simulated(what, r, r["cycles_per_token"], r["clock_mhz"])
+    for shape in HYBRIDS:
+        for target in TARGETS:
+            if r := found.get(f"{shape} on {target}, {POSITIONS:,} positions"):
+                what = f"{_published(shape)} after {POSITIONS:,} tokens, accelerator `{target}`"
+                simulated(what, r, r["cycles_per_token"], r["clock_mhz"])
     r, what = load("estimates", case="ulx3s")[0], "3.3M (as bundled), accelerator `ulx3s`"
     simulated(what, r, r["cycles"], Target.load("ulx3s").clock_mhz)
     for r in fastest_rows():
@@ -69,7 +69,7 @@ def summary() -> Table:
         what = f"{shape}, CPU engine, {r['threads']} threads"
         body.append([what, f"**{rate:,.4g}**", "–", "measured", other])
         shown.append(r)
-    title = "Mamba2, W4A4, batch 1, random weights"
+    title = "Mamba2 (by size) and hybrids, W4A4, batch 1, random weights"
     header = [title, "tokens/s", "cycles per token", "how obtained", "compared with"]
     return Table(header, body, shown)
 

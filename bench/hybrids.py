@@ -13,7 +13,7 @@ from bench.stored import keep
 from lightmamba.arch.target import Target
 from lightmamba.hardware.estimate.model import estimate_pass
 from lightmamba.hardware.estimate.workload import Workload
-from lightmamba.model.config import HYBRIDS, PUBLISHED
+from lightmamba.model.config import HYBRIDS, PUBLISHED, ModelConfig
 from lightmamba.numerics.model_formats import Formats
 
 __all__ = ["CHART", "CONTEXTS", "EXPERTS", "TARGETS"]
@@ -23,6 +23,7 @@ CHART = [("granite-4.0-h-1b", target, CONTEXTS[0]) for target in ("u55c", "vck19
 EXPERTS = (
     *(("granite-4.0-h-tiny", target) for target in ("u280", "u55c", "vck190")),
     *((shape, "u55c-31") for shape in ("granite-4.0-h-small", "nemotron-3-nano-30b")),
+    ("nemotron-3-nano-30b, 7 layers", "u55c-31"),  # its first ones, as `bench.full` simulates them
 )
 
 
@@ -31,11 +32,17 @@ def measure() -> Iterator[dict[str, Any]]:
     cases = [(shape, t, context) for shape in HYBRIDS for t in TARGETS for context in CONTEXTS]
     cases += [(*each, context) for each in EXPERTS for context in CONTEXTS]
     for shape, target, context in [*cases, *CHART]:
-        work = Workload.of(PUBLISHED[shape], Formats(), Target.load(target), "reordered", context)
+        work = Workload.of(_sizes(shape), Formats(), Target.load(target), "reordered", context)
         found = estimate_pass(work)
         row = {"shape": shape, "target": target, "context": context}
         row |= {"tokens_per_second": found.tokens_per_second, "cycles": found.cycles}
         yield row | {"bound_cycles": found.bound_cycles, "stalls": dict(found.stalls)}
+
+
+def _sizes(shape: str) -> ModelConfig:
+    """Sizes of a published model, or of its first layers."""
+    name, _, layers = shape.partition(", ")
+    return PUBLISHED[name].first(int(layers.split()[0])) if layers else PUBLISHED[name]
 
 
 if __name__ == "__main__":

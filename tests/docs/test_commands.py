@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import lightmamba
 from lightmamba.model.causal_lm import CausalLM
 from lightmamba.model.checkpoint import save_checkpoint
 from lightmamba.model.config import HYBRIDS, ModelConfig
@@ -143,6 +144,16 @@ def test_the_readme_shows_what_is_printed(folder):
     place = next(i for i, b in enumerate(shown) if b.text.startswith("lightmamba generate"))
     command = shown[place].text.replace("\\\n", " ")
     assert _shell(command, folder).strip() == shown[place + 1].text.strip()
+
+
+def test_the_readme_shows_what_its_program_prints(tmp_path, monkeypatch, capsys):
+    """But for the quantization, which takes a minute and prints nothing."""
+    shown = blocks(ROOT / "README.md")
+    place = next(i for i, b in enumerate(shown) if b.text.startswith("import lightmamba"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lightmamba, "quantize", lambda *_, **__: None)
+    exec(shown[place].text, {})
+    assert capsys.readouterr().out.strip() == shown[place + 1].text.strip()
 
 
 def test_what_is_not_run_has_a_reason():

@@ -85,7 +85,7 @@ class Sizes(ABC):
 
     @property
     def chosen(self) -> int:
-        """Those of them that a router chooses."""
+        """Number of blocks that a router chooses for a token."""
         return 0
 
     @property

@@ -23,11 +23,11 @@ from lightmamba.arch.hardware import (
 )
 from lightmamba.arch.records import Found, Record, carried, coded, named
 from lightmamba.arch.target import Target
-from lightmamba.blocks import in_hardware
 from lightmamba.blocks.experts.arithmetic import Mixer, Sizes
 from lightmamba.blocks.experts.steps import LISTED, STEPS
 from lightmamba.blocks.in_hardware import NORMLESS, Layer, Seen, Written
-from lightmamba.blocks.mlp.hardware import CELLS, rows_in_turn
+from lightmamba.blocks.mlp import hardware as mlp
+from lightmamba.blocks.mlp.hardware import CELLS
 from lightmamba.blocks.mlp.hardware import GRAPH as MLP
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
@@ -128,8 +128,8 @@ def _kept(arch: ArchConfig) -> list[Memory]:
     return [(slots, arch.tokens * arch.lanes * arch.acc_bits)]
 
 
-class InHardware(in_hardware.InHardware):
-    """Experts in the accelerator: blocks of weights, read as they are chosen, and summed."""
+class InHardware(mlp.InHardware):
+    """Experts in the accelerator: MLPs whose weights are read as they are chosen, and summed."""
 
     graph = GRAPH
     groups = (
@@ -176,31 +176,21 @@ class InHardware(in_hardware.InHardware):
             "n_experts": sizes.n_experts,
             "n_biased": sizes.n_experts if sizes.scoring == "sigmoid" else 0,
             "taken": sizes.taken,
-            "d_hidden": sizes.d_hidden,
-            "d_gated": sizes.d_hidden if sizes.gated else 0,
+            **super().job_sizes(sizes, arch),
         }
-
-    def row_order(self, sizes: Sizes, order: str) -> Ints:
-        """Rows of a block: a and b of a channel follow each other."""
-        return rows_in_turn(sizes.block_rows, sizes.d_hidden)
-
-    def in_sections(self, sizes: Sizes, order: str) -> list[tuple[str, int]]:
-        return [("a|b" if sizes.gated else "a", sizes.block_rows)]
 
     def commands(
         self, mixer: Mixer, formats: Formats, arch: ArchConfig
     ) -> dict[str, dict[str, int]]:
         c = mixer.sizes
-        hidden = {"gated": int(c.gated), "silu": mixer.silu, "shift": mixer.shift}
         return {
             "choose": {
                 "count": c.n_experts, "top": c.top_k, "always": c.n_shared,
                 "shift": mixer.score_shift, "sigmoid": int(c.scoring == "sigmoid"),
                 "normed": int(c.normed),
             },
-            "hidden": {"count": c.d_hidden, **hidden},
             "weigh": {"count": c.d_hidden},
-            **self.transform(mixer, formats),
+            **super().commands(mixer, formats, arch),
         }  # fmt: skip
 
     def written(self, layer: Layer) -> Iterator[Written]:

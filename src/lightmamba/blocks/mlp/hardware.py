@@ -1,6 +1,7 @@
 """An MLP's hardware: one unit, between in_proj and the Hadamard transform."""
 
 from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,11 +13,10 @@ from lightmamba.arch.records import Found, carried
 from lightmamba.arch.target import Target
 from lightmamba.blocks import in_hardware
 from lightmamba.blocks.in_hardware import NORMLESS, Seen
-from lightmamba.blocks.mlp.arithmetic import Mixer, Sizes
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.primitives import Ints
 
-__all__ = ["CELLS", "GRAPH", "InHardware", "rows_in_turn"]
+__all__ = ["CELLS", "GRAPH", "InHardware"]
 
 GRAPH = Hardware(
     units=(
@@ -54,40 +54,36 @@ GRAPH = Hardware(
 CELLS = Group("MLP", r"units\.(hidden|unit_rms)", one, copies=tokens)
 
 
-def rows_in_turn(rows: int, d_hidden: int) -> Ints:
-    """Rows of which those of a channel, ``d_hidden`` apart, follow each other, (rows,)."""
-    return np.arange(rows).reshape(-1, d_hidden).T.ravel()
-
-
 class InHardware(in_hardware.InHardware):
-    """An MLP in the accelerator; it has weights in memory only."""
+    """An MLP in the accelerator; it has weights in memory only.
+
+    Sizes and numbers are an MLP's, or those of experts, whose blocks are MLPs.
+    """
 
     graph = GRAPH
-    groups = (CELLS,)
+    groups: ClassVar[tuple[Group, ...]] = (CELLS,)
 
-    def refusals(self, sizes: Sizes, formats: Formats) -> Iterator[str]:
+    def refusals(self, sizes: Any, formats: Formats) -> Iterator[str]:
         yield from self.too_wide(sizes, formats, "all hidden channels")
 
-    def queues(self, sizes: Sizes, target: Target, order: str) -> Iterator[str]:
+    def queues(self, sizes: Any, target: Target, order: str) -> Iterator[str]:
         if order == "naive" and sizes.gated:
             yield (
                 "in the naive order all rows of a come before those of b, and an MLP has no queue "
                 "that holds them; compile in the order reordered"
             )
 
-    def job_sizes(self, sizes: Sizes, arch: ArchConfig) -> dict[str, int]:
+    def job_sizes(self, sizes: Any, arch: ArchConfig) -> dict[str, int]:
         return {"d_hidden": sizes.d_hidden, "d_gated": sizes.d_hidden if sizes.gated else 0}
 
-    def row_order(self, sizes: Sizes, order: str) -> Ints:
+    def row_order(self, sizes: Any, order: str) -> Ints:
         """Rows a and b of a channel follow each other."""
-        return rows_in_turn(sizes.in_rows, sizes.d_hidden)
+        return np.arange(sizes.block_rows).reshape(-1, sizes.d_hidden).T.ravel()
 
-    def in_sections(self, sizes: Sizes, order: str) -> list[tuple[str, int]]:
-        return [("a|b" if sizes.gated else "a", sizes.in_rows)]
+    def in_sections(self, sizes: Any, order: str) -> list[tuple[str, int]]:
+        return [("a|b" if sizes.gated else "a", sizes.block_rows)]
 
-    def commands(
-        self, mixer: Mixer, formats: Formats, arch: ArchConfig
-    ) -> dict[str, dict[str, int]]:
+    def commands(self, mixer: Any, formats: Formats, arch: ArchConfig) -> dict[str, dict[str, int]]:
         c = mixer.sizes
         hidden = {"gated": int(c.gated), "silu": mixer.silu, "shift": mixer.shift}
         return {"hidden": {"count": c.d_hidden, **hidden}, **self.transform(mixer, formats)}

@@ -46,9 +46,7 @@ class LayerNumbers:
     """Parts of a layer that the program needs: all but its matrices."""
 
     sizes: Sizes
-    linears: Mapping[
-        str, LinearNumbers
-    ]  # of its matrices, in the order in which a token meets them
+    linears: Mapping[str, LinearNumbers]  # by matrix, in the order of a token
     mixer: Commands  # of the units between them
     in_shifts: dict[str, int]  # of rows, by section of in_proj, and of a router
     out_shift: int
@@ -80,7 +78,7 @@ class LayerNumbers:
 
     @property
     def entering(self) -> LinearNumbers:
-        """Of the first matrix that a token meets."""
+        """Numbers of the first matrix that a token meets."""
         return next(iter(self.linears.values()))
 
 

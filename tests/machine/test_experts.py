@@ -85,13 +85,13 @@ def test_the_self_test_passes_where_the_first_layer_has_experts(tmp_path, hardwa
 
 @pytest.mark.parametrize("layers", [(GRANITE, NEMOTRON), (FIRST, SECOND), (LEAST,)])
 def test_its_hardware_runs_other_models(tmp_path, hardware, layers):
-    """Of experts alone, and without any: then all weights come in order."""
+    """Models of experts alone and models without any, whose weights all come in order."""
     model = replace(MAMBA, layers=layers)
     assert runs(compiled(tmp_path, model, segment=64, hardware=hardware))
 
 
 def test_a_device_takes_models_with_and_without_experts_by_turns(path, tmp_path, hardware):
-    """What is chosen in one is no longer waited for in the next."""
+    """A model without experts never waits for a choice of the model before it."""
     plain = compiled(
         tmp_path, replace(MAMBA, layers=(FIRST, SECOND)), segment=64, hardware=hardware
     )
@@ -106,7 +106,7 @@ def test_a_device_takes_models_with_and_without_experts_by_turns(path, tmp_path,
 
 
 def test_every_expert_of_a_layer_is_taken(tmp_path, hardware):
-    """Biases force the choice: each three of the nine experts by turns."""
+    """Biases force the choice: three of the nine experts at a time, until all were taken."""
     model = random_model(replace(MAMBA, layers=(FIRST, NEMOTRON)))
     mamba, experts = model.layers
     mixer: Any = experts.mixer

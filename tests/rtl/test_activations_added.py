@@ -91,7 +91,7 @@ def test_vectors_follow_each_other(multiplier_bits, port_bits, out_channels):
 
 
 def test_a_release_takes_its_own_words():
-    """Those behind stay, and are counted from there; the other input keeps its own."""
+    """Vectors behind the cleared one stay and count from there; the other input is unchanged."""
     config = added()
     dut, rng = ActivationBuffer(config), np.random.default_rng(1)
     seen: list[int] = []
@@ -173,7 +173,7 @@ def test_a_full_memory_waits_for_a_release():
 
 @pytest.mark.parametrize("multiplier_bits", [4, 8])
 def test_upper_halves_of_the_vector_that_others_take_whole(multiplier_bits):
-    """The same word, whole and as 4 bits, in any order; multipliers of 4 bits take two halves."""
+    """A word is read whole and by its upper halves, in any order; 4-bit multipliers read halves."""
     config = added(multiplier_bits=multiplier_bits)
     dut = ActivationBuffer(config)
     values = np.resize(np.arange(-128, 120), config.in_channels)

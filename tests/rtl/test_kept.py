@@ -29,7 +29,7 @@ class Job:
 
 
 def expected(jobs: list[Job]) -> list[Sums]:
-    """What leaves: the sums of out_proj since the last ones that left, and those of others."""
+    """Sums that leave: of out_proj since the last ones that left, and of other matrices."""
     kept: Any = 0
     found: list[Sums] = []
     for job in jobs:

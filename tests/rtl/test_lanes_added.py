@@ -235,7 +235,7 @@ def test_the_shortest_jobs_keep_their_distance():
 
 @MULTIPLIERS
 def test_latency_is_that_of_the_graph(multiplier_bits):
-    """Of sums that go through, and of the totals."""
+    """Latency of sums that go through, and of totals."""
     config = added(multiplier_bits=multiplier_bits)
     dut, rng = Bench(config), np.random.default_rng(4)
     works = layer(config, rng, blocks=2, half=1)

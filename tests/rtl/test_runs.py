@@ -267,7 +267,7 @@ STOPS = pytest.mark.parametrize("waits", [False, True], ids=["at once", "waits"]
 @STOPS
 @pytest.mark.parametrize("stop", range(9, 19))
 def test_without_choices_it_stops_with_run(stop, waits):
-    """At any cycle: no more than what is offered is given; later it begins anew."""
+    """A stop at any cycle: only a run that was offered may still leave; the next starts over."""
     events: dict[int, dict[str, int]] = {
         2: {"run": 1}, 8: {"start": 1, "head": 1}, 9: {"start": 1, "head": 0}, stop: {"run": 0},
         30: {"start": 1, "head": 1}, 50: {"run": 1, "layers_count": 3},

@@ -132,14 +132,17 @@ class Host:
         raise AssertionError("never done")
 
 
-def run(words: list[int], *, head: int, chain: int = 0, starts: int = 1, **host: Any) -> list[Seen]:
-    """Write a program once, and start it so many times."""
+def run(
+    *programs: list[int], head: int, chain: int = 0, starts: int = 1, **host: Any
+) -> list[Seen]:
+    """Write programs one after another, and start each ``starts`` times."""
     player, found = Host(**host), list[Seen]()
 
     async def bench(ctx: Any) -> None:
-        await player.write(ctx, words)
-        for _ in range(starts):
-            found.append(await player.start(ctx, head=head, chain=chain))
+        for words in programs:
+            await player.write(ctx, words)
+            for _ in range(starts):
+                found.append(await player.start(ctx, head=head, chain=chain))
 
     simulator = Simulator(player.dut)
     simulator.add_clock(1e-6)

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.fields import encode
 from lightmamba.hardware.machine.program import Condition, Instruction, Op, instructions
-from tests.rtl.test_sequencer import Host, Seen
+from tests.rtl.test_sequencer import Seen
+from tests.rtl.test_sequencer import run as played
 
 CONFIG = ArchConfig(kinds=("mamba2", "experts"), program=16, added_channels=128)
 CODED = instructions(CONFIG.kinds, wide=CONFIG.wide)
@@ -43,7 +43,7 @@ def layer(again: int) -> list[int | tuple[int, int]]:
 
 
 def unrolled(given: list[Instruction], head: bool) -> list[Instruction]:
-    """What is carried out: with each that comes again, the one before."""
+    """Instructions in the order in which they run: a repeated one repeats the one before it."""
     found = list[Instruction]()
     for n, each in enumerate(given):
         found += [each, *each.again * given[n - 1 : n + 1]]
@@ -52,19 +52,8 @@ def unrolled(given: list[Instruction], head: bool) -> list[Instruction]:
 
 
 def run(*programs: list[int], head: int = 1, chain: int = 0, **host: Any) -> list[Seen]:
-    """Write programs one after another, and start each once."""
-    player, found = Host(config=CONFIG, **host), list[Seen]()
-
-    async def bench(ctx: Any) -> None:
-        for words in programs:
-            await player.write(ctx, words)
-            found.append(await player.start(ctx, head=head, chain=chain))
-
-    simulator = Simulator(player.dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
-    return found
+    """Write programs one after another, and start each once, on hardware with experts."""
+    return played(*programs, head=head, chain=chain, config=CONFIG, **host)
 
 
 def check(seen: Seen, given: list[Instruction], *, head: bool = True, tokens: int = 1) -> None:

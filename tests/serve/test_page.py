@@ -50,6 +50,7 @@ def test_without_a_template_the_text_goes_on_and_the_key_is_asked_for(page, plai
         assert page.input_value("#prompt") == "She <b>was</b> &amp;"
         assert page.inner_text("#error") == ""
     assert page.is_hidden("#new")
+    assert page.is_visible("#keybox")  # if it went, what is clicked next would move
 
 
 @chromium

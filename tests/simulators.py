@@ -31,6 +31,11 @@ def three_kinds() -> None:
     machine_simulator(mixed.hardware(), jobs=1)
 
 
+def experts() -> None:
+    """Mamba2, attention and layers of experts."""
+    machine_simulator(mixed.with_experts(), jobs=1)
+
+
 def one_token() -> None:
     """The machine of nearly all tests."""
     machine_simulator(plan(machines.CONFIG, Formats(), machines.TARGET), jobs=1)
@@ -49,7 +54,7 @@ def memory(bits: int, mhz: float) -> None:
 
 # The longest first.
 BUILDERS: tuple[Callable[[], object], ...] = (
-    four_tokens, three_kinds, one_token, one_row_a_cycle, copier.build,
+    four_tokens, experts, three_kinds, one_token, one_row_a_cycle, copier.build,
     *(partial(memory, *each) for each in ((64, 100.0), (32, 100.0), (64, 133.0), (64, 50.0))),
 )  # fmt: skip
 

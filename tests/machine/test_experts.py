@@ -21,8 +21,12 @@ from lightmamba.numerics.model_formats import FormatException, Formats
 from tests.support.builders import made_up
 from tests.support.mixed import (
     CONTEXT,
+    EXPERTS,
+    GRANITE,
+    LEAST,
     MAMBA,
     MIXED,
+    NEMOTRON,
     compare,
     compiled,
     passes_self_test,
@@ -30,20 +34,16 @@ from tests.support.mixed import (
     runs,
     seen_at_work,
     target_of,
+    with_experts,
 )  # fmt: skip
 
-SIZES, ATTENTION = kind("experts").Sizes, kind("attention").Sizes
+SIZES = kind("experts").Sizes
 FIRST, SECOND = MAMBA.layers
-GRANITE = SIZES(12, 4, 64, 2)
-NEMOTRON = SIZES(9, 3, 200, 1, "relu2", "sigmoid")
-LEAST = SIZES(3, 1, 40, 1, "relu2", "sigmoid", normed=False)  # two blocks: nothing is repeated
-ALL = SIZES(2, 2, 96, 1)  # three: a pair of instructions once, and no expert is left out
-EXPERTS = replace(MAMBA, layers=(FIRST, GRANITE, ATTENTION(4, 2, 32), NEMOTRON, SECOND, LEAST, ALL))
 
 
 @pytest.fixture(scope="module")
 def hardware():
-    return plan(EXPERTS, Formats(), target_of(segment=64), context=CONTEXT)
+    return with_experts()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def opened(path):
 
 
 def test_every_observable_equals_the_engine(opened):
-    compare(opened, 60, 2, context=CONTEXT)
+    compare(opened, 30, 2, context=CONTEXT)
 
 
 def test_the_estimate_is_within_one_percent(path):

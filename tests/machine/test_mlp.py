@@ -48,7 +48,7 @@ def opened(path):
 
 
 def test_every_observable_equals_the_engine(opened):
-    compare(opened, 60, 2)
+    compare(opened, 30, 2)
 
 
 @pytest.mark.slow

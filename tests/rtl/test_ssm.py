@@ -127,8 +127,8 @@ def test_worked_values_of_one_token() -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("one", 2), ("rows", 1), ("half", 2), ("quarter", 8),
-     pytest.param("eighth", 8, marks=pytest.mark.slow)],
+    [("one", 2), ("rows", 1), ("half", 2),
+     *(pytest.param(name, 8, marks=pytest.mark.slow) for name in ("quarter", "eighth"))],
 )  # fmt: skip
 def test_latency_and_throughput_of_one_token(name: str, words: int) -> None:
     """A word in every cycle, from row to row, head to head, and group to group.

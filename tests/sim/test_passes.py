@@ -34,7 +34,7 @@ def ids(*values: int):
 
 
 @pytest.mark.parametrize(("stalls", "seed", "config", "count"), [
-    (0.0, 7, STATE, 25), (0.3, 2, CONFIG, 25),
+    (0.0, 7, STATE, 15), (0.3, 2, CONFIG, 15),
     pytest.param(0.3, 2, CONFIG, 200, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_random_passes_equal_single_steps(tmp_path, stalls, seed, config, count):

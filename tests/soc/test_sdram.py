@@ -67,7 +67,7 @@ def check_random_traffic(
     ),
 )
 def test_random_traffic(request: Any, bits: int, sync_mhz: float, mhz: float, stalls: Any):
-    count = 400 if request.node.get_closest_marker("slow") else 250
+    count = 400 if request.node.get_closest_marker("slow") else 160
     check_random_traffic(bits, sync_mhz, mhz, stalls, count)
 
 

@@ -22,15 +22,25 @@ from lightmamba.numerics.model_formats import Formats
 from tests.sim.passes import random_passes
 
 __all__ = [
-    "CONTEXT", "LONG_STREAM", "MAMBA", "MIXED", "compare", "compiled", "hardware",
-    "passes_self_test", "per_token", "runs", "seen_at_work", "target_of",
+    "CONTEXT", "EXPERTS", "GRANITE", "LEAST", "LONG_STREAM", "MAMBA", "MIXED", "NEMOTRON",
+    "compare", "compiled", "hardware", "passes_self_test", "per_token", "runs", "seen_at_work",
+    "target_of", "with_experts",
 ]  # fmt: skip
 
-ATTENTION, MLP = kind("attention").Sizes, kind("mlp").Sizes
+ATTENTION, EXPERT, MLP = (kind(name).Sizes for name in ("attention", "experts", "mlp"))
 MAMBA = mamba2_config(64, 2, 53, d_state=16, headdim=16, ngroups=2)
 FIRST, SECOND = MAMBA.layers
 # Attention with two and three queries for each head of keys.
 MIXED = replace(MAMBA, layers=(FIRST, ATTENTION(4, 2, 32), MLP(320), SECOND, ATTENTION(6, 2, 32)))
+# Routers of both families; two blocks, of which nothing is repeated; three, of which no expert is
+# left out and a pair of instructions is there once.
+GRANITE = EXPERT(12, 4, 64, 2)
+NEMOTRON = EXPERT(9, 3, 200, 1, "relu2", "sigmoid")
+LEAST = EXPERT(3, 1, 40, 1, "relu2", "sigmoid", normed=False)
+EXPERTS = replace(
+    MAMBA,
+    layers=(FIRST, GRANITE, ATTENTION(4, 2, 32), NEMOTRON, SECOND, LEAST, EXPERT(2, 2, 96, 1)),
+)
 CONTEXT = 256
 # A residual stream that is long for the lanes, as on a kv260: rows leave one by one.
 LONG_STREAM = replace(MAMBA, d_model=288, layers=(MLP(320), MLP(200, "relu2")))
@@ -51,6 +61,12 @@ def target_of(name: str = "tiny", segment: int = 4096, channels: int = 32) -> Ta
 def hardware() -> ArchConfig:
     """Accelerator of three kinds of layers, whose simulator is built once for all tests of them."""
     return plan(MIXED, Formats(), target_of(segment=64), context=CONTEXT)
+
+
+@cache
+def with_experts() -> ArchConfig:
+    """Accelerator of Mamba2, attention and experts, whose simulator is built once as well."""
+    return plan(EXPERTS, Formats(), target_of(segment=64), context=CONTEXT)
 
 
 def compiled(

@@ -1,7 +1,5 @@
-"""Sequences on a device of several tokens: random operations, saved states, and what is refused."""
+"""Sequences on a device of several tokens: saved states, ends, and what is refused."""
 
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,11 +32,15 @@ def device(request, tmp_path_factory):
 
 @pytest.fixture(params=[1, 2], ids=["one copy", "two copies"])
 def shared(request, tmp_path):
+    return sharing(tmp_path, request.param)
+
+
+def sharing(folder: Path, copies: int) -> Pretended:
     """Device with memory for one whole sequence among five, in segments of four tokens."""
     config = sizes()
     layers = (config.layers[0], kind("attention").Sizes(2, 1, 16), config.layers[1])
     config = replace(config, layers=layers)
-    device = made(tmp_path, config, 4, request.param, 1, lanes=2, segment=4)
+    device = made(folder, config, 4, copies, 1, lanes=2, segment=4)
     assert device.sequences[0].segments["kv"].pool.count == CONTEXT // 4
     return device
 
@@ -59,15 +61,6 @@ def made(
     found = Pretended(model)
     found.load(build(model, target, folder / "b", **room), sequences=5)
     return found
-
-
-def test_random_passes_give_the_engines_logits(device):
-    """Any sequences, ragged, drafting, going back, beginning again, saved and restored."""
-    at_random(device)
-
-
-def test_random_passes_of_sequences_that_share_segments(shared):
-    assert at_random(shared)["need"] > 5
 
 
 def test_a_refused_state_leaves_undecided_tokens_their_memory(shared):
@@ -123,91 +116,6 @@ def test_a_state_that_was_written_in_part_is_not_gone_on_with(shared, monkeypatc
     with pytest.raises(DeviceError, match="gone"):
         shared.restore_state(saved, 0)
     assert shared.sequences[0].key != key
-
-
-def has_room(operation: Callable[..., None], *given: Any) -> bool:
-    """Whether an operation was not refused for lack of segments."""
-    try:
-        operation(*given)
-    except InputError as error:
-        if "of the segments of 4 tokens" not in str(error):
-            raise
-        return False
-    return True
-
-
-def at_random(device: Pretended) -> Counter[str]:
-    """Random operations, equal to the engine's; before each of them a damaged state is refused.
-
-    How often a pass was refused for lack of segments is counted under "need".
-    """
-    assert device.artifact is not None
-    arch = device.artifact.arch
-    device.load(device.artifact, 5)
-    engine, rng = Engine(device.model), np.random.default_rng(3)
-    state = engine.empty_state(5, undecided=arch.undecided)
-    mine, saved, seen = device.sequences, list[Any](), Counter[str]()
-
-    def refuse() -> None:
-        if saved:
-            wrong, reason = damaged(rng, saved[rng.integers(len(saved))][0])
-            with pytest.raises(InputError, match=reason):
-                device.restore_state(wrong, int(rng.integers(5)))
-
-    for _ in range(200):
-        slots, room, record = [], arch.tokens, None
-        for sequence in rng.permutation(5)[: rng.integers(1, 6)]:
-            count = int(rng.integers(1, room + 1)) if room else 0
-            if not count:
-                break
-            begins = mine[sequence].position == 0 or rng.random() < 0.1
-            begins |= bool(arch.context) and mine[sequence].position + 3 * arch.tokens > CONTEXT
-            most = 0 if begins else mine[sequence].undecided
-            replay = int(rng.integers(most + 1))
-            if most and rng.random() < 0.4:
-                replay = most
-            needed = device.needs(slot(int(sequence), 0, replay=replay, fresh=bool(begins)))
-            if record is not None and needed not in (None, record):
-                continue
-            record = needed or record
-            least = max(int(begins), count - arch.undecided)
-            slots.append(Slot(
-                int(sequence), rng.integers(0, 61, count), wanted=int(rng.integers(count + 1)),
-                fresh=bool(begins), replay=replay, commit=int(rng.integers(least, count + 1)),
-            ))  # fmt: skip
-            room -= count
-        work = Pass(tuple(slots))
-        refuse()
-        if rng.random() < 0.02:
-            device.reset()
-            for row in range(5):
-                state.clear(row)
-            continue
-        if not has_room(device.submit, work):
-            seen["need"] += 1
-            longest = int(state.position.argmax())
-            device.end_sequence(longest)
-            state.clear(longest)
-            continue
-        assert device.wait() > 0
-        wanted = engine.run(work, state)
-        np.testing.assert_array_equal(device.wanted_logits(), wanted)
-        assert device.next_tokens() == wanted[:, : engine.valid_vocab].argmax(1).tolist()
-        positions = state.position.tolist()
-        assert [each.position for each in mine] == positions
-        refuse()
-        one = int(rng.integers(5))
-        if rng.random() < 0.2:
-            state.record.accept(one, 0)
-            saved.append((device.save_state(one), state.take(slice(one, one + 1), undecided=0)))
-        elif rng.random() < 0.2 and saved:
-            kept = saved[rng.integers(len(saved))]
-            if has_room(device.restore_state, kept[0], one):
-                state.put(one, kept[1])
-    assert saved
-    for name, lost in engine.counters.items():
-        assert device.counters()[name] >= lost, "what was given up is counted too"
-    return seen
 
 
 def test_what_is_saved_is_what_is_certain(device):

@@ -10,7 +10,7 @@ from lightmamba.hardware.machine.artifact import Artifact
 from tests.support.tools import needs_verilator
 
 from .machines import CONFIG, TARGET, compiled, same
-from .test_copies import TWO, anywhere
+from .test_copies import TWO
 
 pytestmark = needs_verilator
 
@@ -18,35 +18,6 @@ pytestmark = needs_verilator
 @pytest.fixture(scope="module", params=[TARGET, TWO], ids=["one copy", "two copies"])
 def build(request, tmp_path_factory):
     return compiled(tmp_path_factory.mktemp("builds"), CONFIG, request.param)
-
-
-def test_interleaved_sequences_equal_those_alone(build):
-    """Random turns, forks and restores, with random stalls of memory, at a board's addresses."""
-    opened = open_golden(build, stalls=0.3, seed=11, placement=anywhere(4), sequences=3)
-    device, golden, rng = opened.device, opened.golden, np.random.default_rng(2)
-    kept = None
-    for turn in range(24):
-        begun = sorted(golden.sequences)
-        choice = rng.integers(5)
-        if choice == 0 and begun:
-            source, into = int(rng.choice(begun)), int(rng.integers(3))
-            device.fork_state(source, into)
-            golden.sequences[into] = golden.sequences[source].fork()
-        elif choice == 1 and begun:
-            source = int(rng.choice(begun))
-            kept = device.save_state(source), golden.sequences[source].fork()
-        elif choice == 2 and kept is not None:
-            into = int(rng.integers(3))
-            device.restore_state(kept[0], into)
-            golden.sequences[into] = kept[1].fork()
-        sequence = int(rng.integers(3))
-        if rng.integers(8) == 0:
-            golden.restart(sequence)
-        same(golden.feed(int(rng.integers(3, CONFIG.vocab_size)), sequence=sequence))
-        position = int(golden.sequences[sequence].state.position[0])
-        assert device.sequences[sequence].position == position, turn
-    assert sorted(golden.sequences) == [0, 1, 2]
-    device.close()
 
 
 def test_a_chain_goes_on_from_its_own_state(build):

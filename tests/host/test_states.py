@@ -1,0 +1,78 @@
+"""State machines of sequences on devices: hardware that is none, and simulated hardware."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from lightmamba.device.sim import open_golden
+from tests.host.states import MANY, Place, States
+from tests.host.test_sequences import made, sharing
+from tests.sim.machines import CONFIG, FOUR, HARDWARE
+from tests.sim.machines import compiled as machine
+from tests.sim.test_copies import anywhere
+from tests.support import mixed
+from tests.support.builders import sizes
+from tests.support.tools import needs_verilator
+
+# Of simulated machines, a token costs some milliseconds.
+SIMULATED = settings(max_examples=3, stateful_step_count=20)
+LONG = settings(max_examples=20, stateful_step_count=50, phases=tuple(Phase))
+
+
+def run(place: Place, how: settings | None = None) -> Counter[str]:
+    """Run state machines on a device."""
+    kind = type("Machine", (States,), {"place": place})
+    run_state_machine_as_test(kind, settings=how)
+    return place.seen
+
+
+@pytest.mark.parametrize(
+    ("tokens", "copies", "ports"), [(2, 1, 1), (4, 2, 1), (8, 1, 1), (4, 2, 2)]
+)
+def test_hardware_of_several_tokens(tmp_path, tokens, copies, ports):
+    device = made(tmp_path, sizes(), tokens, copies, ports)
+    assert run(Place(device, device.model, 9))["accepted"] > 20
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_sequences_that_share_segments(tmp_path, copies):
+    device = sharing(tmp_path, copies)
+    seen = run(Place(device, device.model, 30))
+    for what in ("pool full", "context full", "later segment", "refused over undecided tokens"):
+        assert seen[what] > 1, what
+
+
+@needs_verilator
+def test_a_simulated_machine_of_several_tokens(tmp_path):
+    path = machine(tmp_path, CONFIG, FOUR, hardware=HARDWARE)
+    assert simulated(path, 9, SIMULATED)["accepted"] > 2
+
+
+@needs_verilator
+@pytest.mark.slow
+def test_a_simulated_machine_with_attention(tmp_path):
+    """Three sequences have a whole one's memory, in four segments."""
+    path = mixed.compiled(
+        tmp_path, mixed.MIXED, segment=64, hardware=mixed.hardware(), context=256, sequences=1
+    )
+    assert simulated(path, 62, LONG)["pool full"] > 1
+
+
+@needs_verilator
+@pytest.mark.slow
+def test_a_simulated_machine_of_several_tokens_with_attention(tmp_path):
+    path = mixed.compiled(tmp_path, mixed.MIXED, "tiny-t4", segment=64, context=256, sequences=1)
+    seen = simulated(path, 62, LONG)
+    for what in ("accepted", "pool full", "later segment", "refused over undecided tokens"):
+        assert seen[what] > 20, what
+
+
+def simulated(path: Path, far: int, how: settings) -> Counter[str]:
+    """Run state machines on a build in the simulator, with memory that stalls."""
+    opened = open_golden(path, stalls=0.2, seed=5, placement=anywhere(4), sequences=MANY)
+    with opened.device as device:
+        device.simulator.probing(False)
+        return run(Place(device, opened.model, far), how)

@@ -1,0 +1,124 @@
+"""A disk that fails at the n-th operation: functions run on it in processes of their own."""
+
+import ctypes
+import functools
+import hashlib
+import importlib
+import os
+import pickle
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lightmamba.device.sim.tools import find_compiler
+
+__all__ = ["Mode", "Outcome", "on_failing_disk"]
+
+SOURCE = Path(__file__).with_name("disk.c")
+ENDED, RAISED = 86, 87  # statuses of a process that the disk ended, and of one that raised
+
+
+class Mode(IntEnum):
+    """What happens at the n-th operation."""
+
+    KILL = 0  # the process ends
+    LOSE = 1  # so does the computer: what was not synced is gone
+    FULL = 2  # the disk is full, and stays it
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a function ended.
+
+    Parameters
+    ----------
+    ended
+        Whether the disk ended its process.
+    said
+        All that it said before.
+    """
+
+    ended: bool
+    said: list[Any]
+
+
+def on_failing_disk(
+    folder: Path, n: int, mode: Mode, function: Callable[..., object], *given: object
+) -> Outcome:
+    """Run a function in a process whose n-th operation on a file of ``folder`` fails.
+
+    The function is one of a module; its first argument is called with what it has to say, which
+    arrives even if the process ends in its next statement. With ``n`` = 0 nothing fails.
+
+    Raises
+    ------
+    AssertionError
+        If it raises.
+    """
+    process = _server()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    job = (str(folder), n, int(mode), function.__module__, function.__name__, given)
+    pickle.dump(job, process.stdin)
+    process.stdin.flush()
+    said = list[Any]()
+    while True:
+        kind, value = pickle.load(process.stdout)
+        if kind == "said":
+            said.append(value)
+        elif kind == "raised":
+            raise AssertionError(value)
+        else:
+            assert value in (0, ENDED)
+            return Outcome(value == ENDED, said)
+
+
+@functools.cache
+def _server() -> "subprocess.Popen[bytes]":
+    """A process that has the library loaded, and forks another one for each function."""
+    key = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:20]
+    library = Path(os.environ["XDG_CACHE_HOME"]) / f"disk-{key}.so"
+    if not library.is_file():
+        aside = library.with_suffix(f".{os.getpid()}.tmp")
+        command = [find_compiler().program, "-x", "c", "-O1", "-shared", "-fPIC", "-o", str(aside)]
+        subprocess.run([*command, str(SOURCE), "-ldl"], check=True)
+        aside.replace(library)
+    return subprocess.Popen(
+        [sys.executable, "-m", __name__], env={**os.environ, "LD_PRELOAD": str(library)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def _serve(jobs: BinaryIO, answers: BinaryIO) -> None:
+    """Run functions, one after the other, until there are no more."""
+
+    def say(kind: str, value: object) -> None:
+        pickle.dump((kind, value), answers)
+        answers.flush()
+
+    while True:
+        try:
+            folder, n, mode, module, name, given = pickle.load(jobs)
+        except EOFError:
+            return
+        function = getattr(importlib.import_module(module), name)
+        if (child := os.fork()) == 0:
+            ctypes.CDLL(None).disk_arm(folder.encode(), ctypes.c_long(n), mode)
+            try:
+                function(functools.partial(say, "said"), *given)
+            except BaseException:
+                say("raised", traceback.format_exc())
+                os._exit(RAISED)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status != RAISED:
+            say("ended", status)
+
+
+if __name__ == "__main__":
+    _serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -1,0 +1,30 @@
+"""Functions that run on a disk that fails; `disk.py` imports them once for all their processes."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lightmamba.common.errors import InputError
+from lightmamba.common.store import Record, Store
+
+__all__ = ["Change", "change_store"]
+
+Change = tuple[str, str] | frozenset[str]  # a record to add, or keys of those that stay
+
+
+def change_store(say: Callable[[object], None], path: Path, changes: Sequence[Change]) -> None:
+    """Make changes to a store, and say of each whether it is kept."""
+    try:
+        with Store(path, "--results") as store:
+            for change in changes:
+                try:
+                    if isinstance(change, frozenset):
+                        store.rewrite([record for record in store if record.key in change])
+                    else:
+                        key, value = change
+                        store.add(Record(key, {"is": value}))
+                except InputError:
+                    say(False)
+                else:
+                    say(True)
+    except InputError as error:
+        say(str(error))

@@ -93,8 +93,12 @@ static void lose(void) {
     }
 }
 
-static void die(void) {
+void disk_end(void) {
     if (mode == LOSE) lose();
+}
+
+static void die(void) {
+    disk_end();
     _exit(STATUS);
 }
 

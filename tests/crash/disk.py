@@ -27,7 +27,7 @@ class Mode(IntEnum):
     """What happens at the n-th operation."""
 
     KILL = 0  # the process ends
-    LOSE = 1  # so does the computer: what was not synced is gone
+    LOSE = 1  # so does the computer, or when all is done: what was not synced is gone
     FULL = 2  # the disk is full, and stays it
 
 
@@ -108,12 +108,14 @@ def _serve(jobs: BinaryIO, answers: BinaryIO) -> None:
             return
         function = getattr(importlib.import_module(module), name)
         if (child := os.fork()) == 0:
-            ctypes.CDLL(None).disk_arm(folder.encode(), ctypes.c_long(n), mode)
+            disk = ctypes.CDLL(None)
+            disk.disk_arm(folder.encode(), ctypes.c_long(n), mode)
             try:
                 function(functools.partial(say, "said"), *given)
             except BaseException:
                 say("raised", traceback.format_exc())
                 os._exit(RAISED)
+            disk.disk_end()
             os._exit(0)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if status != RAISED:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.store import Record, Store
+from lightmamba.model.qmodel import save
+from tests.golden.tiny import tiny_model
 
-__all__ = ["Change", "change_store"]
+__all__ = ["Change", "change_store", "save_model"]
 
 Change = tuple[str, str] | frozenset[str]  # a record to add, or keys of those that stay
 
@@ -26,5 +28,13 @@ def change_store(say: Callable[[object], None], path: Path, changes: Sequence[Ch
                     say(False)
                 else:
                     say(True)
+    except InputError as error:
+        say(str(error))
+
+
+def save_model(say: Callable[[object], None], path: Path) -> None:
+    """Replace a model file, and say why not if it cannot be."""
+    try:
+        save(tiny_model(), path, force=True)
     except InputError as error:
         say(str(error))

@@ -1,11 +1,9 @@
 """The file: its exact bytes, round trips, who can read it, and how it is written."""
 
-import errno
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import save as serialize
 
 from lightmamba.common.errors import InputError
+from lightmamba.common.locks import take_aside
 from lightmamba.model.qmodel import load, save, to_bytes
 from tests.engine.models import CASES, case
 from tests.golden.tiny import FILE, HEADER, header_text, tiny_model
@@ -121,22 +120,12 @@ def test_a_place_that_cannot_be_written(tmp_path, place, words):
         save(tiny_model(), tmp_path / place, force=True)
 
 
-@pytest.mark.parametrize("moment", ["write", "fsync", "replace"])
-def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, moment):
-    path = tmp_path / "m.st"
-    path.write_text("old")
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    if moment == "write":  # a real one that fails: the file is /dev/full
-        file = os.open("/dev/full", os.O_WRONLY)
-        monkeypatch.setattr(tempfile, "mkstemp", lambda **_: (file, str(tmp_path / "aside")))
-    else:
-        monkeypatch.setattr(os, moment, full)
-    with pytest.raises(InputError, match="No space left on device; nothing was replaced"):
-        save(tiny_model(), path, force=True)
-    assert path.read_text() == "old"
+def test_two_writers_of_a_file(tmp_path):
+    file, _ = take_aside(tmp_path / "m.st")
+    with pytest.raises(InputError, match=r"m.st is being written by another process; wait for it"):
+        save(tiny_model(), tmp_path / "m.st")
+    os.close(file)
+    save(tiny_model(), tmp_path / "m.st")
     assert os.listdir(tmp_path) == ["m.st"]
 
 

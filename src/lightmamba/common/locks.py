@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Owner", "append", "held", "take"]
+__all__ = ["Owner", "append", "held", "take", "take_aside"]
 
 
 class Owner:
@@ -73,6 +73,24 @@ def take(path: Path, *, wait: bool = False) -> int:
             os.close(file)
             raise
         os.close(file)
+
+
+def take_aside(path: Path) -> tuple[int, Path]:
+    """Open an empty file that is to take the place of ``path``, and lock it.
+
+    It is hidden, in the same folder. One that a killed process left is taken over.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process writes it.
+    OSError
+        If it cannot be opened or locked.
+    """
+    aside = path.with_name(f".{path.name}.part")
+    file = take(aside)
+    os.ftruncate(file, 0)
+    return file, aside
 
 
 def append(file: int, line: bytes) -> None:

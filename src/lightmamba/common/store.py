@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from lightmamba.common.errors import InputError
-from lightmamba.common.locks import Owner, append, take
+from lightmamba.common.locks import Owner, append, take, take_aside
 
 __all__ = ["HEAD", "Record", "Store", "parse_store", "read_store"]
 
@@ -127,17 +127,15 @@ class Store(Owner):
             If there is no room for them; the file is as it was before.
         """
         lines = [_line(record) for record in records]
-        aside = self.path.with_name(f".{self.path.name}.part")
-        file = -1
+        file, aside = -1, self.path
         try:
-            file = take(aside)  # locked before it has the path
-            os.ftruncate(file, 0)
+            file, aside = take_aside(self.path)  # locked before it has the path
             append(file, b"".join([HEAD, *lines]))
             aside.replace(self.path)
         except OSError as error:
             if file >= 0:
+                aside.unlink(missing_ok=True)
                 os.close(file)
-            aside.unlink(missing_ok=True)
             raise InputError(
                 f"{self.path} cannot be written: {error.strerror}; it is as it was before"
             ) from error

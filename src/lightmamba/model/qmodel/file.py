@@ -5,7 +5,6 @@ import json
 import logging
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
@@ -21,6 +20,7 @@ from lightmamba.blocks.layer import Mixer, Sizes
 from lightmamba.blocks.tensors import describe
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import refuse_gguf
+from lightmamba.common.locks import take_aside
 from lightmamba.common.plain import restore, take
 from lightmamba.model.config import ModelConfig
 from lightmamba.model.qmodel.check import (
@@ -78,21 +78,26 @@ def save(model: QuantizedModel, path: Path, *, force: bool = False) -> int:
     if path.exists() and not force:
         raise InputError(f"{path} exists; give another name, or --force to replace it")
     try:
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+        lock, aside = take_aside(path)
+    except BlockingIOError as error:
+        raise InputError(f"{path} is being written by another process; wait for it") from error
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from error
     try:
-        with os.fdopen(handle, "w+b") as file:
+        with aside.open("r+b") as file:
             _write(model, file)
             file.flush()
             size = os.fstat(file.fileno()).st_size
             os.fsync(file.fileno())
-        Path(aside).chmod(0o644)
-        Path(aside).replace(path)
-    except OSError as error:
+        aside.chmod(0o644)
+        aside.replace(path)
+    except BaseException as error:
+        aside.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise InputError(f"cannot write {path}: {error.strerror}; nothing was replaced") from error
     finally:
-        Path(aside).unlink(missing_ok=True)
+        os.close(lock)
     return size
 
 

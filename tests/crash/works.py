@@ -5,10 +5,11 @@ from pathlib import Path
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.store import Record, Store
+from lightmamba.common.tools import publish
 from lightmamba.model.qmodel import save
 from tests.golden.tiny import tiny_model
 
-__all__ = ["Change", "change_store", "save_model"]
+__all__ = ["Change", "cache_file", "change_store", "save_model"]
 
 Change = tuple[str, str] | frozenset[str]  # a record to add, or keys of those that stay
 
@@ -38,3 +39,11 @@ def save_model(say: Callable[[object], None], path: Path) -> None:
         save(tiny_model(), path, force=True)
     except InputError as error:
         say(str(error))
+
+
+def cache_file(say: Callable[[object], None], path: Path) -> None:
+    """Put a file into a cache."""
+    fresh = path.with_suffix(".tmp")
+    fresh.write_bytes(b"whole")
+    publish(fresh, path)
+    say(True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.common.errors import DeviceError, InputError, installing
-from lightmamba.common.tools import cache_folder, is_cached
+from lightmamba.common.tools import cache_folder, is_cached, publish
 from lightmamba.device.host.device import Device
 from lightmamba.device.sim.build import build_simulator
 from lightmamba.device.sim.library import CACHE
@@ -192,7 +192,7 @@ def machine_verilog(arch: ArchConfig, *, observed: bool = True, cache: Path | No
     text = to_verilog(arch, observed=observed, build_hash=build_hash(arch))
     aside = path.with_suffix(f".{os.getpid()}.tmp")
     aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    publish(aside, path)
     return text
 
 

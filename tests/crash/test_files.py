@@ -1,11 +1,11 @@
-"""A model file on a disk that fails at any write: it is the old one or the new one."""
+"""Files on a disk that fails at any write: a model file is the old one or the new one."""
 
 import os
 
 import pytest
 
 from tests.crash.disk import Mode, on_failing_disk
-from tests.crash.works import save_model
+from tests.crash.works import cache_file, save_model
 from tests.golden.tiny import FILE
 
 
@@ -29,3 +29,12 @@ def test_the_old_one_or_the_new_one(tmp_path, mode):
         assert path.read_bytes() == new
         assert os.listdir(tmp_path) == ["m.st"]
     assert n > 3
+
+
+@pytest.mark.parametrize("n", range(1, 5))
+def test_what_a_cache_has_is_whole(tmp_path, n):
+    """A power cut never leaves an empty file that is taken for a simulator."""
+    path = tmp_path / "x.so"
+    outcome = on_failing_disk(tmp_path, n, Mode.LOSE, cache_file, path)
+    assert outcome.ended == (n < 4)
+    assert not path.exists() if outcome.ended else path.read_bytes() == b"whole"

@@ -21,6 +21,7 @@ MARKED = [
 ]
 
 
+@pytest.mark.slow  # `make check` runs it
 @pytest.mark.parametrize(("page", "begin", "name", "end"), MARKED)
 def test_a_table_is_of_the_stored_results(page, begin, name, end):
     found = page.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0]

@@ -63,6 +63,8 @@ def several(tmp_path_factory):
     return artifact, expected(artifact)
 
 
+@pytest.mark.slow
+@pytest.mark.board
 def test_all_steps_pass_on_hardware_of_several_tokens(several):
     artifact, right = several
     with open_device(artifact, placement=anywhere(4)) as device:
@@ -71,6 +73,8 @@ def test_all_steps_pass_on_hardware_of_several_tokens(several):
     assert Expected.from_dict(right.to_dict()) == right
 
 
+@pytest.mark.slow
+@pytest.mark.board
 @pytest.mark.parametrize(
     ("broken", "step", "problem"),
     [

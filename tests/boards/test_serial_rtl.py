@@ -127,6 +127,8 @@ def test_driver_and_bridge(port):
     assert board.written == [(0x10, 0x456), (0x14, 7)]
 
 
+@pytest.mark.slow
+@pytest.mark.board
 def test_a_board_that_has_fallen_back(port):
     link = SerialLink(port)
     device = SerialDevice(link)

@@ -105,7 +105,9 @@ def test_the_estimate_of_several_positions_at_once(tmp_path):
         test_the_estimate_is_within_one_percent(path, before)
 
 
-@pytest.mark.parametrize("before", [pytest.param(20, marks=pytest.mark.slow), 70])
+@pytest.mark.slow
+@pytest.mark.board
+@pytest.mark.parametrize("before", [20, 70])
 def test_the_estimate_is_within_one_percent(path, before):
     count = 12
     simulated, arch = per_token(path, before, count)

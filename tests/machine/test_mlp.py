@@ -58,6 +58,8 @@ def test_passes_of_several_tokens(tmp_path):
     opened.device.close()
 
 
+@pytest.mark.slow
+@pytest.mark.board
 def test_the_estimate_is_within_one_percent(path):
     simulated, arch = per_token(path, 10, 20)
     work = Workload.of(MIXED, Formats(), Target.load("tiny"), "reordered")

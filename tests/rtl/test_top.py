@@ -11,6 +11,7 @@ import pytest
 from lightmamba.arch.config import ArchConfig
 from lightmamba.hardware.rtl.top import to_verilog
 
+pytestmark = [pytest.mark.slow, pytest.mark.board]  # a whole machine, made three times
 CONFIG = ArchConfig(
     lanes=1, state_elements=8, state_port_bits=64, in_channels=128, out_channels=128, heads=2,
     padded_state=32,
@@ -44,7 +45,7 @@ def test_its_ports_have_the_names_of_the_contract(verilog):
 @pytest.mark.skipif(shutil.which("verilator") is None, reason="Verilator is missing")
 @pytest.mark.parametrize(
     "config",
-    [pytest.param(CONFIG, id="narrow"), pytest.param(WIDE, id="wide", marks=pytest.mark.slow)],
+    [pytest.param(CONFIG, id="narrow"), pytest.param(WIDE, id="wide")],
 )
 def test_verilator_finds_nothing(config, verilog, tmp_path):
     (tmp_path / "top.v").write_text(verilog if config is CONFIG else to_verilog(config))

@@ -135,6 +135,8 @@ def _careless(known: Any, name: str) -> Any:
 
 
 @needs_yosys
+@pytest.mark.slow
+@pytest.mark.board
 def test_shapes_use_every_mode_of_the_models(netlist):
     edited = _edited(netlist)["modules"]["shapes"]["cells"]
     rams = _cells(edited, "DP16KD")

@@ -46,6 +46,8 @@ class Product(wiring.Component):
         return m
 
 
+@pytest.mark.slow
+@pytest.mark.board
 def test_an_adder(kept):
     found = run(Adder(32), kept, flat=True)
     assert found.total == Amount(lut=32, ff=96)
@@ -58,6 +60,8 @@ def test_an_adder(kept):
     )
 
 
+@pytest.mark.slow
+@pytest.mark.board
 def test_a_product_is_timed_through_the_dsp(kept):
     early = run(Product(late=False), kept, flat=True)
     late = run(Product(late=True), kept, flat=True)

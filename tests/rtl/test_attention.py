@@ -60,6 +60,8 @@ def test_layers_follow_each_other(before, layers):
     check(config, *(case(rng, SOME, config, [(before, 1)]) for _ in range(layers)), stalls=0.3)
 
 
+@pytest.mark.slow
+@pytest.mark.board
 def test_sums_are_wide_enough():
     """Products of the largest values and exponents, over as many channels as a head may have."""
     sizes = SIZES(2, 2, 256)

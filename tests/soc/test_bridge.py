@@ -211,6 +211,8 @@ def test_errors_of_the_buses():
     board.run(bench)
 
 
+@pytest.mark.slow
+@pytest.mark.board
 def test_throughput_of_a_long_load():
     """Whole blocks one after the other: at least 96 % of the characters are their content."""
     board = Board(memory=False)

@@ -227,9 +227,9 @@ class Padded(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize(
-    ("pad_cycles", "capture"), [(2, 1), pytest.param(0, 3, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.board
+@pytest.mark.parametrize(("pad_cycles", "capture"), [(2, 1), (0, 3)])
 def test_registers_at_the_pins(pad_cycles: int, capture: int):
     """Two more cycles both ways: named to the controller, or made up for by ``capture``."""
     library = sdram.built(Padded(pad_cycles))

@@ -1,8 +1,8 @@
-// A disk that fails, for tests: preloaded, it ends the process at the n-th operation on a file below a
-// folder, with or without what was never synced, or is full from that operation on.
+// A simulated disk failure for tests, as a preloaded library: the process ends at the n-th operation
+// on a file below a folder, with or without the loss of unsynced data, or the disk is full from then.
 //
 // Writes, truncations, allocations, renames and syncs count. A write at which the process ends
-// brings half of its bytes. A full disk refuses one rename or sync, and what takes room from then on.
+// writes half of its bytes. A full disk refuses one rename or sync, and all that takes room after it.
 // What a mapping of memory writes is not seen.
 
 #define _GNU_SOURCE
@@ -34,7 +34,7 @@ struct range {
 
 static char root[PATH_MAX];
 static size_t root_length;
-static long left = -1, seen;
+static long left = -1;
 static int mode, full;
 static struct file files[FILES];
 static struct range ranges[RANGES];
@@ -45,10 +45,8 @@ static int file_count, range_count;
 void disk_arm(const char* folder, long n, int how) {
     if (realpath(folder, root) == NULL) abort();
     root_length = strlen(root);
-    left = n, mode = how, seen = 0;
+    left = n, mode = how;
 }
-
-long disk_seen(void) { return seen; }
 
 static int below(const char* path) {
     return strncmp(path, root, root_length) == 0 && path[root_length] == '/';
@@ -106,7 +104,6 @@ enum { FREES, NEEDS_LITTLE, TAKES };  // what an operation does with the room th
 
 // Count an operation: 0, or 1 where it fails, or 2 where the process ends in it.
 static int now(int room) {
-    ++seen;
     if (full) return room == TAKES;
     if (left == 0 || --left > 0) return 0;
     if (mode != FULL) return 2;
@@ -223,4 +220,6 @@ int posix_fallocate64(int handle, off64_t at, off64_t size) {
     return REAL(posix_fallocate64)(handle, at, size);
 }
 
-int posix_fallocate(int handle, off_t at, off_t size) { return posix_fallocate64(handle, at, size); }
+int posix_fallocate(int handle, off_t at, off_t size) {
+    return posix_fallocate64(handle, at, size);
+}

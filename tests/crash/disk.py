@@ -15,6 +15,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lightmamba.common.files import replace_file
 from lightmamba.device.sim.tools import find_compiler
 
 __all__ = ["Mode", "Outcome", "on_failing_disk"]
@@ -24,11 +25,11 @@ ENDED, RAISED = 86, 87  # statuses of a process that the disk ended, and of one 
 
 
 class Mode(IntEnum):
-    """What happens at the n-th operation."""
+    """Failure at the n-th operation."""
 
     KILL = 0  # the process ends
-    LOSE = 1  # so does the computer, or when all is done: what was not synced is gone
-    FULL = 2  # the disk is full, and stays it
+    LOSE = 1  # power fails, then or at the end: what was not synced is gone
+    FULL = 2  # the disk is full from then on
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _server() -> "subprocess.Popen[bytes]":
         aside = library.with_suffix(f".{os.getpid()}.tmp")
         command = [find_compiler().program, "-x", "c", "-O1", "-shared", "-fPIC", "-o", str(aside)]
         subprocess.run([*command, str(SOURCE), "-ldl"], check=True)
-        aside.replace(library)
+        replace_file(aside, library)
     return subprocess.Popen(
         [sys.executable, "-m", __name__], env={**os.environ, "LD_PRELOAD": str(library)},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,

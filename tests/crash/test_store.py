@@ -14,7 +14,6 @@ from tests.crash.works import Change, change_store
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # where to sync takes no time
 KEYS = st.sampled_from("abc")
-# A record to add, or keys of those that a file is written anew with.
 ADD = st.tuples(KEYS, st.text(max_size=20))
 CHANGE = st.one_of(ADD, ADD, st.frozensets(KEYS, min_size=1))
 

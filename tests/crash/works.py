@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lightmamba.common.errors import InputError
+from lightmamba.common.files import replace_file
 from lightmamba.common.store import Record, Store
-from lightmamba.common.tools import publish
 from lightmamba.model.qmodel import save
 from tests.golden.tiny import tiny_model
 
 __all__ = ["Change", "cache_file", "change_store", "save_model"]
 
-Change = tuple[str, str] | frozenset[str]  # a record to add, or keys of those that stay
+Change = tuple[str, str] | frozenset[str]  # a record to add, or the keys that a rewrite keeps
 
 
 def change_store(say: Callable[[object], None], path: Path, changes: Sequence[Change]) -> None:
@@ -45,5 +45,5 @@ def cache_file(say: Callable[[object], None], path: Path) -> None:
     """Put a file into a cache."""
     fresh = path.with_suffix(".tmp")
     fresh.write_bytes(b"whole")
-    publish(fresh, path)
+    replace_file(fresh, path)
     say(True)

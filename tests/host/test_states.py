@@ -1,4 +1,4 @@
-"""State machines of sequences on devices: hardware that is none, and simulated hardware."""
+"""State machines of sequences on a pretended device and on simulated hardware."""
 
 from collections import Counter
 from pathlib import Path

@@ -107,8 +107,6 @@ def compared(folder: Path, sources: list[str], cycles: int, more: str = "") -> s
     return done.stdout
 
 
-@pytest.mark.slow
-@pytest.mark.board
 def test_dsp48e2_equals_what_is_written_out(tmp_path):
     assert "equal for 20000 cycles" in compared(tmp_path, [str(DSP)], 20_000)
 

@@ -22,7 +22,7 @@ from lightmamba.common.tools import cache_folder
 
 __all__ = [
     "SHA256", "Written", "check_folder", "check_output", "code_hash", "intact", "interrupted",
-    "refuse_gguf", "replace_folder", "sha256_of", "sha256_of_arrays",
+    "refuse_gguf", "replace_file", "replace_folder", "sha256_of", "sha256_of_arrays",
 ]  # fmt: skip
 
 SHA256 = re.compile(r"[0-9a-f]{64}")  # a hash as it is written
@@ -193,6 +193,22 @@ def _forget_old(folder: Path) -> None:
     for mark in folder.iterdir():
         if _age(mark) >= REMEMBERED:
             mark.unlink(missing_ok=True)
+
+
+def replace_file(aside: Path, path: Path) -> None:
+    """Put the file ``aside`` at ``path``; all of it is on disk before it has that name.
+
+    Raises
+    ------
+    OSError
+        If it cannot be synced or renamed; what was at ``path`` is still there.
+    """
+    handle = os.open(aside, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    aside.replace(path)
 
 
 def replace_folder(aside: Path, path: Path) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from lightmamba.common.errors import InputError
+
 __all__ = ["Owner", "append", "held", "take", "take_aside"]
 
 
@@ -78,18 +80,25 @@ def take(path: Path, *, wait: bool = False) -> int:
 def take_aside(path: Path) -> tuple[int, Path]:
     """Open an empty file that is to take the place of ``path``, and lock it.
 
-    It is hidden, in the same folder. One that a killed process left is taken over.
+    It is hidden, in the same folder. What a killed process left there is written over.
 
     Raises
     ------
-    BlockingIOError
+    InputError
         If another process writes it.
     OSError
         If it cannot be opened or locked.
     """
     aside = path.with_name(f".{path.name}.part")
-    file = take(aside)
-    os.ftruncate(file, 0)
+    try:
+        file = take(aside)
+    except BlockingIOError as error:
+        raise InputError(f"{path} is being written by another process; wait for it") from error
+    try:
+        os.ftruncate(file, 0)
+    except BaseException:
+        os.close(file)
+        raise
     return file, aside
 
 

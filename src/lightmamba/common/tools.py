@@ -20,7 +20,7 @@ from platformdirs import user_cache_path
 
 from lightmamba.common.errors import InputError
 
-__all__ = ["cache_folder", "drop_unused", "is_cached", "publish", "run"]
+__all__ = ["cache_folder", "drop_unused", "is_cached", "run"]
 
 log = logging.getLogger(__name__)
 KEPT_S = 30 * 24 * 3600  # from the last use of something in a cache
@@ -95,16 +95,6 @@ def is_cached(path: Path) -> bool:
     except PermissionError:  # another user's, whose it is to note
         return path.exists()
     return True
-
-
-def publish(fresh: Path, path: Path) -> None:
-    """Put a file into a cache, as ``path``; the disk has all of it before it has that name."""
-    handle = os.open(fresh, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    fresh.replace(path)
 
 
 def drop_unused(cache: Path, own: str) -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.common.errors import DeviceError, InputError, installing
-from lightmamba.common.tools import cache_folder, is_cached, publish
+from lightmamba.common.files import replace_file
+from lightmamba.common.tools import cache_folder, is_cached
 from lightmamba.device.host.device import Device
 from lightmamba.device.sim.build import build_simulator
 from lightmamba.device.sim.library import CACHE
@@ -192,7 +193,7 @@ def machine_verilog(arch: ArchConfig, *, observed: bool = True, cache: Path | No
     text = to_verilog(arch, observed=observed, build_hash=build_hash(arch))
     aside = path.with_suffix(f".{os.getpid()}.tmp")
     aside.write_text(text, encoding="utf-8")
-    publish(aside, path)
+    replace_file(aside, path)
     return text
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lightmamba.common.files import replace_file
 from lightmamba.common.locks import held
-from lightmamba.common.tools import cache_folder, drop_unused, is_cached, publish, run
+from lightmamba.common.tools import cache_folder, drop_unused, is_cached, run
 from lightmamba.device.sim.tools import (
     Compiler,
     Verilator,
@@ -120,7 +121,7 @@ def build_library(
             (work / "design.hpp").write_text(design(header))
             _compile(verilator, compiler, harness, work, folder, level, trace, jobs)
             _seal(work / "simulator.so")
-            publish(work / "simulator.so", library)
+            replace_file(work / "simulator.so", library)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return library
@@ -220,7 +221,7 @@ def _compile(
         if not target.is_file():
             fresh = work / f"new-{target.name}"
             run([*command, "-c", str(source), "-o", str(fresh)])
-            publish(fresh, target)
+            replace_file(fresh, target)
         return str(target)
 
     with ThreadPoolExecutor(jobs) as pool:

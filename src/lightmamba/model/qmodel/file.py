@@ -19,7 +19,7 @@ from lightmamba.blocks import kind
 from lightmamba.blocks.layer import Mixer, Sizes
 from lightmamba.blocks.tensors import describe
 from lightmamba.common.errors import InputError
-from lightmamba.common.files import refuse_gguf
+from lightmamba.common.files import refuse_gguf, replace_file
 from lightmamba.common.locks import take_aside
 from lightmamba.common.plain import restore, take
 from lightmamba.model.config import ModelConfig
@@ -79,18 +79,14 @@ def save(model: QuantizedModel, path: Path, *, force: bool = False) -> int:
         raise InputError(f"{path} exists; give another name, or --force to replace it")
     try:
         lock, aside = take_aside(path)
-    except BlockingIOError as error:
-        raise InputError(f"{path} is being written by another process; wait for it") from error
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from error
     try:
         with aside.open("r+b") as file:
             _write(model, file)
-            file.flush()
-            size = os.fstat(file.fileno()).st_size
-            os.fsync(file.fileno())
+        size = aside.stat().st_size
         aside.chmod(0o644)
-        aside.replace(path)
+        replace_file(aside, path)
     except BaseException as error:
         aside.unlink(missing_ok=True)
         if not isinstance(error, OSError):

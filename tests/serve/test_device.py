@@ -1,6 +1,7 @@
 """Builds: on the engine, and on simulated hardware, through the same client."""
 
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.device.host.devices import open_named
+from lightmamba.device.sim import SimDevice
 from lightmamba.hardware.compiler import build
 from lightmamba.model.config import SHAPES
 from lightmamba.model.data import demo_file
@@ -88,7 +91,7 @@ def test_a_device_that_fails_is_said_and_reset(device, model, monkeypatch):
 
     monkeypatch.setattr(device.served.backend._device, "wait", broken)
     refused = device.http().post("/v1/completions", json={"prompt": "It was"})
-    assert refused.status_code == 500
+    assert refused.status_code == 503
     assert "memory answered with an error; the server goes on" in refused.json()["error"]["message"]
     monkeypatch.undo()
     wait_for(lambda: device.scheduler.running == 0)
@@ -96,22 +99,55 @@ def test_a_device_that_fails_is_said_and_reset(device, model, monkeypatch):
 
 
 @simulated
-def test_a_device_that_cannot_be_reset_is_said_to_every_request(made, monkeypatch):
-    def broken(*_, **__):
-        raise DeviceError("memory answered with an error")
+def test_a_device_that_dies_in_mid_text_and_comes_back(made, model, monkeypatch):
+    """A stream ends with an error and without [DONE]."""
+    monkeypatch.setattr("lightmamba.serve.scheduler.FIRST_PAUSE", 0.01)
+    there = threading.Event()
+    there.set()
 
+    def wait(device: SimDevice) -> int:
+        if len(spent) == 10:  # the prompt has six tokens, one in a pass
+            there.clear()
+        spent.append(0)
+        if not there.is_set():
+            raise DeviceError("no interrupt in 5 s")
+        return begun(device)
+
+    def reset(device: SimDevice) -> None:
+        if not there.is_set():
+            raise DeviceError("the device does not drain")
+        ended(device)
+
+    def powered(*args: Any, **options: Any) -> SimDevice:
+        if not there.is_set():
+            raise InputError("there is no device")
+        return opened(*args, **options)
+
+    spent: list[int] = []
+    begun, ended, opened = SimDevice.wait, SimDevice.reset, open_named
+    monkeypatch.setattr("lightmamba.serve.opened.open_named", powered)
     with running(open_served(made, device="sim")) as server:
         backend: Any = server.served.backend
-        inner, http = backend._device, server.http()
-        monkeypatch.setattr(inner, "wait", broken)
-        monkeypatch.setattr(inner, "reset", broken)
-        assert http.post("/v1/completions", json={"prompt": "It was"}).status_code == 500
-        wait_for(lambda: not server.scheduler.alive)
+        first, http = backend._device, server.http()
+        monkeypatch.setattr(SimDevice, "wait", wait)
+        monkeypatch.setattr(SimDevice, "reset", reset)
+        asked = {"prompt": "It was", "max_tokens": 20, "stream": True}
+        stream = http.post("/v1/completions", json=asked)
+        lines = [line for line in stream.text.splitlines() if line]
+        assert len(lines) > 1
+        assert "no interrupt in 5 s" in lines[-1]
+        assert "[DONE]" not in stream.text
+        wait_for(lambda: server.scheduler.broken is not None)
         refused = http.post("/v1/completions", json={"prompt": "It was"})
-        assert refused.status_code == 503
-        assert "could not be set up again; restart the server" in refused.text
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
+        assert "no interrupt in 5 s, and it could not be set up again" in refused.text
         health = http.get("/health")
         assert (health.status_code, health.json()["status"]) == (503, "failed")
+        there.set()
+        wait_for(lambda: server.scheduler.broken is None)
+        assert http.get("/health").status_code == 200
+        assert backend._device is not first
+        assert server.ask(prompt="It was", max_tokens=3).text == expected(model, "It was", 3).text
 
 
 def test_the_engine_serves_a_build_too(made, model):

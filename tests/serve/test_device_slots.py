@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import build
@@ -43,7 +44,7 @@ def backend(model: Any, artifact: Artifact, slots: int | None = None) -> DeviceB
     device = Pretended(model)
     MADE.append(device)
     device.load(artifact, slots or artifact.arch.tokens)
-    return DeviceBackend(device, model, "pretended")
+    return DeviceBackend(lambda: device, model, "pretended")
 
 
 def hardware(server: Running) -> Pretended:
@@ -175,3 +176,45 @@ def test_a_state_is_saved_and_restored_by_slot(model, builds):
             draft.pop(slot, None)
     assert len(kept) > 5
     assert ours.saved_bytes(9) == sum(map(len, kept[0][0].memory.values()))
+
+
+def test_a_device_that_lost_its_registers_is_loaded_again(model, builds):
+    """As after a power cut, when memory is empty as well; one that kept them is only reset."""
+    opened: list[Pretended] = []
+
+    def opener() -> Pretended:
+        opened.append(Pretended(model))
+        MADE.append(opened[-1])
+        opened[-1].load(builds[2], 2)
+        return opened[-1]
+
+    found = DeviceBackend(opener, model, "pretended")
+    found.recover()
+    assert len(opened) == 1
+    opened[0].write("layers", 0)
+    found.recover()
+    assert len(opened) == 2
+    found.begin(1, 8)
+    logits = found.run(Pass((Slot(1, np.array([3])),)))
+    engine = Engine(model)
+    right, _ = engine.forward(np.array([[3]]), engine.empty_state(1))
+    assert np.array_equal(logits[0], right[0, -1])
+
+
+def test_a_device_that_cannot_be_opened_is_tried_again(model, builds):
+    there = [True, False, False, True]
+
+    def opener() -> Pretended:
+        if not there.pop(0):
+            raise InputError("there is no such device")
+        MADE.append(Pretended(model))
+        MADE[-1].load(builds[2], 2)
+        return MADE[-1]
+
+    found = DeviceBackend(opener, model, "pretended")
+    MADE[-1].write("hash", 0)
+    for _ in range(2):
+        with pytest.raises(InputError, match="there is no such device"):
+            found.recover()
+    found.recover()
+    assert there == []

@@ -7,6 +7,7 @@ import pytest
 
 from lightmamba.common.errors import DeviceError
 from lightmamba.serve.drafts import Drafts
+from lightmamba.serve.errors import ApiError
 from lightmamba.text import NgramDrafter
 from tests.serve.counting import Bench, driven, errors
 
@@ -65,10 +66,38 @@ def test_a_device_that_fails_ends_what_runs_and_no_more(operation):
             bench.run(1)
     bench.run()
     for job in running:
+        assert errors(bench, job)[0].status == 503
         assert "memory answered with an error; the server goes on" in errors(bench, job)[0].message
     assert waiting.sessions[0].tokens == [3, 4, 5]
     assert bench.backend.recovered == 1
     assert (bench.scheduler.running, len(bench.scheduler.admission.free)) == (0, 2)
+
+
+@driven
+def test_a_device_that_comes_back_is_used_again(monkeypatch):
+    """Until then all requests are refused, and those that ran or waited end."""
+
+    def gone(*_: object) -> None:
+        raise DeviceError("no interrupt in 5 s")
+
+    bench = Bench(slots=1)
+    jobs = [bench.ask([3], tokens=90), bench.ask([2])]
+    monkeypatch.setattr(bench.backend, "run", gone)
+    monkeypatch.setattr(bench.backend, "recover", gone)
+    bench.run(1)
+    for job in jobs:
+        assert errors(bench, job)[0].status == 503
+    assert (bench.scheduler.running, bench.scheduler.waiting) == (0, 0)
+    for _ in range(3):
+        with pytest.raises(ApiError, match=r"no interrupt in 5 s.*keeps trying") as refused:
+            bench.ask([1])
+        assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "30"})
+        bench.scheduler.set_up_again()
+    monkeypatch.undo()
+    bench.scheduler.set_up_again()
+    job = bench.ask([7])
+    bench.run()
+    assert job.sessions[0].tokens == [8, 9, 0]
 
 
 @driven

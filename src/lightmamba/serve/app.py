@@ -122,7 +122,7 @@ def _add_views(app: FastAPI, served: Served, scheduler: Scheduler, metrics: Metr
     @app.get("/health", response_model=Health, responses={503: {"model": Health}})
     async def health() -> Response:
         """Whether the server takes requests: 200, or 503 while it stops or after a failure."""
-        good = scheduler.alive and not scheduler.draining
+        good = scheduler.alive and not (scheduler.draining or scheduler.broken)
         status = "ok" if good else "failed" if scheduler.broken else "stopping"
         said = {
             "status": status, "model": served.name, "device": served.backend.device,

@@ -6,14 +6,15 @@ The scheduler knows nothing else of engine and devices. Another device needs no 
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmamba.common.errors import InputError
+from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.device.host.device import Device
 from lightmamba.engine import Engine, State
@@ -201,8 +202,9 @@ class DeviceBackend(Backend):
 
     Parameters
     ----------
-    device : Device
-        With a build loaded, for as many sequences as there are slots.
+    opener : callable
+        Opens the device with a build loaded, for as many sequences as there are slots; again after
+        it was gone.
     model : QuantizedModel
         Of that build.
     name : str
@@ -212,16 +214,22 @@ class DeviceBackend(Backend):
     """
 
     def __init__(
-        self, device: Device, model: QuantizedModel, name: str, memory: int = MEMORY
+        self,
+        opener: Callable[[], Device],
+        model: QuantizedModel,
+        name: str,
+        memory: int = MEMORY,
     ) -> None:
-        self.device, self.spare = name, memory
-        self._device, self._decoder = device, DeviceDecoder(device, model)
+        self.device, self.spare, self._open = name, memory, opener
+        device = self._device = opener()
+        self._decoder = DeviceDecoder(device, model)
         self.slots, self._first = len(device.sequences), device.sequences[0]
         self.pass_tokens, self.undecided = self._decoder.pass_tokens, self._decoder.undecided
         self.context = self._decoder.context_length or 0
         self.segments = sum(each.pool.count for each in self._first.segments.values())
         self.valid_vocab, self.logit_exponent = model.valid_vocab, model.logit_exp
         self._fresh = set(range(self.slots))  # slots whose next token is a sequence's first
+        self._gone = False  # closed, and not opened again yet
 
     @property
     def ran(self) -> int:
@@ -267,6 +275,15 @@ class DeviceBackend(Backend):
         return {k: v for k, v in self._device.counters().items() if k in CYCLES}
 
     def recover(self) -> None:
-        """Reset the device."""
-        self._device.reset()
+        """Reset the device; if it does not answer, or has lost its registers, open it again."""
         self._fresh = set(range(self.slots))
+        if not self._gone:
+            with suppress(DeviceError):
+                if self._device.is_set_up():
+                    self._device.reset()
+                    return
+            self._gone = True
+            with suppress(DeviceError):
+                self._device.close()
+        self._device = self._decoder.device = self._open()
+        self._first, self._gone = self._device.sequences[0], False

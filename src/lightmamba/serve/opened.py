@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lightmamba.common.files import Written
@@ -104,8 +105,8 @@ def open_served(
         )  # fmt: skip
     else:
         many = slots or model.artifact.arch.tokens
-        opened = open_named(device, model.artifact, options, sequences=many)
-        backend = DeviceBackend(opened, model.quantized, device, memory)
+        opener = partial(open_named, device, model.artifact, options, sequences=many)
+        backend = DeviceBackend(opener, model.quantized, device, memory)
     return Served(
         name or path.absolute().name.removesuffix(".safetensors"), backend, model,
         fingerprint(path) if model.artifact is None else model.artifact.fingerprint, drafter,

@@ -20,6 +20,7 @@ from lightmamba.serve.prefix import PrefixCache
 __all__ = ["Scheduler"]
 
 log = logging.getLogger(__name__)
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts to set up a device
 
 
 class Scheduler:
@@ -49,7 +50,7 @@ class Scheduler:
     draining : bool
         Whether new requests are refused.
     broken : ApiError or None
-        The answer to requests when nothing runs any more.
+        The answer to requests while nothing can run.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Scheduler:
         self._work = threading.Condition()
         self._closing = self.draining = False
         self.broken: ApiError | None = None
+        self._pause = 0.0  # seconds to the next attempt to set up the backend, if it is broken
         self._end = math.inf
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         gauges: dict[str, tuple[str, Callable[[], float]]] = {
@@ -161,18 +163,36 @@ class Scheduler:
                 self._work.notify()
 
     def _run(self) -> None:
-        while not self._closing and self.broken is None:
+        while not self._closing and (self.broken is None or self._pause):
             with self._work:
                 while not (self.waiting or self.running or self._closing or self.broken):
                     self._work.wait()
-            if self.broken is None:
+                self._work.wait_for(lambda: self._closing, self._pause)
+            if self._pause and not self._closing:
+                self.set_up_again()
+            elif self.broken is None:
                 self.round()
         with self._work:
             self.draining = True
-            for job in self._jobs():
-                self.batch.fail(job, self.broken or stopping())
-            self.admission.waiting.clear()
+            self._fail_all(self.broken or stopping())
         self._out.flush()
+
+    def _fail_all(self, answer: ApiError) -> None:
+        """End all that run or wait; the lock is held."""
+        for job in self._jobs():
+            self.batch.fail(job, answer)
+        self.admission.waiting.clear()
+
+    def set_up_again(self) -> None:
+        """Try to set up a backend that is broken; requests are taken again if it works."""
+        try:
+            self.backend.recover()
+        except Exception as error:
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            log.warning("%s is not back: %s", self.backend.device, error)
+            return
+        log.warning("%s is back", self.backend.device)
+        self._pause, self.broken = 0.0, None
 
     def round(self) -> None:
         """Let go and take in, run one pass, and hand over what it gave; the thread's own."""
@@ -211,14 +231,21 @@ class Scheduler:
     def _failed(self, error: Exception) -> None:
         """A pass raised: end what ran, and go on with what waits."""
         log.error("a pass failed", exc_info=error)
-        what = str(error) if isinstance(error, DeviceError) else "the model could not be run"
-        answer = ApiError(500, f"{what}; the server goes on, try again", code="failed")
+        device = isinstance(error, DeviceError)
+        what = str(error) if device else "the model could not be run"
+        answer = ApiError(
+            503 if device else 500, f"{what}; the server goes on, try again", code="failed"
+        )
         for job in dict.fromkeys(session.job for session in self.batch.sessions):
             self.batch.fail(job, answer)
         try:
             self.backend.recover()
         except Exception as again:
-            log.error("the backend cannot be used any more", exc_info=again)
-            self.broken = ApiError(
-                503, f"{what}, and could not be set up again; restart the server", code="failed"
-            )
+            log.error("%s cannot be used", self.backend.device, exc_info=again)
+            with self._work:
+                self._pause = FIRST_PAUSE
+                self.broken = ApiError(
+                    503, f"{what}, and it could not be set up again; the server keeps trying",
+                    code="failed", headers={"Retry-After": f"{LONGEST_PAUSE:.0f}"},
+                )  # fmt: skip
+                self._fail_all(self.broken)

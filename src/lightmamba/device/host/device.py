@@ -24,6 +24,7 @@ from lightmamba.hardware.machine.registers import INTERFACE, MAGIC
 
 __all__ = ["Device", "DeviceError", "Flags"]
 
+WRITTEN = ("layers", "layers_beats", "head_beats")  # registers that no machine has 0 in
 CHUNK = 1 << 24  # bytes that are written to memory at once
 POLLS = 100_000  # reads of the status before the device counts as hung
 
@@ -322,6 +323,14 @@ class Device(Results):
     def fork_state(self, sequence: int, into: int) -> None:
         """Let another sequence on the device go on from where this one is."""
         self.restore_state(self.save_state(sequence), into)
+
+    def is_set_up(self) -> bool:
+        """Whether the registers still hold what ``load`` wrote: not after a power cut."""
+        artifact = self._loaded()
+        if self.read("magic") != MAGIC or self.read("hash") != build_hash(artifact.arch):
+            return False
+        settings = artifact.settings(self.bases)
+        return all(self.read(name) == settings[name] for name in WRITTEN)
 
     def reset(self, program: Sequence[int] | None = None, **changed: int) -> None:
         """Stop what runs, drop what was read ahead and set everything up again.

@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=33554432 \
 	$(PYTHON) -m pytest -n 2 --dist worksteal -q
 
-.PHONY: help setup demo docs test test-board test-all before-release fuzz check figures lock release format clean
+.PHONY: help setup demo docs test test-board test-all prove before-release fuzz check figures lock release format clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -43,6 +43,9 @@ test-board: $(TOOLS) ## large machines and pages: a token of Mamba2-130m on all 
 test-all: $(TOOLS) ## all tests
 	@$(PYTHON) -m tests.simulators
 	@$(PYTEST) $(ARGS)
+
+prove: $(TOOLS)   ## properties of the hardware's units, proved for any inputs (minutes; ARGS="UNIT" for one)
+	@$(PYTHON) -m bench.proofs $(ARGS)
 
 before-release: $(TOOLS) ## damaged files, planted faults, then `make release` with all tests (hours)
 	@$(MAKE) fuzz && $(PYTHON) -m bench.mutants && $(MAKE) release

@@ -6,9 +6,10 @@ whichever file of the RTL it is; one that occurs more than once is narrowed by `
 of its class or function. A fault is caught when the block's tests fail: those of
 ``tests/rtl/test_BLOCK.py``, or those named by ``tests`` at the top of the list: first those that
 ``make test`` keeps, then, if they pass, the slow ones too. One that cannot be caught has the reason
-under ``survives``. Faults are planted in a copy of the repository, so that other processes never
-see them and a run that is killed leaves none; the copy and simulators of faulty machines are kept
-only as long as their block's list runs. By hand or nightly, not in CI:
+under ``survives``. One that ``breaks`` properties (``tests/proofs``) is caught when none of these
+is proved any more. Faults are planted in a copy of the repository, so that other processes
+never see them and a run that is killed leaves none; the copy and simulators of faulty machines are
+kept only as long as their block's list runs. By hand or nightly, not in CI:
 
     python -m bench.mutants [BLOCK ...]
 
@@ -60,8 +61,10 @@ def run(block: str, folder: Path, done: Collection[str] = ()) -> Iterator[dict[s
         place = located(block, mutant, sources)
         faulty, original = place.planted(mutant["replace"]), place.file.read_text()
         place.file.write_text(faulty)
-        kept = fails(tests, copy, limit)
-        caught = kept or fails(tests, copy, max(limit, SLOW), "slow")
+        each = [[f"{tests[0]}::test_is_proved[{name}]"] for name in mutant.get("breaks", ())]
+        each = each or [tests]
+        kept = all(fails(some, copy, limit) for some in each)
+        caught = kept or all(fails(some, copy, max(limit, SLOW), "slow") for some in each)
         place.file.write_text(original)
         why, file = mutant["why"], place.file.name
         yield {

@@ -48,8 +48,8 @@ class Benchmark:
     of : tuple of str
         Entries that say what a row is of.
     how : str
-        "measured", "simulated", "synthesized" or "estimated". Simulated and synthesized rows are
-        figures of hardware: their module has ``identity(row)``.
+        "measured", "simulated", "synthesized", "proved" or "estimated". Simulated, synthesized and
+        proved rows are figures of hardware: their module has ``identity(row)``.
     module : str or None
         Under ``bench``, that makes them; by default that of the benchmark's name.
     words : callable or None
@@ -110,6 +110,7 @@ BENCHMARKS = {
         ("name",), "simulated", "full", words=lambda r: [r["name"].removesuffix(f", {r['mode']}")]
     ),
     "passes_estimates": Benchmark(("machine",), "simulated", "estimates", words=_entry("machine")),
+    "proofs": Benchmark(("unit",), "proved", words=_entry("unit")),
     "quantize": Benchmark(
         ("shape", "recipe", "tokens", "threads"),
         "measured",
@@ -200,7 +201,7 @@ def shown(value: Any) -> str:
 def identity_of(name: str) -> Callable[[Row], str] | None:
     """Function that hashes what a row measured, of a benchmark of hardware; None of the others."""
     kind = BENCHMARKS[name]
-    if kind.how not in ("simulated", "synthesized") or name == "mutants":
+    if kind.how not in ("simulated", "synthesized", "proved") or name == "mutants":
         return None  # a planted fault has the hash of its own source and tests
     found: Callable[[Row], str]
     found = importlib.import_module(f"bench.{kind.module or name}").identity

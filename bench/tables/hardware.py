@@ -325,6 +325,23 @@ HARDWARE: Tables = {
     ),
     "cycles": cycles,
     "mutants": mutants,
+    "proofs": Listed(
+        "proofs",
+        [
+            ("unit (proved)", "{unit}"),
+            ("properties", "{properties}"),
+            ("by induction", "{inductive}"),
+            (
+                "up to a depth only",
+                lambda r: (
+                    "; ".join(f"{name} ({depth} cycles)" for name, depth in r["bounded"].items())
+                    or "none"
+                ),
+            ),
+            ("states reached", "{reached}"),
+            ("seconds", "{seconds:.0f}"),
+        ],
+    ),
     "ulx3s-speed": board_speed,
     "ulx3s-placed": Listed(
         "ulx3s_place",

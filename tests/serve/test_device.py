@@ -10,6 +10,7 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.device.host.device import Device
 from lightmamba.device.host.devices import open_named
 from lightmamba.device.sim import SimDevice
 from lightmamba.hardware.compiler import build
@@ -118,7 +119,7 @@ def test_a_device_that_dies_in_mid_text_and_comes_back(made, model, monkeypatch)
             raise DeviceError("the device does not drain")
         ended(device)
 
-    def powered(*args: Any, **options: Any) -> SimDevice:
+    def powered(*args: Any, **options: Any) -> Device:
         if not there.is_set():
             raise InputError("there is no device")
         return opened(*args, **options)

@@ -135,12 +135,12 @@ class Proof:
 
     def in_order(
         self, given: Value, value: Value, taken: Value, found: Value, most: int, name: str = "",
-        *, room: bool = True,
+        *, room: bool = True, depth: int = 0,
     ) -> Signal:  # fmt: skip
         """Properties of a queue of ``most`` entries: all is taken, once, in order; its level.
 
         Any one entry is followed by counting those ahead of it. Without ``room`` whoever gives
-        sees to it that there is some.
+        sees to it that there is some; ``depth`` is that of the order.
         """
         m, prefix = self.m, name and f"{name}: "
         level, ahead = Signal(range(most + 2)), Signal(range(most + 2))
@@ -155,9 +155,8 @@ class Proof:
             m.d.sync += [ahead.eq(ahead - 1), gone.eq(ahead == 0)]
         # An entry that is given and taken in one cycle has none ahead of it.
         at_once = given & taken & (level == 0)
-        self.always(f"{prefix}nothing is lost, doubled or reordered", (
-            (~mine | (found == kept)) & (~at_once | (found == value))
-        ))  # fmt: skip
+        same = (~mine | (found == kept)) & (~at_once | (found == value))
+        self.always(f"{prefix}nothing is lost, doubled or reordered", same, depth=depth)
         self.always(f"{prefix}nothing is taken that was not given", ~taken | given | level.any())
         if room:
             self.always(f"{prefix}what waits fits", level <= most)

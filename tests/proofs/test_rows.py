@@ -42,7 +42,7 @@ def row_reader() -> Proof:
         )
         proof.always(f"{n}: every beat is taken at once", bus.rready)
         level = proof.in_order(
-            answers, value, taken, dut.o.payload[n * BITS : n * BITS + 1], DEPTH, f"{n}", depth=25
+            answers, value, taken, dut.o.payload[n * BITS : n * BITS + 1], DEPTH, f"{n}", depth=16
         )
         proof.always(
             f"{n}: there is room for all that is asked for",

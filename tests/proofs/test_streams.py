@@ -1,8 +1,9 @@
 """Queues and forks: nothing is lost, doubled or reordered, whoever stalls."""
 
-from amaranth.hdl import Signal, unsigned
+from amaranth.hdl import Elaboratable, Module, Signal, unsigned
+from amaranth.lib import stream
 
-from lightmamba.hardware.rtl.pipe import Ring
+from lightmamba.hardware.rtl.pipe import Queue, Ring
 from lightmamba.hardware.rtl.streams import Fork, StreamQueue
 
 from .proving import Proof, cases, needs_yosys
@@ -48,7 +49,58 @@ def fork() -> Proof:
     return proof
 
 
-MADE = {"ring": ring(), "stream_queue": stream_queue(), "fork": fork()}
+class Pipeline(Elaboratable):
+    """Registers that nothing stops, and the queue behind them."""
+
+    latency = 2
+
+    def __init__(self, *, settle: bool) -> None:
+        self.settle = settle
+        self.want, self.value = Signal(), Signal()
+        self.issue, self.busy, self.depth = Signal(), Signal(), 0
+        self.o = stream.Signature(unsigned(1)).create()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        queue = Queue(m, self.o, latency=self.latency, settle=self.settle)
+        steps = [self.issue & 1, self.value & 1]
+        for n in range(self.latency):
+            now = [Signal(name=f"valid{n}"), Signal(name=f"value{n}")]
+            m.d.sync += [register.eq(step) for register, step in zip(now, steps, strict=True)]
+            steps = [*now]
+        m.d.comb += [self.issue.eq(self.want & queue.room), self.busy.eq(queue.busy)]
+        queue.connect(self.issue, steps[0], steps[1])
+        return m
+
+
+def pipeline(*, settle: bool, stalls: bool) -> Proof:
+    """With ``settle``, credit comes back a cycle later. Without stalls, nothing has to wait."""
+    dut = Pipeline(settle=settle)
+    proof = Proof(dut)
+    most = dut.latency + 4 + settle  # entries of the queue
+    proof.drive(dut.want, dut.value)
+    if not stalls:
+        proof.m.d.comb += dut.o.ready.eq(1)
+        proof.always("one beat a cycle", ~dut.want | dut.issue)
+        proof.reaches("beats leave", dut.o.valid)
+        return proof
+    taken = proof.take("o", dut.o)
+    level = proof.in_order(
+        dut.issue, dut.value, taken, dut.o.payload, most, depth=14 if settle else 0
+    )
+    proof.always("busy while something is under way", dut.busy | ~level.any())
+    return proof
+
+
+MADE = {
+    "ring": ring(),
+    "stream_queue": stream_queue(),
+    "fork": fork(),
+    "pipeline, fast ready": pipeline(settle=False, stalls=True),
+    "pipeline, slow ready": pipeline(settle=True, stalls=True),
+    "pipeline, fast ready, no stalls": pipeline(settle=False, stalls=False),
+    "pipeline, slow ready, no stalls": pipeline(settle=True, stalls=False),
+}
 
 
 @needs_yosys

@@ -75,16 +75,18 @@ def packer(port_bits: int) -> Proof:
     m.d.sync += level.eq(level + Mux(ends, beats, 0) - taken)
     follows, gone, kept, at = Signal(), Signal(), Signal(BITS), Signal.like(slot)
     begin = proof.any() & ~follows & given
+    mine, beat = follows & ~gone & taken & (ahead == 0), Signal(range(max(2, beats)))
     with m.If(begin):
         m.d.sync += [
             follows.eq(1), ahead.eq(level - taken), kept.eq(dut.i.payload), at.eq(slot)
         ]  # fmt: skip
+    with m.Elif(mine):
+        m.d.sync += [beat.eq(beat + 1), gone.eq(beat == beats - 1)]
     with m.Elif(follows & ~gone & taken):
-        m.d.sync += [ahead.eq(ahead - 1), gone.eq(ahead == 0)]
-    mine = follows & ~gone & taken & (ahead == 0)
+        m.d.sync += ahead.eq(ahead - 1)
     payload = dut.o.payload
     if beats > 1:
-        right = payload == kept[: len(payload)]
+        right = payload == kept.word_select(beat, len(payload))
     else:
         right = Array(payload[n * BITS : (n + 1) * BITS] for n in range(words))[at] == kept
     proof.always("nothing is lost, doubled or reordered", ~mine | right)

@@ -1,5 +1,6 @@
 """Queues and forks: nothing is lost, doubled or reordered, whoever stalls."""
 
+import pytest
 from amaranth.hdl import Elaboratable, Module, Signal, unsigned
 from amaranth.lib import stream
 
@@ -104,6 +105,8 @@ MADE = {
 
 
 @needs_yosys
+@pytest.mark.board
+@pytest.mark.slow
 @cases(MADE)
 def test_is_proved(unit: str, name: str):
     MADE[unit].check(name)

@@ -3,6 +3,7 @@
 A word has two bits here, so that a beat of four holds two, and one of one bit half of one.
 """
 
+import pytest
 from amaranth.hdl import Array, Cat, Mux, Signal, Value, unsigned
 
 from lightmamba.hardware.rtl.memory import reader, writer
@@ -106,6 +107,8 @@ MADE = {
 
 
 @needs_yosys
+@pytest.mark.board
+@pytest.mark.slow
 @cases(MADE)
 def test_is_proved(unit: str, name: str):
     MADE[unit].check(name)

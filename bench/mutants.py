@@ -52,7 +52,8 @@ def run(block: str, folder: Path, done: Collection[str] = ()) -> Iterator[dict[s
     """
     listed, of, copy = read(block), fingerprint(block), copied(folder)
     sources, tests, begin = Sources(copy / RTL.relative_to(ROOT)), listed["tests"], time.monotonic()
-    if fails(tests, copy, None):
+    proofs = any("breaks" in mutant for mutant in listed["mutant"])
+    if fails(tests, copy, None) or (proofs and fails(tests, copy, None, "slow")):
         raise SystemExit(f"{', '.join(tests)} fails without any fault; mend it first")
     limit = max(LEAST, HANG * (time.monotonic() - begin))
     for mutant in listed["mutant"]:

@@ -66,6 +66,14 @@ class Proof:
     ----------
     dut
         The unit; what is not driven is 0.
+    m
+        What drives it, and what is counted for the properties.
+    properties, covers
+        Conditions by name: those that always hold, and those that are reached.
+    depths
+        Cycles of the properties that are looked at up to a depth only.
+    patches
+        Constants of modules that are changed while the unit is made.
     """
 
     dut: Elaboratable

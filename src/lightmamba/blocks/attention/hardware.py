@@ -83,8 +83,8 @@ def latency(config: ArchConfig) -> int:
 
 def _cascades(config: ArchConfig) -> int:
     """Cycles of the blocks of a position, and of the positions of a word, after each other."""
-    several = config.attention_positions
-    return config.position_channels // BLOCK - 1 + several - 1 + (several - 1).bit_length()
+    positions = config.attention_positions
+    return config.position_channels // BLOCK - 1 + positions - 1 + (positions - 1).bit_length()
 
 
 def _saved(config: ArchConfig) -> int:
@@ -189,17 +189,17 @@ def _power(count: int) -> int:
 
 def _memories(arch: ArchConfig) -> Iterator[Memory]:
     """Pages, queries, rows of the pass, scores, weights and sums."""
-    wide, rows, several = arch.position_channels, arch.attention_rows, arch.attention_positions
+    wide, rows, positions = arch.position_channels, arch.attention_rows, arch.attention_positions
     parts, tiles = -(-arch.head_dim // wide), -(-arch.per_group // rows)
-    heads, blocks, words = _power(arch.kv_heads), wide // BLOCK, PAGE // several
+    heads, blocks, words = _power(arch.kv_heads), wide // BLOCK, PAGE // positions
     exponents = parts * blocks * EXPONENT  # bits of those of a key, or of a value
-    held = pages(several) * words
+    held = pages(positions) * words
     for _ in range(2):  # keys and values
         yield from [(held * _power(parts), WORD_BITS)] * (arch.attention_channels // WORD)
-        yield held, several * exponents
+        yield held, positions * exponents
     yield row_cycles(arch), arch.row_bytes // row_cycles(arch) // WORD * 2 * exponents
     for bits in (SCORE, WEIGHT_BITS):
-        yield buffers(several) * words, several * rows * bits
+        yield buffers(positions) * words, positions * rows * bits
     for _ in range(arch.tokens):
         at = heads * _power(tiles) * _power(parts)
         columns = rows * wide // WORD
@@ -215,10 +215,11 @@ def _memories(arch: ArchConfig) -> Iterator[Memory]:
 
 def _sizes(arch: ArchConfig) -> tuple[float, ...]:
     """Channels, those that are picked out of a row, products, sums of a page, and scores."""
-    channels, rows, several = arch.attention_channels, arch.attention_rows, arch.attention_positions
+    channels, rows = arch.attention_channels, arch.attention_rows
+    positions = arch.attention_positions
     return (
-        1, channels, channels * (row_cycles(arch) - 1), channels * rows, channels * rows / several,
-        rows * several,
+        1, channels, channels * (row_cycles(arch) - 1), channels * rows,
+        channels * rows / positions, rows * positions,
     )  # fmt: skip
 
 

@@ -87,14 +87,14 @@ class Pages(Elaboratable):
             enter, read = exps.write_port(granularity=each), exps.read_port()
             chosen = Signal(max(1, parts), name=f"{name}_part")
             m.d.sync += chosen.eq(address[:parts])
-            several, of_one, kept = range(s.positions), len(found_exps) // s.positions, read.data
+            each_of, of_one, kept = range(s.positions), len(found_exps) // s.positions, read.data
             m.d.comb += [
                 enter.addr.eq(late_place),
-                enter.data.eq(_joined(late_exps.word_select(2 * i + n, each) for i in several)),
+                enter.data.eq(_joined(late_exps.word_select(2 * i + n, each) for i in each_of)),
                 enter.en.eq(late_exponents),
                 read.addr.eq(address[parts:]),
                 found_exps.eq(
-                    _joined(_part(kept, i, each).word_select(chosen, of_one) for i in several)
+                    _joined(_part(kept, i, each).word_select(chosen, of_one) for i in each_of)
                 ),
             ]
         return m
@@ -139,7 +139,7 @@ class Loader(Elaboratable):
         at = Signal(POSITION_BITS)
         # Positions of the slot that memory has, and new ones.
         older, rest = Countdown(POSITION_BITS, s.at_once), Countdown(POSITION_BITS)
-        several = exact_log2(s.at_once)
+        once_log2 = exact_log2(s.at_once)
         # Of a new position key, value and exponents one after the other; of an older one all of it.
         section, word = Signal(2), Signal(6)
         left, count = Countdown(7), f.head_dim[3:]  # cycles of the section
@@ -184,7 +184,7 @@ class Loader(Elaboratable):
                 m.d.sync += [
                     section.eq(0),
                     *left.load(cycles(older.some & ~older.last)),
-                    header.eq(older.some & ~older.last & at[several : exact_log2(per_row)].all()),
+                    header.eq(older.some & ~older.last & at[once_log2 : exact_log2(per_row)].all()),
                 ]  # fmt: skip
                 with m.If(older.some):
                     m.d.sync += [
@@ -242,7 +242,7 @@ class Loader(Elaboratable):
         late = self._late(m, {
             "fired": fires & ~header, "full": takes, "page": page, "place": at[:PLACE],
             "word": word, "section": section, "old": older.some, "data": now,
-            "which": within[several:each],
+            "which": within[once_log2:each],
             "vector": (slots.first[slot] + (at - before))[:3],
         })  # fmt: skip
         m.d.sync += self.loaded.eq(late["full"])
@@ -278,12 +278,14 @@ class Loader(Elaboratable):
 
     def _of_positions(self, late: dict[str, Signal], value: Value, width: int) -> Value:
         """For every position of a word: the value, if the position comes now; else 0."""
-        bits, several = self.shape.within, exact_log2(self.shape.at_once)
+        bits, once_log2 = self.shape.within, exact_log2(self.shape.at_once)
         if not bits:
             return value
         place, found = late["place"][:bits], []
         for n in range(self.shape.positions):
-            together = place[several:] == n >> several if bits > several else Const(1, 1)
+            together = Const(1, 1)
+            if bits > once_log2:
+                together = place[once_log2:] == n >> once_log2
             mine = Mux(late["old"], together, place == n)
             found.append(Mux(mine, value[:width], 0))
         return Cat(found)

@@ -26,8 +26,8 @@ SUM_BITS = 44  # of a score before its shift, proved below 2^42 (numerics/attent
 COLUMNS = BLOCK // WORD  # of 64 bits, of a block: products that a cascade adds
 # Bits of the sum of one of two products that share a multiplier: |4 * 128 * 128| = 2^16. The lower
 # one gets so much that it is positive, and takes nothing from the upper one.
-SPREAD = 18
-POSITIVE = 1 << SPREAD - 1
+PACKED_SHIFT = 18
+POSITIVE = 1 << PACKED_SHIFT - 1
 Pair = tuple[int, int]  # position of a word, row of a tile
 
 
@@ -265,12 +265,12 @@ class Scores(Elaboratable):
                 pair, factor = (queries, keys[0]) if len(keys) == 1 else (keys, queries[0])
                 lower, upper = pair[0], None
                 if other:
-                    upper = pipe.comb(lambda v: v.as_signed().shift_left(SPREAD), pair[1])
+                    upper = pipe.comb(lambda v: v.as_signed().shift_left(PACKED_SHIFT), pair[1])
                 else:  # as late as the two of others
                     lower = pipe.delay(lower, lower.stage + 1)
                 total = multiplied(
                     lower, factor, also=upper, above=total,
-                    constant=0 if total else POSITIVE, bits=2 * SPREAD,
+                    constant=0 if total else POSITIVE, bits=2 * PACKED_SHIFT,
                 )  # fmt: skip
             assert total is not None
             sums.append(total.timed)
@@ -290,11 +290,11 @@ def _byte(pipe: Pipe, word: Timed, number: int) -> Timed:
 
 def _lower(value: Value) -> Value:
     """Sum in the lower bits, to which :data:`POSITIVE` was added."""
-    return Cat(value[: SPREAD - 1], ~value[SPREAD - 1]).as_signed()
+    return Cat(value[: PACKED_SHIFT - 1], ~value[PACKED_SHIFT - 1]).as_signed()
 
 
 def _upper(value: Value) -> Value:
-    return value[SPREAD:].as_signed()
+    return value[PACKED_SHIFT:].as_signed()
 
 
 def _scaled(value: Value, exponent: Value) -> Value:

@@ -33,7 +33,7 @@ class Attention(wiring.Component):
     A job takes its rows (q, k, v), then goes through the heads of keys and values, through the
     slots, and through the pages of 32 positions of each: earlier positions come from memory, those
     of the pass from what was just taken. Five stages work at the same time, each on another page:
-    load, scores, weights, sums, means.
+    load, scores, weights, sums, division.
 
     One row of every vector a cycle. W channels of keys meet R queries in a cycle: those of M heads
     of as many positions, or part of one. A page loads W channels of keys and of their values a

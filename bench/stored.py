@@ -104,7 +104,7 @@ BENCHMARKS = {
     "estimates": Benchmark(("case",), "simulated", words=_entry("case")),
     "evaluation": Benchmark(("model",), "measured", words=_entry("model")),
     "full": Benchmark(("name",), "simulated", words=_entry("name")),
-    "hybrids": Benchmark(("shape", "target", "context"), "estimated"),
+    "hybrids": Benchmark(("shape", "target", "mode", "context"), "estimated"),
     "mutants": Benchmark(("block", "why"), "simulated", words=_entry("block")),
     "passes": Benchmark(
         ("name",), "simulated", "full", words=lambda r: [r["name"].removesuffix(f", {r['mode']}")]

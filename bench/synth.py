@@ -37,8 +37,8 @@ from lightmamba.numerics.model_formats import Formats
 CHECKS = {
     f"{target}, {shape}": (target, shape)
     for target, shape in (
-        ("u280-t4", "mamba2-2.7b"), ("u280", "nemotron-3-nano-4b"),
-        ("kv260-t4", "granite-4.0-h-350m"),
+        ("u280-t4", "mamba2-2.7b"), ("u280", "granite-4.0-h-350m"), ("u280", "granite-4.0-h-1b"),
+        ("u280", "nemotron-3-nano-4b"), ("kv260-t4", "granite-4.0-h-350m"),
     )
 }  # fmt: skip
 PLAIN = ("mamba2",)  # kinds of layers of most machines

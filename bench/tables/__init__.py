@@ -12,6 +12,7 @@ from bench.tables.ablation import ABLATION
 from bench.tables.area import AREA
 from bench.tables.drafts import DRAFTS
 from bench.tables.hardware import HARDWARE
+from bench.tables.hybrids import HYBRID_TABLES
 from bench.tables.models import MODELS
 from bench.tables.printer import Table
 from bench.tables.quotes import requoted
@@ -23,7 +24,7 @@ __all__ = ["CONTRACT", "MARK", "TABLES", "made", "pages", "table", "write"]
 
 MARK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 CONTRACT = tables()
-TABLES = {**MODELS, **SPEED, **HARDWARE, **AREA, **ABLATION, **DRAFTS}
+TABLES = {**MODELS, **SPEED, **HARDWARE, **HYBRID_TABLES, **AREA, **ABLATION, **DRAFTS}
 
 
 def table(name: str) -> Table:

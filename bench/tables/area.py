@@ -10,14 +10,14 @@ from typing import Any
 from bench import energy
 from bench.boards import bound, claimed
 from bench.stored import Row
-from bench.synth import machines
+from bench.synth import CHECKS, PLAIN, machines
 from bench.tables.printer import Listed, Table, Tables, load
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.target import Channel, Resources, Target, target_names
 from lightmamba.hardware.compiler.plan import plan
 from lightmamba.hardware.estimate.energy import constants
 from lightmamba.hardware.estimate.model import estimate_pass
-from lightmamba.hardware.estimate.resources import CELLS, GROUPS, group_of, resources
+from lightmamba.hardware.estimate.resources import CELLS, GROUPS, group_of, groups, resources
 from lightmamba.hardware.estimate.workload import Workload
 from lightmamba.model.config import SHAPES
 from lightmamba.numerics.model_formats import Formats
@@ -153,13 +153,36 @@ def kinds() -> Table:
     """A Mamba2 model on its own machine, and on one that has units of all kinds of layers."""
     name, target, every = "mamba2-2.7b", Target.load("u280"), ("attention", "mamba2", "mlp")
     work = Workload.of(SHAPES[name], Formats(), target, "reordered")
-    wide = replace(work, arch=plan(work.config, work.formats, target, kinds=every))
+    machines = {
+        "its own machine": work.arch,
+        "with multipliers of 8 bits": replace(work.arch, multiplier_bits=8),
+        f"with `--kinds {','.join(every)}`": plan(work.config, work.formats, target, kinds=every),
+    }
     body = []
-    for what, each in (("its own machine", work), (f"with `--kinds {','.join(every)}`", wide)):
-        found = estimate_pass(each)
+    for what, arch in machines.items():
+        found = estimate_pass(replace(work, arch=arch))
         body.append([what, f"{found.cycles:,}", *figures(found.total)])
     header = [f"{name} on `{target.name}`, W4A4 (estimated)", "cycles per token", *HEADER]
     return Table(header, body)
+
+
+def attention() -> Table:
+    """Blocks that a machine has for attention alone, on a U280."""
+    own = {g.name for g in groups(("attention", *PLAIN))} - {g.name for g in groups(PLAIN)}
+    body, shown = [], list[Row]()
+    every = machines()
+    for machine, (target, _) in CHECKS.items():
+        arch = every[machine]
+        if target != "u280" or "attention" not in arch.kinds:
+            continue
+        row = load("synth", machine=machine)[0]
+        blocks = [(group_of(name), amount(block)) for name, block in row["blocks"].items()]
+        cells = sum((cells for group, cells in blocks if group in own), Amount())
+        sizes = f"{arch.attention_positions} x {arch.attention_rows}"
+        body.append([machine.removeprefix("u280, "), sizes, *figures(cells)])
+        shown.append(row)
+    header = ["attention on `u280` (synthesized)", "positions x queries in a cycle"]
+    return Table([*header, *HEADER], body, shown)
 
 
 def bounds() -> Table:
@@ -227,6 +250,7 @@ AREA: Tables = {
     "targets": targets,
     "target-sources": sources,
     "kinds": kinds,
+    "attention": attention,
     "bounds": bounds,
     "energy-constants": energy_constants,
     "energy-paper": energy_paper,

@@ -3,14 +3,13 @@
 from functools import partial
 from pathlib import Path
 
-from bench.hybrids import CONTEXTS, EXPERTS, TARGETS
 from bench.mutants import faults, listed, planted, read, survivals
 from bench.stored import Row, rows
 from bench.tables.printer import Listed, Table, Tables, load, percent
 from bench.tables.speed import PAPER, full_rows
 from lightmamba.arch.target import Target
 from lightmamba.hardware.estimate import estimate
-from lightmamba.model.config import HYBRIDS, SHAPES
+from lightmamba.model.config import SHAPES
 from lightmamba.model.data import BUNDLED, HYBRID, bundled_file
 from lightmamba.model.qmodel import load as open_qmodel
 from lightmamba.numerics.model_formats import Formats
@@ -64,57 +63,6 @@ def waits() -> Table:
     ]
     header = ["% of a token's cycles (simulated)", *(n.replace("_", " ") for n in names)]
     return Table(header, body, list(found.values()))
-
-
-def hybrids() -> Table:
-    """Speed at two contexts, simulated where that was run, and what binds."""
-    simulated = {(r["shape"], r["target"], r.get("context")): r for r in rows("full")}
-    found = {(r["shape"], r["target"], r["context"]): r for r in load("hybrids")}
-    body, shown = [], []
-    for shape in HYBRIDS:
-        for target in TARGETS:
-            cells = [shape, f"`{target}`"]
-            for context in CONTEXTS:
-                run = simulated.get((shape, target, context))
-                shown.append(row := run or found[shape, target, context])
-                how = "simulated" if run else "estimated"
-                cells.append(f"{row['tokens_per_second']:,.4g} ({how})")
-            body.append([*cells, _binds(found[shape, target, CONTEXTS[0]])])
-    contexts = [f"after {context:,} tokens" for context in CONTEXTS]
-    header = ["W4A4, random weights; tokens/s", "target", *contexts, "lanes wait for"]
-    return Table(header, body, shown)
-
-
-def experts() -> Table:
-    """Speed of models with experts at two contexts, and the share of what their bytes allow."""
-    simulated = {(r["shape"], r["target"], r.get("context")): r for r in rows("full")}
-    found = {(r["shape"], r["target"], r["context"]): r for r in load("hybrids")}
-    body, shown = [], []
-    for shape, target in EXPERTS:
-        cells = [shape, f"`{target}`"]
-        for context in CONTEXTS:
-            estimated = found[shape, target, context]
-            row = simulated.get((shape, target, context), estimated)
-            how = "estimated"
-            if row is not estimated:
-                how = f"simulated; estimated {estimated['tokens_per_second']:,.4g}"
-                shown.append(estimated)
-            bound = estimated["tokens_per_second"] * estimated["cycles"] / estimated["bound_cycles"]
-            share = 100 * row["tokens_per_second"] / bound
-            cells.append(f"{row['tokens_per_second']:,.4g} ({how}), {share:.1f} %")
-            shown.append(row)
-        body.append([*cells, _binds(found[shape, target, CONTEXTS[0]])])
-    contexts = [f"after {context:,} tokens, % of the bound" for context in CONTEXTS]
-    header = ["W4A4, random weights; tokens/s", "target", *contexts, "lanes wait for"]
-    return Table(header, body, shown)
-
-
-def _binds(row: Row) -> str:
-    """Share of the cycles in which the lanes wait for activations, or for memory."""
-    what = ("activation", "memory", "epilogue")
-    shares = {name: row["stalls"][f"wait_{name}"] / row["cycles"] for name in what}
-    most = max(shares, key=lambda name: shares[name])
-    return f"{most}, {100 * shares[most]:.0f} %"
 
 
 def pass_estimates() -> Table:
@@ -210,13 +158,6 @@ def board_speed() -> Table:
     return Table(header, body, [small, *runs])
 
 
-def _place(row: Row) -> str:
-    """Shape, target, and positions before the pass, if it has any."""
-    context = row.get("context")
-    before = f", {context:,} positions" if context else ""
-    return f"{row['shape']} on `{row['target']}`{before}"
-
-
 def _rate(row: Row) -> str:
     """Tokens per second, with four digits at least."""
     rate = row["tokens_per_second"]
@@ -225,8 +166,7 @@ def _rate(row: Row) -> str:
 
 def _largest(row: Row) -> bool:
     """Passes of the largest model: one for each target, and all that a draft needs on one."""
-    main = row["target"] == DRAFTS or row["mode"] in MAIN
-    return bool(row.get("context")) or (row["shape"] == LARGE and main)
+    return row["shape"] == LARGE and (row["target"] == DRAFTS or row["mode"] in MAIN)
 
 
 def _used(cell: str, row: Row) -> str:
@@ -285,12 +225,10 @@ HARDWARE: Tables = {
         where=lambda r: r["shape"] in SHAPES,
     ),
     "full-waits": waits,
-    "hybrids": hybrids,
-    "experts": experts,
     "passes": Listed(
         "passes",
         [
-            ("W4A4, random weights", _place),
+            ("W4A4, random weights", "{shape} on `{target}`"),
             ("pass", lambda r: PASSES[r["mode"]]),
             ("tokens", "{tokens}"),
             ("cycles (simulated)", "{cycles:,.0f}"),

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from bench.boards import bound
 from bench.pictures import text_of, write
 from bench.tables.printer import load
-from bench.tables.speed import PAPER, full_rows
-from lightmamba.arch.target import Target
+from bench.tables.speed import PAPER, full_rows, on_board
+from lightmamba.model.data import BUNDLED
 from lightmamba.study.plots.style import COLORS, MARKS, log_axis, styled
 
 __all__ = ["CHARTS"]
@@ -68,8 +68,7 @@ def speeds() -> dict[str, list[Speed]]:
     row = load("engine", kind="llama", shape=CPU, threads=THREADS)[0]
     here, other = (median(row["rates"]["decode"][name]) for name in ("ours", "llama.cpp"))
     limit = 1e9 * median(row["probes"]) / row["bytes_read"]
-    cycles = load("estimates", case="ulx3s")[0]["cycles"]
-    rate = 1e6 * Target.load("ulx3s").clock_mhz / cycles
+    rate = on_board(BUNDLED)["tokens_per_second"]
     return {
         "Mamba2-2.7B": large,
         f"Granite-4.0-H-1B, after {CONTEXT:,} tokens": hybrid,

@@ -4,9 +4,9 @@ from functools import partial
 from pathlib import Path
 
 from bench.mutants import faults, listed, planted, read, survivals
-from bench.stored import Row, rows
+from bench.stored import Row
 from bench.tables.printer import Listed, Table, Tables, load, percent
-from bench.tables.speed import PAPER, full_rows
+from bench.tables.speed import PAPER, full_rows, on_board
 from lightmamba.arch.target import Target
 from lightmamba.hardware.estimate import estimate
 from lightmamba.model.config import SHAPES
@@ -137,14 +137,10 @@ def _caught(found: list[Row]) -> list[str]:
 
 def board_speed() -> Table:
     """Speed and estimated energy of the bundled models on the ULX3S."""
-    target = Target.load(BOARD)
-    hertz = target.clock_mhz * 1e6
-    small, cells = load("estimates", case=BOARD)[0], dict[str, list[str]]()
-    rates = {BUNDLED: (hertz / small["cycles"], hertz / small["prompt_cycles"])}
-    runs = [r for r in rows("ulx3s_run") if (r["model"], r["what"]) == (HYBRID, "greedy")]
-    for row in runs:  # tokens of a hybrid take longer the more precede them
-        rates[HYBRID] = row["tokens_per_second"], row["prompt_tokens_per_second"]
-    for model, (rate, prompt) in rates.items():
+    target, cells, runs = Target.load(BOARD), dict[str, list[str]](), list[Row]()
+    for model in (BUNDLED, HYBRID):
+        runs.append(row := on_board(model))
+        rate, prompt = row["tokens_per_second"], row["prompt_tokens_per_second"]
         config = open_qmodel(Path(bundled_file(model))).config
         context = FIRST if model == HYBRID else None
         energy = estimate(config, Formats(), target, context=context).energy
@@ -155,7 +151,7 @@ def board_speed() -> Table:
     how = ("simulated", "simulated", "estimated")
     body = list(zip(names, *cells.values(), how, strict=True))
     header = [f"on `{BOARD}` at {target.clock_mhz:g} MHz", *cells, "how obtained"]
-    return Table(header, body, [small, *runs])
+    return Table(header, body, runs)
 
 
 def _rate(row: Row) -> str:

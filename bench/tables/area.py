@@ -169,17 +169,16 @@ def kinds() -> Table:
 def attention() -> Table:
     """Blocks that a machine has for attention alone, on a U280."""
     own = {g.name for g in groups(("attention", *PLAIN))} - {g.name for g in groups(PLAIN)}
-    body, shown = [], list[Row]()
-    every = machines()
-    for machine, (target, _) in CHECKS.items():
-        arch = every[machine]
+    every, body, shown = machines(), [], list[Row]()
+    for row in load("synth"):
+        target, shape = CHECKS.get(row["machine"], ("", ""))
+        arch = every[row["machine"]]
         if target != "u280" or "attention" not in arch.kinds:
             continue
-        row = load("synth", machine=machine)[0]
         blocks = [(group_of(name), amount(block)) for name, block in row["blocks"].items()]
         cells = sum((cells for group, cells in blocks if group in own), Amount())
         sizes = f"{arch.attention_positions} x {arch.attention_rows}"
-        body.append([machine.removeprefix("u280, "), sizes, *figures(cells)])
+        body.append([shape, sizes, *figures(cells)])
         shown.append(row)
     header = ["attention on `u280` (synthesized)", "positions x queries in a cycle"]
     return Table([*header, *HEADER], body, shown)

@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=33554432 \
 	$(PYTHON) -m pytest -n 2 --dist worksteal -q
 
-.PHONY: help setup demo docs test test-board test-all prove before-release fuzz check figures lock release format clean
+.PHONY: help setup demo docs test test-board test-all prove soak before-release fuzz check figures lock release format clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -46,6 +46,9 @@ test-all: $(TOOLS) ## all tests
 
 prove: $(TOOLS)   ## properties of the hardware's units, proved for any inputs (minutes; ARGS="UNIT" for one)
 	@$(PYTHON) -m bench.proofs $(ARGS)
+
+soak: $(TOOLS)    ## random work on simulated machines, added to what was done before (ARGS="--minutes 600")
+	@$(PYTHON) -m bench.soak $(ARGS)
 
 before-release: $(TOOLS) ## damaged files, planted faults, then `make release` with all tests (hours)
 	@$(MAKE) fuzz && $(PYTHON) -m bench.mutants && $(MAKE) release

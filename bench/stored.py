@@ -121,6 +121,7 @@ BENCHMARKS = {
     "serve": Benchmark(("kind", "model", "threads", "stream"), "measured"),
     "shapes": Benchmark(("case",), "simulated", words=_entry("case")),
     "slow_decay": Benchmark(("decay", "state"), "measured", "drift"),
+    "soak": Benchmark(("machine",), "simulated", words=_entry("machine")),
     "speculation": Benchmark(("model", "threads", "writer", "kind"), "measured"),
     "synth": Benchmark(("machine",), "synthesized", words=_entry("machine")),
     "ulx3s_place": Benchmark(

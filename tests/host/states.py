@@ -18,16 +18,17 @@ from lightmamba.device.host.device import Device
 from lightmamba.device.host.device_state import DeviceState
 from lightmamba.engine import Engine, State
 from lightmamba.model.qmodel import QuantizedModel
-from tests.sim.passes import damaged
+from tests.sim.passes import Part, composed, damaged
 
 __all__ = ["Place", "States"]
 
 MANY = 3  # sequences that do anything
 SEQUENCE, SEED = st.integers(0, MANY - 1), st.integers(0, 1 << 16)
-# Of a slot: its sequence, tokens, whether it begins, tokens accepted, undecided and wanted. What is
-# too much for the device becomes as much as it takes.
-SLOT = st.tuples(SEQUENCE, st.integers(1, 8), st.integers(0, 9), *[st.integers(0, 8)] * 3, SEED)
-SLOTS = st.lists(SLOT, min_size=1, max_size=MANY, unique_by=lambda slot: slot[0])
+PART = st.builds(
+    Part, SEQUENCE, st.integers(1, 8), st.integers(0, 9).map(lambda n: n == 0),
+    *[st.integers(0, 8)] * 3, SEED,
+)  # fmt: skip
+PARTS = st.lists(PART, min_size=1, max_size=MANY, unique_by=lambda part: part.sequence)
 
 
 @dataclass
@@ -87,11 +88,11 @@ class States(RuleBasedStateMachine):
         )
         self.saved, self.passes = [self.place.begun], 0
 
-    @rule(passes=st.lists(SLOTS, min_size=1, max_size=5))
-    def run(self, passes: Sequence[Sequence[tuple[int, ...]]]) -> None:
+    @rule(passes=st.lists(PARTS, min_size=1, max_size=5))
+    def run(self, passes: Sequence[Sequence[Part]]) -> None:
         """Passes, or some that memory has no room for: then nothing changes."""
-        for slots in passes:
-            work = self._pass(slots)
+        for parts in passes:
+            work = self._pass(parts)
             if not self._done(self.device.submit, work):
                 continue
             assert self.device.wait() > 0
@@ -124,22 +125,8 @@ class States(RuleBasedStateMachine):
         assert self.device.next_token() == ids[0]
         np.testing.assert_array_equal(self.device.logits(), logits[-1])
 
-    def _pass(self, slots: Sequence[tuple[int, ...]]) -> Pass:
-        """As much of some slots as the device takes in a pass."""
-        found, room, record = list[Slot](), self.arch.tokens, None
-        for sequence, count, begins, accepts, leaves, wants, seed in slots:
-            count = min(count, room)
-            mine = self.device.sequences[sequence]
-            fresh = begins == 0 or mine.position == 0
-            replay = 0 if fresh else min(accepts, mine.undecided)
-            left = min(leaves, self.arch.undecided, count - fresh)
-            needed = self.device.needs(Slot(sequence, np.array([3]), fresh=fresh, replay=replay))
-            if not count or (record is not None and needed not in (None, record)):
-                continue
-            ids = np.random.default_rng(seed).integers(3, self.engine.valid_vocab, count)
-            found.append(Slot(sequence, ids, min(wants, count), fresh, replay, count - left))
-            room, record = room - count, needed or record
-        return Pass(tuple(found))
+    def _pass(self, parts: Sequence[Part]) -> Pass:
+        return composed(self.device, parts, self.engine.valid_vocab)
 
     @rule(sequence=SEQUENCE)
     def save(self, sequence: int) -> None:
@@ -183,11 +170,11 @@ class States(RuleBasedStateMachine):
         self.device.end_sequence(sequence)
         self.state.clear(sequence)
 
-    @rule(slots=SLOTS)
+    @rule(parts=PARTS)
     @precondition(lambda self: self.passes > 7)
-    def reset(self, slots: Sequence[tuple[int, ...]]) -> None:
+    def reset(self, parts: Sequence[Part]) -> None:
         """Nothing is left but what was saved; a pass may be under way that never ends."""
-        if len(slots) > 1 and self._done(self.device.submit, self._pass(slots)):
+        if len(parts) > 1 and self._done(self.device.submit, self._pass(parts)):
             gone = patch.object(self.device, "wait_interrupt", side_effect=DeviceError("no answer"))
             with gone, pytest.raises(DeviceError, match="no answer"):
                 self.device.wait()

@@ -131,11 +131,8 @@ def test_it_is_busy_until_its_last_result_is_taken():
 
 
 def test_every_observable_equals_the_engine(opened):
-    arch = opened.golden.arch
-    work = random_passes(
-        np.random.default_rng(1), tokens=arch.tokens, sequences=2, undecided=arch.undecided,
-        vocab=opened.model.valid_vocab, needs=opened.device.needs,
-    )  # fmt: skip
+    arch, rng = opened.golden.arch, np.random.default_rng(1)
+    work = random_passes(rng, opened.device, opened.model.valid_vocab)
     for n in range(60):
         step = opened.golden.step(next(work))
         assert step.difference is None, n
@@ -212,11 +209,8 @@ def test_its_hardware_runs_models_of_one_kind(tmp_path, path, layers):
 @pytest.mark.slow
 def test_passes_of_several_tokens(tmp_path):
     opened = open_golden(compiled(tmp_path, MIXED, "tiny-t4"), stalls=0.2, seed=3, sequences=4)
-    arch, done = opened.golden.arch, 0
-    work = random_passes(
-        np.random.default_rng(1), tokens=4, sequences=4, undecided=arch.undecided,
-        vocab=opened.model.valid_vocab, needs=opened.device.needs,
-    )  # fmt: skip
+    work = random_passes(np.random.default_rng(1), opened.device, opened.model.valid_vocab)
+    done = 0
     while done < 200:
         step = opened.golden.step(next(work))
         assert step.difference is None, done

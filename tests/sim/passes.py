@@ -1,57 +1,78 @@
 """Passes of random composition, as hardware of several tokens takes them; damaged states."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.device.host.device_state import DeviceState
 
-__all__ = ["damaged", "random_passes"]
+__all__ = ["Part", "composed", "damaged", "random_passes"]
+
+
+class Part(NamedTuple):
+    """Part of a sequence in a pass, as it was drawn; what is too much becomes as much as fits."""
+
+    sequence: int
+    tokens: int
+    begins: bool
+    accepts: int  # of what the last pass left undecided
+    leaves: int  # tokens undecided
+    wants: int  # logits
+    seed: int  # of the ids
+
+
+def composed(device: Any, parts: Iterable[Part], vocab: int, context: int = 1 << 20) -> Pass:
+    """A pass of as much of some parts as a device takes.
+
+    A part that needs another record than those before it is left out. A sequence begins anew before
+    it has ``context`` tokens.
+    """
+    arch = device.artifact.arch
+    found, room, record = list[Slot](), arch.tokens, None
+    for part in parts:
+        count, mine = min(part.tokens, room), device.sequences[part.sequence]
+        fresh = part.begins or mine.position == 0
+        fresh |= mine.position + mine.undecided + count > context
+        replay = 0 if fresh else min(part.accepts, mine.undecided)
+        left = min(part.leaves, arch.undecided, count - fresh)  # the first of all is certain
+        needed = device.needs(Slot(part.sequence, np.array([3]), fresh=fresh, replay=replay))
+        if not count or (record is not None and needed not in (None, record)):
+            continue
+        ids = np.random.default_rng(part.seed).integers(3, vocab, count)
+        wanted = min(part.wants, count)
+        found.append(Slot(part.sequence, ids, wanted, fresh, replay, count - left))
+        room, record = room - count, needed or record
+    return Pass(tuple(found))
 
 
 def random_passes(
-    rng: np.random.Generator, *, tokens: int, sequences: int, undecided: int, vocab: int,
-    needs: Callable[[Slot], object], restart: float = 0.05, context: int = 1 << 20,
+    rng: np.random.Generator, device: Any, vocab: int, *, sequences: int | None = None,
+    restart: float = 0.05, context: int = 1 << 20,
 ) -> Iterator[Pass]:  # fmt: skip
     """Passes without end: chunks, batches, drafts, ragged and mixed, sequences that restart.
 
-    ``needs`` gives the record that a slot would need now, or None: a pass has one at most. A
-    sequence restarts with a probability of ``restart``, and before it has ``context`` tokens.
+    Each is composed when it is asked for, so the device has carried out those before. A sequence
+    restarts with a probability of ``restart``, and before it has ``context`` tokens.
     """
-    left = dict.fromkeys(range(sequences), 0)  # what each left undecided
-    length = dict.fromkeys(range(sequences), 0)  # at most
-    begun: set[int] = set()
+    most = device.artifact.arch.tokens
     while True:
-        room = tokens if rng.random() < 0.5 else int(rng.integers(1, tokens + 1))
-        slots, source = list[Slot](), None
-        for sequence in rng.permutation(sequences):
-            sequence = int(sequence)
+        room, parts = most if rng.random() < 0.5 else int(rng.integers(1, most + 1)), list[Part]()
+        for sequence in rng.permutation(sequences or len(device.sequences)):
             if not room:
                 break
             count = int(rng.integers(1, room + 1))
-            fresh = sequence not in begun or rng.random() < restart
-            fresh |= length[sequence] + count > context
-            open_ = 0 if fresh else left[sequence]
-            replay = open_ if rng.random() < 0.5 else int(rng.integers(0, open_ + 1))
-            least = max(int(fresh), count - undecided)  # the first of all is certain
-            commit = count if rng.random() < 0.3 else int(rng.integers(least, count + 1))
-            ids = rng.integers(3, vocab, count)
-            wanted = int(rng.integers(0, count + 1))
-            slot = Slot(sequence, ids, wanted, fresh, replay, commit)
-            record = needs(slot)
-            if record is not None and source not in (None, record):
-                continue
-            source = source or record
-            slots.append(slot)
+            accepts = most if rng.random() < 0.5 else int(rng.integers(0, most))
+            leaves = 0 if rng.random() < 0.3 else int(rng.integers(0, most))
+            wants, seed = int(rng.integers(0, count + 1)), int(rng.integers(1 << 16))
+            begins = bool(rng.random() < restart)
+            parts.append(Part(int(sequence), count, begins, accepts, leaves, wants, seed))
             room -= count
-            begun.add(sequence)
-            left[sequence] = count - commit
-            length[sequence] = count + (0 if fresh else length[sequence])
-        if slots:
-            yield Pass(tuple(slots))
+        if (work := composed(device, parts, vocab, context)).slots:
+            yield work
 
 
 def damaged(rng: np.random.Generator, state: DeviceState) -> tuple[DeviceState, str]:

@@ -34,19 +34,15 @@ def ids(*values: int):
 
 
 @pytest.mark.parametrize(("stalls", "seed", "config", "count"), [
-    (0.0, 7, STATE, 15), (0.3, 2, CONFIG, 15),
+    (0.0, 1, STATE, 15), (0.3, 2, CONFIG, 15),
     pytest.param(0.3, 2, CONFIG, 200, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_random_passes_equal_single_steps(tmp_path, stalls, seed, config, count):
     """Passes of a model with the state that the hardware was made for, and of one with less."""
     build = compiled(tmp_path, config, FOUR, hardware=HARDWARE)
     opened = open_golden(build, stalls=stalls, seed=seed, placement=anywhere(4), sequences=3)
-    golden, arch = opened.golden, opened.golden.arch
-    seen = Counter[int | str]()
-    work = random_passes(
-        np.random.default_rng(seed), tokens=4, sequences=3, undecided=arch.undecided, vocab=VOCAB,
-        needs=opened.device.needs,
-    )  # fmt: skip
+    golden, seen = opened.golden, Counter[int | str]()
+    work = random_passes(np.random.default_rng(seed), opened.device, VOCAB)
     for n, each in enumerate(islice(work, count)):
         step = golden.step(each)
         assert step.difference is None, (n, each, str(step.difference))
@@ -71,10 +67,7 @@ def test_other_numbers_of_tokens(tmp_path, target):
     """Two tokens leave one undecided, eight leave five; replays of every length."""
     opened = open_golden(compiled(tmp_path, CONFIG, target), stalls=0.1, seed=3, sequences=3)
     golden, arch, replays = opened.golden, opened.golden.arch, set[int]()
-    work = random_passes(
-        np.random.default_rng(5), tokens=arch.tokens, sequences=3, undecided=arch.undecided,
-        vocab=VOCAB, needs=opened.device.needs,
-    )  # fmt: skip
+    work = random_passes(np.random.default_rng(5), opened.device, VOCAB)
     for n, each in enumerate(islice(work, 40)):
         step = golden.step(each)
         assert step.difference is None, (n, each, str(step.difference))

@@ -80,10 +80,9 @@ def compiled(
 
 def compare(opened: Opened, count: int, sequences: int, **how: Any) -> None:
     """Passes of random composition, ``count`` tokens: every observable of every token."""
-    arch, done = opened.golden.arch, 0
+    rng, done = np.random.default_rng(1), 0
     work = random_passes(
-        np.random.default_rng(1), tokens=arch.tokens, sequences=sequences,
-        undecided=arch.undecided, vocab=opened.model.valid_vocab, needs=opened.device.needs, **how,
+        rng, opened.device, opened.model.valid_vocab, sequences=sequences, **how
     )  # fmt: skip
     while done < count:
         step = opened.golden.step(next(work))

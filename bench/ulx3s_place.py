@@ -3,19 +3,22 @@
     python -m bench.ulx3s_place [--model bundled bundled-hybrid] [--seed 1 2 3] [--keep FOLDER]
 
 The system of a bundled model is synthesized once; each seed is placed and routed, and its bitstream
-packed, unpacked, and packed again. One to two hours of processor time for each model. A seed is not
-placed again if the netlist, the constraints and the tools are those of its row: the result is the
-same. ``--keep`` has a folder for each model.
+packed, unpacked, and packed again, and its bits compared with the routed netlist. One to two hours
+of processor time for each model. A seed is not placed again if the netlist, the constraints and the
+tools are those of its row: the result is the same. ``--keep`` has a folder for each model.
 """
 
 import argparse
 import hashlib
+import json
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from tests.package.bitstream import Counts, Fixed, database, differences
 
 from bench.identity import combined, synthesized
 from bench.stored import MADE, Row, keep, rows
@@ -79,6 +82,7 @@ def placed(made: Flow, folder: Path) -> dict[str, Any]:
         "met": all(clock.met for clock in found.clocks),
         "cells": {name: [many, found.available[name]] for name, many in found.used.items()},
         "same_when_packed_again": same_again(folder),
+        "bits": compared(folder, f"routed-{made.seed}.json"),
         "seconds": {"place and route": time.perf_counter() - begin},
     }
 
@@ -111,6 +115,21 @@ def place(model: str, seeds: list[int], folder: Path, again: bool) -> None:
             row = {"model": model} | placed(replace(made, seed=seed), folder)
             row |= {"netlist": netlist, "seconds": {"synthesis": seconds} | row["seconds"]}
         keep(NAME, row)
+
+
+def compared(folder: Path, netlist: str) -> dict[str, int]:
+    """Numbers of what the bits and the routed netlist say, if it is the same.
+
+    Raises
+    ------
+    SystemExit
+        With the first difference.
+    """
+    module = json.loads((folder / netlist).read_text())["modules"]["top"]
+    counts, text = Counts(), (folder / f"{TOP}.config").read_text()
+    if first := next(differences(text, module, Fixed(database()), counts), None):
+        raise SystemExit(f"the bitstream is not the netlist: {first}")
+    return asdict(counts)
 
 
 def same_again(folder: Path) -> bool:

@@ -1,6 +1,8 @@
 """The system of a ULX3S after place and route, in Verilator: memory over the serial line."""
 
 import json
+import re
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +26,24 @@ from lightmamba.hardware.synth.netlist import models_verilog, netlist_verilog
 from lightmamba.hardware.synth.unpadded import unpadded
 from tests.support.tools import needs_nextpnr, needs_verilator
 
+from .bitstream import Counts, Fixed, database, differences
 from .ulx3s import built
+
+pytestmark = [pytest.mark.slow, needs_nextpnr]
+
+
+FLAWS = {  # in the bits, by what is said
+    "does not": (r"arc: A\d V\w+\n", ""),
+    "which no net does": (r"arc: A(\d) (\w+)\n", r"arc: A\1 \2\narc: E1_H02E0001 Q0\n"),
+    ".INIT is": (r"(K0.INIT )(0*)1", r"\g<1>\g<2>0"),
+    "which no LUT has": (r"(word: SLICE)A(.K0.INIT.*)", r"\1A\2\nword: SLICEZ\2"),
+    ".REGSET is": (r"(SLICE\w.REG\d.REGSET) RESET", r"\1 SET"),
+    ".CLKMUX is": (r"(CLK0.CLKMUX) CLK\n", r"\1 INV\n"),
+    ".CEMUX is": (r"(SLICE\w.CEMUX) CE\n", r"\1 INV\n"),
+    "are not those of the cell": (r"(bram_init \d+\n)000", r"\g<1>001"),
+    "belong to no block RAM": (r"\.bram_init \d+", ".bram_init 99"),
+    "DATA_WIDTH_A is": (r"(DATA_WIDTH_A) \d+", r"\1 1"),
+}
 
 
 class Idle(wiring.Component):
@@ -56,17 +75,23 @@ class Idle(wiring.Component):
         return m
 
 
-@needs_nextpnr
-@pytest.mark.slow
-@needs_verilator
-def test_the_routed_system_answers_and_holds_memory(tmp_path):
-    """A minute: yosys, nextpnr, Verilator; pads, PLL and the accelerator are left out."""
-    made = design(built(tmp_path), Board.load("ulx3s"))
+@pytest.fixture(scope="module")
+def placed(tmp_path_factory):
+    """The system, and a folder with its netlist and bitstream: a minute of yosys and nextpnr."""
+    folder = tmp_path_factory.mktemp("placed")
+    made = design(built(folder), Board.load("ulx3s"))
     system = flow(made, written(Idle(), CORE))
-    prepared(replace(system, resets=()), tmp_path / "flow")
-    found = routed(system, tmp_path / "flow", netlist="routed.json")
+    prepared(replace(system, resets=()), folder / "flow")
+    found = routed(system, folder / "flow", netlist="routed.json")
     assert all(clock.met for clock in found.clocks)
-    module = unpadded(json.loads((tmp_path / "flow/routed.json").read_text())["modules"]["top"])
+    return made, folder / "flow"
+
+
+@needs_verilator
+def test_the_routed_system_answers_and_holds_memory(placed):
+    """Pads, PLL and the accelerator are left out."""
+    made, folder = placed
+    module = unpadded(json.loads((folder / "routed.json").read_text())["modules"]["top"])
     kinds = {cell["type"] for cell in module["cells"].values()}
     assert {"IOLOGIC", "TRELLIS_COMB", "TRELLIS_FF", "DP16KD"} <= kinds
     netlist = netlist_verilog({"modules": {TOP: module}}, TOP, name="placed")
@@ -79,3 +104,33 @@ def test_the_routed_system_answers_and_holds_memory(tmp_path):
         np.testing.assert_array_equal(device.board.memory[1000:4000], values)
         assert (device.link.broken, device.board.violations) == (0, "")
         assert device.board.leds & 0b10
+
+
+def test_the_bits_are_the_routed_netlist(placed):
+    _, folder = placed
+    text = (folder / f"{TOP}.config").read_text()
+    module = json.loads((folder / "routed.json").read_text())["modules"]["top"]
+    fixed, counts = Fixed(database()), Counts()
+    assert not list(differences(text, module, fixed, counts))
+    cells = Counter(cell["type"] for cell in module["cells"].values())
+    assert counts.flip_flops == cells["TRELLIS_FF"] > 1000
+    assert counts.memories == cells["DP16KD"] > 1
+    assert counts.luts > 1000
+    assert min(counts.arcs, counts.pins) > 5000
+    for found, (old, new) in FLAWS.items():
+        changed, number = re.subn(old, new, text, count=1)
+        assert number == 1, old
+        assert any(found in each for each in differences(changed, module, fixed)), found
+
+
+def test_a_route_to_another_pin_is_found(placed):
+    """Two inputs of a LUT trade nets, and its route does not."""
+    _, folder = placed
+    text = (folder / f"{TOP}.config").read_text()
+    module = json.loads((folder / "routed.json").read_text())["modules"]["top"]
+    luts = (c["connections"] for c in module["cells"].values() if c["type"] == "TRELLIS_COMB")
+    pins = next(pins for pins in luts if len({*pins["A"], *pins["B"]}) == 2)
+    pins["A"], pins["B"] = pins["B"], pins["A"]
+    assert any(
+        "its route leads to" in each for each in differences(text, module, Fixed(database()))
+    )

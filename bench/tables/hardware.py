@@ -1,6 +1,5 @@
 """Tables of the accelerator: simulated tokens and passes, comparisons, faults, the ULX3S."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -166,11 +165,6 @@ def _largest(row: Row) -> bool:
     return row["shape"] == LARGE and (row["target"] == DRAFTS or row["mode"] in MAIN)
 
 
-def _counts(*events: str) -> Callable[[Row], str]:
-    """Counts of events, one after the other."""
-    return lambda row: ", ".join(f"{row[event]:,}" for event in events)
-
-
 def _used(cell: str, row: Row) -> str:
     if cell not in row["cells"]:
         return ""
@@ -250,19 +244,6 @@ HARDWARE: Tables = {
             ("tokens", "{tokens}"),
             ("cycles", "{cycles:,}"),
             ("difference", lambda r: r["difference"] or "none"),
-        ],
-    ),
-    "soak": Listed(
-        "soak",
-        [
-            ("machine (simulated, random stalls)", "{machine}"),
-            ("tokens compared", "{tokens:,}"),
-            ("after 64 others", "{late:,}"),
-            ("passes", "{passes:,}"),
-            ("saved, restored, forked, ended", _counts("saved", "restored", "forked", "ended")),
-            ("damaged states refused", "{refused:,}"),
-            ("reset, in the middle of a pass", _counts("reset", "aborted")),
-            ("differences", lambda r: "none"),
         ],
     ),
     "digests": Listed(

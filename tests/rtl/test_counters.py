@@ -1,4 +1,4 @@
-"""Counters and traffic against sums in Python."""
+"""Counters against sums in Python."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from amaranth.hdl import Const, Signal
 from amaranth.sim import Simulator
 
-from lightmamba.hardware.rtl.counters import Counters, Traffic
+from lightmamba.hardware.rtl.counters import Counters
 
 from ..support.axi import refuses
 
@@ -128,30 +128,3 @@ def test_a_counter_that_nothing_counts_is_found():
     dut.count("b", Signal())
     assert not dut.missing
     Simulator(dut)
-
-
-def waits(asked: dict[int, int], read: set[int], cycles: int) -> list[int]:
-    """Cycles in which a port waits: bursts asked for in a cycle, and cycles with a beat."""
-    dut, found = Traffic(), []
-
-    async def bench(ctx: Any) -> None:
-        for cycle in range(cycles):
-            ctx.set(dut.asked, cycle in asked)
-            ctx.set(dut.length, asked.get(cycle, 6) - 1)
-            ctx.set(dut.read, cycle in read)
-            if ctx.get(dut.wait):
-                found.append(cycle)
-            await ctx.tick()
-
-    simulate(dut, bench)
-    return found
-
-
-def test_traffic_waits_while_it_owes_beats():
-    """Worked: a burst of two asked for in cycle 1, its beats in cycles 4 and 6."""
-    assert waits({1: 2}, {4, 6}, 9) == [3, 5]
-
-
-def test_the_longest_bursts_are_owed_beat_by_beat():
-    """Worked: 512 beats asked for in cycles 0 and 1; 511 come from cycle 4 on, the last in 520."""
-    assert waits({0: 256, 1: 256}, {*range(4, 515), 520}, 530) == [2, 3, *range(515, 520)]

@@ -101,7 +101,7 @@ class Host:
             for unit, port in self.ports.items():
                 able = self.rng.random() >= self.stalls and cycle >= self.slow.get(unit, 0)
                 ctx.set(port.ready, int(able))
-            ctx.set(dut.writes_pending, int(cycle < self.pending))
+            ctx.set(dut.memory_pending, int(cycle < self.pending))
             if ctx.get(dut.begin):
                 flags = (*TOKEN, "head")
                 seen.starts.append(cycle)

@@ -152,7 +152,7 @@ def test_every_cycle_counts_once(opened):
 
 
 @pytest.mark.parametrize("register", ["embedding_base", "logits_base"])
-def test_a_bus_error_shows_until_the_machine_stops(opened, register, monkeypatch):
+def test_a_bus_fault_shows_until_the_machine_stops(opened, register, monkeypatch):
     """One of a read, one of a write; a board cannot reset its hardware, it only stops them."""
     monkeypatch.setattr(SimDevice, "reset_machine", Device.reset_machine)
     device = opened.device
@@ -160,9 +160,9 @@ def test_a_bus_error_shows_until_the_machine_stops(opened, register, monkeypatch
     device.start(1, fresh=True)
     with pytest.raises(DeviceError, match="asked for what it does not have"):
         device.wait()
-    assert Flags.BUS_ERROR in device.status
+    assert Flags.BUS_FAULT in device.status
     device.reset()
-    assert Flags.BUS_ERROR not in device.status
+    assert Flags.BUS_FAULT not in device.status
 
 
 def test_an_unknown_instruction_is_reported(opened):

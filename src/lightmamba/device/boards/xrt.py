@@ -177,7 +177,7 @@ class XrtDevice(Device):
     def wait_interrupt(self) -> None:
         """Poll until the token is done."""
         end = time.monotonic() + self.seconds
-        while Flags.DONE not in self.status:
+        while not self.status & (Flags.DONE | Flags.BUS_FAULT):
             if time.monotonic() > end:
                 raise self.hangs(f"not done in {self.seconds:g} s")
             time.sleep(PAUSE)

@@ -15,18 +15,18 @@ from lightmamba.arch.ports import ADDRESS_BITS
 from lightmamba.common.errors import DeviceError, InputError
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.device.host.device_state import DeviceState
-from lightmamba.device.host.primitives import Flags
+from lightmamba.device.host.primitives import POLLS, Flags
 from lightmamba.device.host.resident import Resident, fit, reach, residents
 from lightmamba.device.host.results import Results
 from lightmamba.device.host.staging import Staging
 from lightmamba.hardware.machine.artifact import Artifact, build_hash
+from lightmamba.hardware.machine.faults import described
 from lightmamba.hardware.machine.registers import INTERFACE, MAGIC
 
 __all__ = ["Device", "DeviceError", "Flags"]
 
 WRITTEN = ("layers", "layers_beats", "head_beats")  # registers that no machine has 0 in
 CHUNK = 1 << 24  # bytes that are written to memory at once
-POLLS = 100_000  # reads of the status before the device counts as hung
 
 
 class Device(Results):
@@ -233,8 +233,9 @@ class Device(Results):
         self.write("interrupt", 3)  # acknowledge, stay enabled
         if status & Flags.ILLEGAL:
             raise DeviceError("the program has an instruction that the hardware does not know")
-        if status & Flags.BUS_ERROR:
-            raise DeviceError("memory answered with an error")
+        if status & Flags.BUS_FAULT:
+            fault, page = self.read("fault"), self.read("fault_page")
+            raise DeviceError(described(self._loaded().arch, fault, page))
         if status & Flags.BUSY or not status & Flags.DONE:
             raise DeviceError(f"the device raised its interrupt but says {status!r}")
         assert self._work is not None, "something was started"
@@ -389,7 +390,9 @@ class Device(Results):
         for _ in range(POLLS):
             if (status := self.status) & Flags.DRAINED and not status & Flags.BUSY:
                 return
-        raise DeviceError(f"the device does not drain: it says {self.status!r}")
+        raise DeviceError(
+            f"the device does not drain: it says {self.status!r}; load its bitstream again"
+        )
 
     def _counted(self) -> int:
         """Cycles of all passes so far."""

@@ -14,7 +14,9 @@ from lightmamba.common.errors import DeviceError
 from lightmamba.hardware.machine.program import instructions
 from lightmamba.hardware.machine.registers import KINDS, named, offsets
 
-__all__ = ["Flags", "Primitives"]
+__all__ = ["POLLS", "Flags", "Primitives"]
+
+POLLS = 100_000  # reads of the status before the device counts as hung
 
 
 class Flags(IntFlag):
@@ -23,7 +25,7 @@ class Flags(IntFlag):
     BUSY = 1
     DONE = 2
     DRAINED = 4
-    BUS_ERROR = 8
+    BUS_FAULT = 8
     ILLEGAL = 16
 
 
@@ -113,7 +115,13 @@ class Primitives(ABC):
         return found
 
     def reset_machine(self) -> None:
-        """Reset the hardware; registers may be lost, memory is not. By default they only stop."""
+        """Reset the hardware; registers may be lost, memory is not.
+
+        By default the pass that runs ends first, if it does, and only what was read ahead is lost.
+        """
+        for _ in range(POLLS):
+            if not self.status & Flags.BUSY:
+                break
         self.write("control", 0)
 
     @abstractmethod

@@ -291,6 +291,10 @@ EXPORT void lm_host_stall(Machine* m, double probability, uint64_t seed) {
     m->host.stall.set(probability, seed, 1 << 20);
 }
 
+EXPORT void lm_plant(Machine* m, uint64_t port, int wrong, int write, uint64_t after) {
+    m->ports[port]->plant(static_cast<lightmamba::Wrong>(wrong), write != 0, after);
+}
+
 EXPORT void lm_counters(Machine* m, uint64_t port, lightmamba::PortCounters* to) {
     *to = m->ports[port]->counters;
 }

@@ -20,6 +20,9 @@ struct PortCounters {  // shared with Python: PortCounters of simulator.py
     uint64_t write_wait = 0;  // cycles in which a beat to write was not taken
 };
 
+// A wrong answer, planted for a test: the first one that can be wrong in this way after some others.
+enum class Wrong : uint64_t { NOTHING, SLVERR, DECERR, EARLY_LAST, NO_LAST };
+
 class Port : public Client {
 public:
     PortCounters counters;
@@ -39,10 +42,17 @@ public:
     void reset() {
         arrived_.clear(), opened_.clear(), written_.clear(), answers_.clear();
         held_read_.clear(), held_write_.clear();
-        owed_ = reads_ = writes_ = uncollected_ = collected_ = 0;
+        owed_ = reads_ = writes_ = uncollected_ = collected_ = cut_ = 0;
+        wrong_beat_ = wrong_response_ = Wrong::NOTHING;
         read_from_ = write_to_ = 0;
         drive_r(false), drive_b(false);
         s_.arready.set(0), s_.awready.set(0), s_.wready.set(0);
+    }
+
+    // Answer wrongly, after so many beats that were read, or responses to writes.
+    void plant(Wrong wrong, bool write, uint64_t after) {
+        (write ? wrong_response_ : wrong_beat_) = wrong;
+        (write ? responses_before_ : beats_before_) = after;
     }
 
     // Take the transfers of this cycle; outputs have settled. Whether there was any.
@@ -52,7 +62,7 @@ public:
             if (s_.rready.high()) {
                 counters.bytes_read += s_.bytes;
                 --owed_;
-                reads_ -= arrived_.front().last;
+                reads_ -= arrived_.front().ends;
                 arrived_.pop();
                 drive_r_ = moved = true;
             } else {
@@ -88,13 +98,18 @@ public:
             Beat& beat = written_.front();
             if (request.data != nullptr) write(request.data, beat);
             written_.pop();
-            if (request.beats == 1) answers_.push() = {request.id, response(request)};
+            if (request.beats == 1) answers_.push() = {request.id, written(request)};
+            return;
+        }
+        if (cut_ != 0) {  // the burst has ended early
+            --cut_, --owed_;
             return;
         }
         Beat& beat = arrived_.push();
         beat.id = request.id;
         beat.response = response(request);
-        beat.last = request.beats == 1;
+        beat.last = beat.ends = request.beats == 1;
+        if (wrong_beat_ != Wrong::NOTHING) spoil(request, beat);
         if (request.data != nullptr) {
             std::memcpy(beat.data, request.data, s_.bytes);
         } else {
@@ -115,13 +130,14 @@ public:
 
 private:
     static constexpr size_t WRITE_BEATS = 1024;  // a burst of 256 must fit
-    static constexpr uint8_t OKAY = 0, SLVERR = 2, INCR = 1;
+    static constexpr uint8_t OKAY = 0, SLVERR = 2, DECERR = 3, INCR = 1;
 
     struct Beat {
         uint8_t data[BEAT_BYTES];
         uint64_t strobe;
         uint8_t id, response;
         bool last;
+        bool ends;  // its burst; as `last`, if the answer is right
     };
     struct Burst {
         uint64_t address;
@@ -134,6 +150,42 @@ private:
     };
 
     static uint8_t response(const Request& request) { return request.data ? OKAY : SLVERR; }
+
+    static uint8_t code(Wrong wrong) { return wrong == Wrong::DECERR ? DECERR : SLVERR; }
+
+    // A beat is answered wrongly, if it is its turn and it can be.
+    void spoil(const Request& request, Beat& beat) {
+        if (beats_before_ != 0) {
+            --beats_before_;
+            return;
+        }
+        switch (wrong_beat_) {
+            case Wrong::EARLY_LAST:
+                if (beat.last) return;
+                beat.last = beat.ends = true;
+                cut_ = request.beats - 1;
+                break;
+            case Wrong::NO_LAST:
+                if (!beat.last) return;
+                beat.last = false;
+                break;
+            default:
+                beat.response = code(wrong_beat_);
+        }
+        wrong_beat_ = Wrong::NOTHING;
+    }
+
+    // The response to a write.
+    uint8_t written(const Request& request) {
+        if (wrong_response_ == Wrong::NOTHING) return response(request);
+        if (responses_before_ != 0) {
+            --responses_before_;
+            return response(request);
+        }
+        const uint8_t wrong = code(wrong_response_);
+        wrong_response_ = Wrong::NOTHING;
+        return wrong;
+    }
 
     void violation(uint64_t cycle, const char* what, uint64_t address, uint64_t beats) {
         log_.violated = true;
@@ -307,6 +359,8 @@ private:
     uint64_t owed_ = 0;     // beats asked for and not yet taken
     uint64_t reads_ = 0, writes_ = 0;             // bursts outstanding
     uint64_t uncollected_ = 0, collected_ = 0;    // beats of no burst yet; of the opened one
+    uint64_t beats_before_ = 0, responses_before_ = 0, cut_ = 0;  // cut_: beats that will not come
+    Wrong wrong_beat_ = Wrong::NOTHING, wrong_response_ = Wrong::NOTHING;
     bool drive_r_ = false, drive_b_ = false;      // a transfer freed R, B
 };
 

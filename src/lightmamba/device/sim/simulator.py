@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lightmamba.arch.pace import paces
 from lightmamba.arch.target import Channel
 from lightmamba.common.errors import DeviceError, InputError
+from lightmamba.hardware.machine.faults import Fault
 
 __all__ = ["MemoryChannel", "PortCounters", "Simulator", "Stalls", "Status", "from_target"]
 
@@ -175,6 +176,7 @@ _SIGNATURES: Mapping[str, tuple[Any, ...]] = {  # result, then arguments after t
     "lm_host_write": (c_int, c_uint64, c_uint32),
     "lm_host_read": (c_int, c_uint64, POINTER(c_uint32)),
     "lm_host_stall": (None, c_double, c_uint64),
+    "lm_plant": (None, c_uint64, c_int, c_int, c_uint64),
     "lm_counters": (None, c_uint64, c_void_p),
     "lm_probing": (None, c_int),
     "lm_probe_count": (c_uint64, c_uint64),
@@ -303,6 +305,23 @@ class Simulator:
             "memory_write", self._memories[memory], address, raw.ctypes.data, raw.nbytes
         )
         self._check(failed, f"writing {raw.nbytes} bytes at {address:#x} of {memory}")
+
+    def plant(self, port: str, fault: Fault, *, write: bool = False, after: int = 0) -> None:
+        """Let memory answer wrongly once: the first time that it can, after some right answers.
+
+        Parameters
+        ----------
+        port
+            Its name.
+        fault
+            Which: an error in a response; a burst that ends early, whose other beats never come; a
+            last beat that is not marked.
+        write
+            In a response to a write, which can only be an error; else in a beat that is read.
+        after
+            Responses, or beats, before it.
+        """
+        self._call("plant", self._ports[port], fault, write, after)
 
     def counters(self, port: str) -> PortCounters:
         """Traffic of a port so far."""

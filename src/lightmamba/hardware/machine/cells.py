@@ -135,7 +135,7 @@ FRONT = (
     Group("lane control", r"units\.lanes",
           lambda a: (1, a.lanes * a.port_bits, a.tokens * a.lanes * a.acc_bits),
           kind=_widest_codes, more=_packed),
-    Group("weight readers", r"memory\.(read|segments|traffic)_lane.*",
+    Group("weight readers", r"memory\.(read|segments|watch)_lane.*",
           lambda a: (a.lanes, a.lanes * a.port_bits),
           lambda a: [(a.weight_fifo, a.port_bits)] * a.lanes),
     Group("state in memory",

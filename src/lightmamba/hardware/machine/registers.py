@@ -54,14 +54,15 @@ def _of_port(port: int) -> Count:
 
 KINDS = ArchConfig().kinds
 MAGIC = 0x4C4D4231  # LMB1
-INTERFACE = 5  # goes up when a register moves or changes its meaning
+INTERFACE = 6  # goes up when a register moves or changes its meaning
 
 FIRST = (
     Register("magic", "ro", f"{MAGIC:#x}: LMB1"),
     Register("hash", "ro", "first 32 bits of the hash of the build parameters"),
     Register("version", "ro", f"{INTERFACE}: of this map; a host knows one of them"),
-    Register("control", "rw", "bit 0 run: prefetch may begin; 0 drains and discards what was read"),
-    Register("status", "ro", "bit 0 busy, 1 done, 2 drained, 3 bus error, 4 illegal instruction"),
+    Register("control", "rw", "bit 0 run: prefetch may begin; 0 drains, discards what was read and "
+             "clears bus faults"),
+    Register("status", "ro", "bit 0 busy, 1 done, 2 drained, 3 bus fault, 4 illegal instruction"),
     Register("interrupt", "rw", "bit 0 enable; writing bit 1 acknowledges done"),
     Register("token", "rw", "token id of the next start"),
     Register("start", "wo", "bit 0 fresh, bit 1 logits wanted: runs one pass"),
@@ -72,6 +73,8 @@ FIRST = (
     Register("cycles", "ro", "cycles of all passes since the reset", wide=True),
     Register("finished", "ro", "tokens finished since the last start"),
     Register("units", "ro", "bit n: unit n has work, in the order of the commands' table"),
+    Register("fault", "ro", "first bus fault: bits 0 to 2 kind, 8 to 15 side of a port, 16 to 21 id"),
+    Register("fault_page", "ro", "page of 4 KiB that was asked for last at that side of that port"),
     Register("program_index", "rw", "32-bit word of the program to write; counts up by itself"),
     Register("program_data", "wo", "that word"),
     Register("layers", "rw", "number of layers"),

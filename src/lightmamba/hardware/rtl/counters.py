@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.hardware.machine.counters import COUNTER_BITS
 
-__all__ = ["Counters", "Traffic"]
+__all__ = ["Counters"]
 
 NEAR_LOG2 = 4  # of the counters that one multiplexer picks from
 NEAR = 1 << NEAR_LOG2
@@ -84,33 +84,3 @@ class Counters(wiring.Component):
         with m.Else():
             m.d.sync += now.eq(0)
         return Cat(low, high)
-
-
-class Traffic(wiring.Component):
-    """Watch one memory port: beats read and written, and cycles in which it owed data.
-
-    Members
-    -------
-    asked : In, length : In(u8)
-        A read address was taken; its number of beats minus one.
-    read, written : In
-        A beat was read or written.
-    wait : Out
-        Beats are owed and none came in this cycle.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(
-            {"asked": In(1), "length": In(8), "read": In(1), "written": In(1), "wait": Out(1)}
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        owed, asked = Signal(16), Signal(9)
-        with m.If(self.asked):
-            m.d.sync += asked.eq(self.length + 1)
-        with m.Else():
-            m.d.sync += asked.eq(0)
-        m.d.sync += owed.eq(owed + asked - self.read)
-        m.d.comb += self.wait.eq((owed != 0) & ~self.read)
-        return m

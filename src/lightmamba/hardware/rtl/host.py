@@ -40,8 +40,10 @@ class HostPort(wiring.Component):
         Pulse: the last token of a start is finished.
     done_latch : Out
         ``done`` has been seen; bit 1 of a write to ``interrupt``, or a new start, clears it.
+    faulty : In
+        There is a bus fault.
     interrupt_out : Out
-        The line: bit 0 of ``interrupt`` and the latch.
+        The line: bit 0 of ``interrupt``, and the latch or a bus fault.
     """
 
     latency = 2
@@ -55,6 +57,7 @@ class HostPort(wiring.Component):
             "bus": In(lite_slave()),
             "done": In(1),
             "done_latch": Out(1),
+            "faulty": In(1),
             "interrupt_out": Out(1),
         }
         for register in self.registers:
@@ -99,7 +102,7 @@ class HostPort(wiring.Component):
         acknowledge = Signal()
         m.d.comb += [
             acknowledge.eq(self.interrupt[1] | self.start_write),
-            self.interrupt_out.eq(self.interrupt[0] & self.done_latch),
+            self.interrupt_out.eq(self.interrupt[0] & (self.done_latch | self.faulty)),
         ]
         with m.If(self.done):
             m.d.sync += self.done_latch.eq(1)

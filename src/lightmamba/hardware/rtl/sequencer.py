@@ -32,8 +32,8 @@ class Sequencer(wiring.Component):
         Id and position of that token; how many follow it, each the arg-max of the last.
     next : In(u20)
         Arg-max of the last logits.
-    units_busy, writes_pending : In
-        Something is still under way in the units; in the writers.
+    units_busy, memory_pending : In
+        Something is still under way in the units; in the memory, for which the last token waits.
     begin : Out
         Pulse at the beginning of each token, with ``begin_fresh`` and ``begin_head``.
     begin_token, begin_position : Out
@@ -68,7 +68,7 @@ class Sequencer(wiring.Component):
                 "chain": In(32),
                 "next": In(20),
                 "units_busy": In(1),
-                "writes_pending": In(1),
+                "memory_pending": In(1),
                 "begin": Out(1),
                 "begin_fresh": Out(1),
                 "begin_head": Out(1),
@@ -165,7 +165,7 @@ class Sequencer(wiring.Component):
                         self.begin_fresh.eq(0),
                     ]
                     m.next = "BEGIN"
-                with m.Elif(~self.writes_pending | self.illegal):  # nobody writes what was left out
+                with m.Elif(~self.memory_pending | self.illegal):  # nobody writes what was left out
                     m.d.sync += [self.busy.eq(0), self.finished.eq(self.finished + 1)]
                     m.d.comb += self.done.eq(1)
                     m.next = "WAIT"

@@ -86,7 +86,7 @@ class Top(wiring.Component):
             sequencer.chain.eq(host.chain),
             sequencer.next.eq(first),
             sequencer.units_busy.eq(units.busy),
-            sequencer.writes_pending.eq(memory.writes_pending),
+            sequencer.memory_pending.eq(memory.pending),
             *self._pass(host, sequencer, units),
             host.magic.eq(MAGIC),
             host.version.eq(INTERFACE),
@@ -94,9 +94,16 @@ class Top(wiring.Component):
             host.done.eq(sequencer.done),
             host.status.eq(
                 Cat(
-                    sequencer.busy, host.done_latch, memory.drained, memory.error, sequencer.illegal
+                    sequencer.busy,
+                    host.done_latch,
+                    memory.drained,
+                    memory.faults.seen,
+                    sequencer.illegal,
                 )
             ),
+            host.faulty.eq(memory.faults.seen),
+            host.fault.eq(memory.faults.fault),
+            host.fault_page.eq(memory.faults.page),
             host.next.eq(first),
             host.units.eq(units.working),
             host.finished.eq(sequencer.finished),

@@ -20,8 +20,9 @@ class ReadArbiter(wiring.Component):
 
     Clients take turns, burst by burst. One address per cycle; one client has every other cycle at
     most. An address is taken in the cycle after it is offered, or later. Data go to the client that
-    their id names, in any order of clients; all are always ready. Addresses and data are
-    registered: ``latency`` cycles from a transfer on one side to the other side.
+    their id names, in any order of clients; all are always ready. Responses and last beats are not
+    handed on: they are watched at the port. Addresses and data are registered: ``latency`` cycles
+    from a transfer on one side to the other side.
 
     Parameters
     ----------
@@ -49,12 +50,12 @@ class ReadArbiter(wiring.Component):
         o, clients = self.o, [getattr(self, f"i{k}") for k in range(self.n)]
         _take_turns(m, "ar", clients, o, Value.cast(1))
 
-        data, resp, last = Signal(self.bits, reset_less=True), Signal(2), Signal()
+        data = Signal(self.bits, reset_less=True)
         m.d.comb += o.rready.eq(1)
-        m.d.sync += [data.eq(o.rdata), resp.eq(o.rresp), last.eq(o.rlast)]
+        m.d.sync += data.eq(o.rdata)
         for k, client in enumerate(clients):
             m.d.sync += client.rvalid.eq(o.rvalid & (o.rid == k))
-            m.d.comb += [client.rdata.eq(data), client.rresp.eq(resp), client.rlast.eq(last)]
+            m.d.comb += client.rdata.eq(data)
         return m
 
 
@@ -64,6 +65,7 @@ class WriteArbiter(wiring.Component):
     Clients take turns, burst by burst; data follow in the order of the addresses, whole bursts.
     One beat per cycle across bursts. Addresses and responses are registered (``latency``); data
     pass in the same cycle, from ``data_latency`` cycles after their address was taken, or later.
+    Whether a response is an error is not handed on, but watched at the port.
 
     Parameters
     ----------
@@ -106,12 +108,10 @@ class WriteArbiter(wiring.Component):
         with m.If(finished):
             m.d.sync += grant.eq(Mux(order.r_rdy, order.r_data, 0))
 
-        resp = Signal(2)
         m.d.comb += o.bready.eq(1)
-        m.d.sync += resp.eq(o.bresp)
         for k, client in enumerate(clients):
             m.d.sync += client.bvalid.eq(o.bvalid & (o.bid == k))
-            m.d.comb += [client.wready.eq(grant[k] & o.wready), client.bresp.eq(resp)]
+            m.d.comb += client.wready.eq(grant[k] & o.wready)
         return m
 
 

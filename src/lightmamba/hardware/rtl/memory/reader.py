@@ -57,8 +57,6 @@ class Reader(wiring.Component):
         Hold it until ``drained``.
     drained : Out
         Nothing is under way, outstanding or queued.
-    error : Out
-        A response was not OKAY, since the last ``flush``.
     """
 
     latency, data_latency, interval = READER, READER_DATA, 1
@@ -76,7 +74,6 @@ class Reader(wiring.Component):
                 "hold": In(1),
                 "flush": In(1),
                 "drained": Out(1),
-                "error": Out(1),
             }
         )
 
@@ -137,10 +134,6 @@ class Reader(wiring.Component):
             self.o.payload.eq(queue.r_data),
             self.drained.eq((free == self.depth) & ~bursts.busy),
         ]
-        with m.If(self.flush):
-            m.d.sync += self.error.eq(0)
-        with m.Elif(axi.rvalid & axi.rresp.any()):
-            m.d.sync += self.error.eq(1)
         return m
 
 
@@ -234,8 +227,8 @@ class WordReader(wiring.Component):
     o : Out(stream of WORD)
     axi : Out(AXI4 read master)
     flush : In
-    drained, error : Out
-        As those of the reader.
+    drained : Out
+        As that of the reader.
     """
 
     latency, data_latency = READER, WORD_READER_DATA
@@ -252,7 +245,6 @@ class WordReader(wiring.Component):
                 "axi": Out(master(port_bits, write=False)),
                 "flush": In(1),
                 "drained": Out(1),
-                "error": Out(1),
             }
         )
 
@@ -279,6 +271,5 @@ class WordReader(wiring.Component):
             reader.flush.eq(self.flush),
             unpacker.flush.eq(self.flush),
             self.drained.eq(reader.drained & (counts.level == 0) & ~unpacker.busy),
-            self.error.eq(reader.error),
         ]
         return m

@@ -50,8 +50,6 @@ class RowReader(wiring.Component):
         Hold it until ``drained``.
     drained : Out
         Nothing is under way, outstanding or queued.
-    error : Out
-        A response was not OKAY, since the last ``flush``.
     """
 
     latency, data_latency, interval = READER, READER_DATA, 1
@@ -69,7 +67,6 @@ class RowReader(wiring.Component):
                 "axi": Out(master(port_bits, write=False)).array(channels),
                 "flush": In(1),
                 "drained": Out(1),
-                "error": Out(1),
             }
         )
 
@@ -126,10 +123,6 @@ class RowReader(wiring.Component):
             self.o.valid.eq(there & ~self.flush),
             self.o.payload.eq(Cat(queue.r_data for queue in queues)),
         ]
-        with m.If(self.flush):
-            m.d.sync += self.error.eq(0)
-        with m.Elif(Cat(axi.rvalid & axi.rresp.any() for axi in self.axi).any()):
-            m.d.sync += self.error.eq(1)
         return m
 
 
@@ -171,9 +164,6 @@ class RowWriter(wiring.Component):
         Pulse: the last beat, and all before it, are answered.
     busy : Out
         A beat is not answered.
-    error : Out
-        A response was not OKAY, since the last ``clear``.
-    clear : In
     """
 
     latency, interval = 1, 2
@@ -191,8 +181,6 @@ class RowWriter(wiring.Component):
                 "axi": Out(master(port_bits, read=False)).array(channels),
                 "done": Out(1),
                 "busy": Out(1),
-                "error": Out(1),
-                "clear": In(1),
             }
         )
 
@@ -244,8 +232,4 @@ class RowWriter(wiring.Component):
                     m.d.sync += axi.awvalid.eq(0)
                 with m.If(axi.wready):
                     m.d.sync += axi.wvalid.eq(0)
-        with m.If(Cat(axi.bvalid & axi.bresp.any() for axi in self.axi).any()):
-            m.d.sync += self.error.eq(1)
-        with m.Elif(self.clear):
-            m.d.sync += self.error.eq(0)
         return m

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 from amaranth.utils import exact_log2
@@ -13,6 +13,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.latency import STATE_READ_BURSTS, STATE_WRITE_BURSTS
 from lightmamba.arch.ports import of_token
+from lightmamba.hardware.machine.faults import sides
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.machine.ports import (
     aux_readers,
@@ -22,7 +23,7 @@ from lightmamba.hardware.machine.ports import (
     ports,
     state_clients,
 )
-from lightmamba.hardware.rtl.counters import Counters, Traffic
+from lightmamba.hardware.rtl.counters import Counters
 from lightmamba.hardware.rtl.memory.arbiter import ReadArbiter, WriteArbiter
 from lightmamba.hardware.rtl.memory.axi import master as axi_master
 from lightmamba.hardware.rtl.memory.parts import Parts
@@ -34,6 +35,7 @@ from lightmamba.hardware.rtl.memory.spread import wire_spread
 from lightmamba.hardware.rtl.memory.states import states_pending, wire_states
 from lightmamba.hardware.rtl.memory.table import wire_tables
 from lightmamba.hardware.rtl.memory.vectors import logits_pending, wire_logits, wire_rows
+from lightmamba.hardware.rtl.memory.watch import Faults, ReadWatch, WriteWatch
 from lightmamba.hardware.rtl.memory.writer import WordWriter, Writer
 from lightmamba.hardware.rtl.streams import Fork, join
 from lightmamba.hardware.rtl.units import Units
@@ -54,8 +56,11 @@ class MemorySide(Elaboratable):
 
     Attributes
     ----------
-    drained, error, writes_pending : Signal
-        No read is outstanding; a response was not OKAY; a write of this token has no answer yet.
+    drained, pending : Signal
+        No read is outstanding; something is under way for which the last token waits: its writes,
+        reads, or an answer that is wrong and not in ``faults`` yet.
+    faults : Faults
+        Wrong answers, until prefetch stops.
     """
 
     def __init__(
@@ -67,7 +72,7 @@ class MemorySide(Elaboratable):
         units: Units,
     ) -> None:
         self.config, self.masters = config, masters
-        self.drained, self.error, self.writes_pending = Signal(), Signal(), Signal()
+        self.drained, self.pending = Signal(), Signal()
         aux, burst = config.aux_port_bits, config.burst_beats
         words = config.aux_fifo * WORD_BITS // aux
         readers: dict[str, Any] = {
@@ -95,7 +100,19 @@ class MemorySide(Elaboratable):
         self.parts = Parts(
             config, host, sequencer, units, readers, writers, row_readers, row_writers
         )
-        self.traffic = {port.name: Traffic() for port in ports(config)}
+        depths = {name: part.depth for name, part in readers.items()} | {
+            of_token(name, n): part.depth
+            for name, part in row_readers.items()
+            for n in range(lanes)
+        }
+        self.reads, self.writes = dict[str, ReadWatch](), dict[str, WriteWatch]()
+        self.faults = Faults(len(sides(config)))
+        for port in ports(config):
+            if port.readers:
+                owed = sum(depths[name] for name in port.readers)
+                self.reads[port.name] = ReadWatch(owed, ids=len(port.readers) > 1)
+            if port.writers:
+                self.writes[port.name] = WriteWatch(ids=len(port.writers) > 1)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -106,24 +123,59 @@ class MemorySide(Elaboratable):
             m.d.comb += part.flush.eq(~self.parts.run)
         for name, part in writers.items():
             m.submodules[f"write_{name}"] = part
-            m.d.comb += part.clear.eq(~self.parts.run)
         done = [*(part.drained for part in readers.values()), *wire_tables(m, self.parts)]
         drained = Signal(len(done))
         m.d.sync += [
             drained.eq(Cat(done)),
             self.drained.eq(drained.all()),
-            self.error.eq(Cat(part.error for part in (*readers.values(), *writers.values())).any()),
         ]
         self._ports(m)
+        owing = self._watch(m)
         self._static(m)
         wire_states(m, self.parts)
         wire_spread(m, self.parts)
         wire_rows(m, self.parts)
         wire_logits(m, self.parts)
-        m.d.comb += self.writes_pending.eq(
-            states_pending(m, self.parts) | logits_pending(m, self.parts)
+        m.d.comb += self.pending.eq(
+            states_pending(m, self.parts)
+            | logits_pending(m, self.parts)
+            | owing
+            | self.faults.pending
         )
         return m
+
+    def _watch(self, m: Module) -> Signal:
+        """Connect the watches of the ports; whether a port owes beats, a cycle late."""
+        m.submodules.faults = faults = self.faults
+        clear, owing = ~self.parts.run, Signal()
+        m.d.comb += faults.clear.eq(clear)
+        m.d.sync += owing.eq(Cat(watch.owing for watch in self.reads.values()).any())
+        for n, (port, side) in enumerate(sides(self.config)):
+            master = self.masters[port.name]
+            watch: Any = (self.reads if side == "read" else self.writes)[port.name]
+            m.submodules[f"watch_{port.name}_{side}"] = watch
+            if side == "read":
+                m.d.comb += [
+                    watch.asked.eq(master.arvalid & master.arready),
+                    watch.length.eq(master.arlen),
+                    watch.answered.eq(master.rvalid & master.rready),
+                    watch.response.eq(master.rresp),
+                    watch.last.eq(master.rlast),
+                    watch.answered_id.eq(master.rid),
+                ]
+            else:
+                m.d.comb += [
+                    watch.answered.eq(master.bvalid & master.bready),
+                    watch.response.eq(master.bresp),
+                    watch.answered_id.eq(master.bid),
+                ]
+            m.d.comb += [
+                watch.clear.eq(clear),
+                faults.i_fault[n].eq(watch.fault),
+                faults.i_id[n].eq(watch.id),
+                faults.i_address[n].eq(master.araddr if side == "read" else master.awaddr),
+            ]
+        return owing
 
     def _ports(self, m: Module) -> None:
         parts = self.parts
@@ -132,8 +184,7 @@ class MemorySide(Elaboratable):
             _axi(parts.writers, parts.row_writers),
         )
         for port in ports(self.config):
-            master, watch = self.masters[port.name], self.traffic[port.name]
-            m.submodules[f"traffic_{port.name}"] = watch
+            master = self.masters[port.name]
             if port.readers:
                 clients = [reads[name] for name in port.readers]
                 arbiter = ReadArbiter(port.bits, len(clients)) if len(clients) > 1 else None
@@ -145,11 +196,6 @@ class MemorySide(Elaboratable):
                     master,
                     axi_master(port.bits, write=False),
                 )
-                m.d.comb += [
-                    watch.asked.eq(master.arvalid & master.arready),
-                    watch.length.eq(master.arlen),
-                    watch.read.eq(master.rvalid & master.rready),
-                ]
             if port.writers:
                 clients = [writes[name] for name in port.writers]
                 arbiter = WriteArbiter(port.bits, len(clients)) if len(clients) > 1 else None
@@ -161,7 +207,6 @@ class MemorySide(Elaboratable):
                     master,
                     axi_master(port.bits, read=False),
                 )
-                m.d.comb += watch.written.eq(master.wvalid & master.wready)
 
     @staticmethod
     def _attach(
@@ -236,10 +281,16 @@ class MemorySide(Elaboratable):
 
     def count(self, counters: Counters) -> None:
         """Connect the traffic of every port."""
-        for name, watch in self.traffic.items():
-            counters.count(f"{name}.beats_read", watch.read, always=True)
-            counters.count(f"{name}.beats_written", watch.written, always=True)
-            counters.count(f"{name}.wait", watch.wait)
+        for port in ports(self.config):
+            master, watch = self.masters[port.name], self.reads.get(port.name)
+            read, written, wait = Const(0), Const(0), Const(0)
+            if watch is not None:
+                read, wait = master.rvalid & master.rready, watch.wait
+            if port.writers:
+                written = master.wvalid & master.wready
+            counters.count(f"{port.name}.beats_read", read, always=True)
+            counters.count(f"{port.name}.beats_written", written, always=True)
+            counters.count(f"{port.name}.wait", wait)
 
 
 def _axi(alone: Mapping[str, Any], rows: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import fifo, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
 from lightmamba.arch.contract import WORD_BITS
 from lightmamba.arch.latency import OUTSTANDING, WRITER
@@ -50,9 +50,6 @@ class Writer(wiring.Component):
         Pulse: all responses to the oldest command are in.
     busy : Out
         A command is not done.
-    error : Out
-        A response was not OKAY, since the last ``clear``.
-    clear : In
     """
 
     latency, interval = WRITER, 1
@@ -69,8 +66,6 @@ class Writer(wiring.Component):
                 "axi": Out(master(port_bits, read=False)),
                 "done": Out(1),
                 "busy": Out(1),
-                "error": Out(1),
-                "clear": In(1),
             }
         )
 
@@ -141,10 +136,6 @@ class Writer(wiring.Component):
             self.busy.eq(bursts.busy | lasts.r_rdy | self.done),
         ]
         m.d.sync += self.done.eq(axi.bvalid & lasts.r_data)
-        with m.If(axi.bvalid & axi.bresp.any()):
-            m.d.sync += self.error.eq(1)
-        with m.Elif(self.clear):
-            m.d.sync += self.error.eq(0)
         return m
 
 
@@ -250,8 +241,7 @@ class WordWriter(wiring.Component):
     i : In(stream of WORD)
         Words, in the order of the commands.
     axi : Out(AXI4 write master)
-    done, busy, error : Out
-    clear : In
+    done, busy : Out
         As those of the writer.
     """
 
@@ -269,8 +259,6 @@ class WordWriter(wiring.Component):
                 "axi": Out(master(port_bits, read=False)),
                 "done": Out(1),
                 "busy": Out(1),
-                "error": Out(1),
-                "clear": In(1),
             }
         )
 
@@ -294,9 +282,7 @@ class WordWriter(wiring.Component):
             writer.command.valid.eq(commands.r_rdy),
             writer.command.payload.eq(commands.r_data),
             commands.r_en.eq(writer.command.ready),
-            writer.clear.eq(self.clear),
             self.done.eq(writer.done),
             self.busy.eq(writer.busy | packer.busy | commands.r_rdy),
-            self.error.eq(writer.error),
         ]
         return m

@@ -11,7 +11,15 @@ be empty without. The run ends with an error at the first property that does not
 import hashlib
 import time
 
-from tests.proofs import test_host, test_memory, test_rows, test_streams, test_walks, test_words
+from tests.proofs import (
+    test_host,
+    test_memory,
+    test_rows,
+    test_streams,
+    test_walks,
+    test_watch,
+    test_words,
+)
 from tests.proofs.proving import Proof
 
 from bench.common import asked
@@ -21,7 +29,15 @@ __all__ = ["PROOFS", "identity", "main", "prove"]
 
 PROOFS: dict[str, Proof] = {
     unit: proof
-    for module in (test_streams, test_words, test_memory, test_rows, test_walks, test_host)
+    for module in (
+        test_streams,
+        test_words,
+        test_memory,
+        test_rows,
+        test_walks,
+        test_watch,
+        test_host,
+    )
     for unit, proof in module.MADE.items()
 }
 

@@ -159,7 +159,7 @@ class Faults(wiring.Component):
     i_fault, i_id, i_address : In per side
         Those of its watch; the address that is asked for, or was last.
     clear : In
-        While 1, what was found is forgotten.
+        While 1, what was found is forgotten; at least four cycles.
     pending : Out
         A side has a fault that is not in ``fault`` yet.
     seen : Out

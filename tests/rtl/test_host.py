@@ -264,3 +264,20 @@ def test_latency():
         assert ctx.get(dut.bus.arready)
 
     simulate(dut, bench)
+
+
+@pytest.mark.parametrize("enabled", [0, 1])
+def test_a_bus_fault_raises_the_interrupt_where_it_is_enabled(enabled: int):
+    dut = HostPort(ONE)
+
+    async def bench(ctx: Any) -> None:
+        await lite_write(ctx, dut.bus, AT["interrupt"], enabled)
+        await ctx.tick().repeat(3)
+        assert not ctx.get(dut.interrupt_out)
+        ctx.set(dut.faulty, 1)
+        assert ctx.get(dut.interrupt_out) == enabled
+        await lite_write(ctx, dut.bus, AT["interrupt"], 2 | enabled)  # it stays until it is cleared
+        await ctx.tick().repeat(3)
+        assert ctx.get(dut.interrupt_out) == enabled
+
+    simulate(dut, bench)

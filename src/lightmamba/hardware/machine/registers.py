@@ -73,7 +73,7 @@ FIRST = (
     Register("cycles", "ro", "cycles of all passes since the reset", wide=True),
     Register("finished", "ro", "tokens finished since the last start"),
     Register("units", "ro", "bit n: unit n has work, in the order of the commands' table"),
-    Register("fault", "ro", "first bus fault: bits 0 to 2 kind, 8 to 15 side of a port, 16 to 21 id"),
+    Register("fault", "ro", "first bus fault: bits 0 to 2 kind, 8 to 15 side of a port, 16 up id"),
     Register("fault_page", "ro", "page of 4 KiB that was asked for last at that side of that port"),
     Register("program_index", "rw", "32-bit word of the program to write; counts up by itself"),
     Register("program_data", "wo", "that word"),

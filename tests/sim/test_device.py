@@ -197,11 +197,11 @@ def test_a_bus_fault_is_reported(tmp_path, monkeypatch):
     it.start(1)
     with pytest.raises(DeviceError, match=r"asked for what it does not have.*no memory at address"):
         it.wait()
-    # A board has no messages, but a status.
+    # A board has no messages, but a status; this machine has nothing in its register for faults.
     it.reset()
     it.start(1)
     monkeypatch.setattr(it, "wait_interrupt", lambda: it.simulator.run(10_000))
-    with pytest.raises(DeviceError, match=r"\(SLVERR\): port lane0, read of lane0"):
+    with pytest.raises(DeviceError, match=r"an error that is not known \(register fault: 0x0\)"):
         it.wait()
 
 

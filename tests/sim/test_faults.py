@@ -37,7 +37,7 @@ def opened(request, tmp_path_factory) -> Iterator[Opened]:
 
 
 def planted(opened: Opened) -> Iterator[tuple[Port, str, Fault]]:
-    for port, side in sides(opened.device.artifact.arch):
+    for port, side in sides(opened.golden.arch):
         for fault in Fault if side == "read" else RESPONSES:
             yield port, side, fault
 

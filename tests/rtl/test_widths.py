@@ -63,6 +63,7 @@ LESS = {
     **{(part, "axi__arlen"): "a burst has 256 beats at most, less one" for part in
        ("read_lane", "read_state", "read_kv", "reader")},
     **{(part, "axi__awlen"): "the same" for part in ("write_state", "writer")},
+    ("watch_aux_read", "owed"): "a burst has no more beats than may be owed",
     ("read_kv", "free"): "rows of a burst, less than the queue holds",
     ("qkv", "w_data"): "an exponent that was clamped",
     ("hidden", "silu_shift"): "a shift that was clamped",

@@ -82,9 +82,9 @@ proc add_register {name offset size access description {bus ""}} {
 }
 add_register magic 0x000 32 read-only {0x4c4d4231: LMB1}
 add_register hash 0x004 32 read-only {first 32 bits of the hash of the build parameters}
-add_register version 0x008 32 read-only {5: of this map; a host knows one of them}
-add_register control 0x00c 32 read-write {bit 0 run: prefetch may begin; 0 drains and discards what was read}
-add_register status 0x010 32 read-only {bit 0 busy, 1 done, 2 drained, 3 bus error, 4 illegal instruction}
+add_register version 0x008 32 read-only {6: of this map; a host knows one of them}
+add_register control 0x00c 32 read-write {bit 0 run: prefetch may begin; 0 drains, discards what was read and clears bus faults}
+add_register status 0x010 32 read-only {bit 0 busy, 1 done, 2 drained, 3 bus fault, 4 illegal instruction}
 add_register interrupt 0x014 32 read-write {bit 0 enable; writing bit 1 acknowledges done}
 add_register token 0x018 32 read-write {token id of the next start}
 add_register start 0x01c 32 write-only {bit 0 fresh, bit 1 logits wanted: runs one pass}
@@ -94,36 +94,38 @@ add_register next 0x028 32 read-only {arg-max of the last logits}
 add_register cycles 0x02c 64 read-only {cycles of all passes since the reset}
 add_register finished 0x034 32 read-only {tokens finished since the last start}
 add_register units 0x038 32 read-only {bit n: unit n has work, in the order of the commands' table}
-add_register program_index 0x03c 32 read-write {32-bit word of the program to write; counts up by itself}
-add_register program_data 0x040 32 write-only {that word}
-add_register layers 0x044 32 read-write {number of layers}
-add_register lane_base_0 0x048 64 read-write {address of a lane's weights} m_axi_lane0
-add_register lane_base_1 0x050 64 read-write {address of a lane's weights} m_axi_lane1
-add_register layers_beats 0x248 32 read-write {weight beats of all layers, per lane}
-add_register head_beats 0x24c 32 read-write {weight beats of the head, per lane}
-add_register conv_params_base 0x250 64 read-write {address of the conv_params stream} m_axi_aux
-add_register head_params_base 0x258 64 read-write {address of the head_params stream} m_axi_aux
-add_register gate_params_base 0x260 64 read-write {address of the gate_params stream} m_axi_aux
-add_register embedding_base 0x268 64 read-write {address of the embedding stream} m_axi_aux
-add_register conv_params_words 0x270 32 read-write {64-bit words of the conv_params stream per token}
-add_register head_params_words 0x274 32 read-write {64-bit words of the head_params stream per token}
-add_register gate_params_words 0x278 32 read-write {64-bit words of the gate_params stream per token}
-add_register embedding_words 0x27c 32 read-write {64-bit words of the embedding stream per token}
-add_register embedding_stride 0x280 32 read-write {bytes from one row of the embedding to the next}
-add_register state_heads 0x284 32 read-write {heads of all layers}
-add_register head_stride 0x288 32 read-write {bytes of a head's state}
-add_register state_head_beats 0x28c 32 read-write {beats of a head's state}
-add_register head_words 0x290 32 read-write {words of S elements of a head's state}
-add_register conv_state_layers 0x294 32 read-write {layers that have a conv_state}
-add_register conv_state_stride 0x298 32 read-write {bytes of a layer's conv_state}
-add_register conv_state_words 0x29c 32 read-write {64-bit words of a layer's conv_state}
-add_register logits_base 0x2a0 64 read-write {address where logits are written} m_axi_aux
-add_register logits_words 0x2a8 32 read-write {64-bit words of the logits}
-add_register counter_index 0x2ac 32 read-write {counter to read}
-add_register counter_value 0x2b0 64 read-only {that counter}
-add_register slot_conv_state_0 0x2b8 64 read-write {address of a slot's conv_state} m_axi_aux
-add_register slot_read_0 0x2f8 64 read-write {address of a slot's state; a chain swaps it with `slot_write`} m_axi_state
-add_register slot_write_0 0x338 64 read-write {address where a slot's new state goes} m_axi_state
+add_register fault 0x03c 32 read-only {first bus fault: bits 0 to 2 kind, 8 to 15 side of a port, 16 up id}
+add_register fault_page 0x040 32 read-only {page of 4 KiB that was asked for last at that side of that port}
+add_register program_index 0x044 32 read-write {32-bit word of the program to write; counts up by itself}
+add_register program_data 0x048 32 write-only {that word}
+add_register layers 0x04c 32 read-write {number of layers}
+add_register lane_base_0 0x050 64 read-write {address of a lane's weights} m_axi_lane0
+add_register lane_base_1 0x058 64 read-write {address of a lane's weights} m_axi_lane1
+add_register layers_beats 0x250 32 read-write {weight beats of all layers, per lane}
+add_register head_beats 0x254 32 read-write {weight beats of the head, per lane}
+add_register conv_params_base 0x258 64 read-write {address of the conv_params stream} m_axi_aux
+add_register head_params_base 0x260 64 read-write {address of the head_params stream} m_axi_aux
+add_register gate_params_base 0x268 64 read-write {address of the gate_params stream} m_axi_aux
+add_register embedding_base 0x270 64 read-write {address of the embedding stream} m_axi_aux
+add_register conv_params_words 0x278 32 read-write {64-bit words of the conv_params stream per token}
+add_register head_params_words 0x27c 32 read-write {64-bit words of the head_params stream per token}
+add_register gate_params_words 0x280 32 read-write {64-bit words of the gate_params stream per token}
+add_register embedding_words 0x284 32 read-write {64-bit words of the embedding stream per token}
+add_register embedding_stride 0x288 32 read-write {bytes from one row of the embedding to the next}
+add_register state_heads 0x28c 32 read-write {heads of all layers}
+add_register head_stride 0x290 32 read-write {bytes of a head's state}
+add_register state_head_beats 0x294 32 read-write {beats of a head's state}
+add_register head_words 0x298 32 read-write {words of S elements of a head's state}
+add_register conv_state_layers 0x29c 32 read-write {layers that have a conv_state}
+add_register conv_state_stride 0x2a0 32 read-write {bytes of a layer's conv_state}
+add_register conv_state_words 0x2a4 32 read-write {64-bit words of a layer's conv_state}
+add_register logits_base 0x2a8 64 read-write {address where logits are written} m_axi_aux
+add_register logits_words 0x2b0 32 read-write {64-bit words of the logits}
+add_register counter_index 0x2b4 32 read-write {counter to read}
+add_register counter_value 0x2b8 64 read-only {that counter}
+add_register slot_conv_state_0 0x2c0 64 read-write {address of a slot's conv_state} m_axi_aux
+add_register slot_read_0 0x300 64 read-write {address of a slot's state; a chain swaps it with `slot_write`} m_axi_state
+add_register slot_write_0 0x340 64 read-write {address where a slot's new state goes} m_axi_state
 
 ipx::create_xgui_files $core
 ipx::update_checksums $core

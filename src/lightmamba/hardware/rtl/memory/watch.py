@@ -79,9 +79,13 @@ class ReadWatch(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        owed, bursts = Signal(range(self.beats + 1)), Signal(range(self.beats + 1))
-        asked, beats = Signal(), Signal(range(257))  # in the last cycle
-        some, ended, found = Signal(), Signal(), Signal(FAULT_BITS)
+        owed = Signal(range(self.beats + 1))
+        bursts = Signal(range(self.beats + 1))
+        asked = Signal()  # in the last cycle
+        beats = Signal(range(257))  # of the burst that was asked for in the last cycle
+        some = Signal()
+        ended = Signal()
+        found = Signal(FAULT_BITS)
         m.d.comb += [
             some.eq(owed.any()),
             ended.eq(self.answered & self.last & (bursts.any() | asked)),

@@ -85,6 +85,7 @@ def _server() -> "subprocess.Popen[bytes]":
     key = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:20]
     library = Path(os.environ["XDG_CACHE_HOME"]) / f"disk-{key}.so"
     if not library.is_file():
+        library.parent.mkdir(parents=True, exist_ok=True)
         aside = library.with_suffix(f".{os.getpid()}.tmp")
         command = [find_compiler().program, "-x", "c", "-O1", "-shared", "-fPIC", "-o", str(aside)]
         subprocess.run([*command, str(SOURCE), "-ldl"], check=True)

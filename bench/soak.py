@@ -30,7 +30,6 @@ from bench.stored import HARDWARE, MADE, Row, keep, rows
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
-from lightmamba.common.passes import Pass
 from lightmamba.device.host.device_state import DeviceState
 from lightmamba.device.sim import Opened, open_golden
 from lightmamba.device.sim.golden import GoldenSequence
@@ -46,6 +45,7 @@ OFTEN = {  # of what is done; the rest are passes
     "saved": 0.02, "restored": 0.02, "forked": 0.01, "ended": 0.005, "refused": 0.01,
     "reset": 0.002, "aborted": 0.002,
 }  # fmt: skip
+FROM_SAVED = ("restored", "refused")
 COUNTED = ("tokens", "late", "passes", *OFTEN)
 
 
@@ -125,29 +125,28 @@ class Turn:
 
     def step(self) -> None:
         """Do one thing."""
-        drawn, known = self.rng.random(), list(self.golden.sequences)
-        for name, share in OFTEN.items():
-            drawn -= share
-            if drawn < 0 and known and (self.saved or name not in ("restored", "refused")):
-                return self.others[name](int(self.rng.choice(known)))
-        return self._pass()
+        shares = [*OFTEN.values(), 1 - sum(OFTEN.values())]
+        name = str(self.rng.choice([*OFTEN, "pass"], p=shares))
+        known = list(self.golden.sequences)
+        if name == "pass" or not known or (name in FROM_SAVED and not self.saved):
+            self._pass()
+        else:
+            self.others[name](int(self.rng.choice(known)))
 
     def _pass(self) -> None:
         work = next(self.passes)
-        before = {slot.sequence: self._before(slot.sequence, work) for slot in work.slots}
+        before = [
+            0 if slot.fresh else self.device.sequences[slot.sequence].position + slot.replay
+            for slot in work.slots
+        ]
         step = self.golden.step(work)
         if step.difference is not None:
             self.difference = f"{step.difference} (cycle {step.cycle}) in {work}"
         self.done["passes"] += 1
         self.done["tokens"] += work.tokens
-        for slot in work.slots:
-            positions = before[slot.sequence] + np.arange(len(slot.tokens))
-            self.done["late"] += int((positions >= LATE).sum())
-
-    def _before(self, sequence: int, work: Pass) -> int:
-        """Tokens before the first of a sequence's in a pass."""
-        slot = next(each for each in work.slots if each.sequence == sequence)
-        return 0 if slot.fresh else self.device.sequences[sequence].position + slot.replay
+        for slot, first in zip(work.slots, before, strict=True):
+            count = len(slot.tokens)
+            self.done["late"] += max(0, min(count, first + count - LATE))
 
     def _save(self, sequence: int) -> None:
         """Keep a state, without its undecided tokens, which are given up."""
@@ -190,17 +189,19 @@ class Turn:
 
     def _reset(self, sequence: int) -> None:
         """Nothing is left but what was saved."""
-        self.device.reset()
-        self.golden.sequences.clear()
+        self._clear()
         self.done["reset"] += 1
 
     def _abort(self, sequence: int) -> None:
         """Reset the machine in the middle of a pass."""
         self.device.submit(next(self.passes))
         self.device.simulator.run(int(self.rng.integers(1, 20_000)))
-        self._reset(sequence)
-        self.done["reset"] -= 1
+        self._clear()
         self.done["aborted"] += 1
+
+    def _clear(self) -> None:
+        self.device.reset()
+        self.golden.sequences.clear()
 
 
 def take(name: str, path: Path, number: int, seconds: float) -> Turn:

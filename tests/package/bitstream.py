@@ -3,8 +3,8 @@
 nextpnr writes both from its own memory: a netlist with the place of each cell and the route of each
 net, which is simulated, and the bits of the tiles as text (``.config``), which ecppack packs. They
 must say the same: arcs, tables of LUTs, flip-flops, block RAM and its contents. Settings of pins,
-PLL and clock buffers are not compared. Fixed connections, which no bit stands for, are those of
-Project Trellis' database of tiles.
+PLL and clock buffers are not compared. Connections without a bit are looked up in Project Trellis'
+database of tiles.
 """
 
 import json
@@ -156,7 +156,7 @@ class Fixed:
 def differences(
     config: str, module: Mapping[str, Any], fixed: Fixed, counts: Counts | None = None
 ) -> Iterator[str]:
-    """What the bits of the tiles and a routed module say differently, one sentence each.
+    """Differences between the bits of the tiles and a routed module, one sentence each.
 
     Parameters
     ----------
@@ -247,6 +247,13 @@ def _said(bits: Config, place: Place, wanted: Mapping[str, str], cell: str) -> I
             yield f"{cell} at {place}: {name} is {said}, not {value}"
 
 
+def _others(bits: Config, ending: str, known: set[tuple[Place, str]], cell: str) -> Iterator[str]:
+    """Settings with an ending that are of no cell."""
+    for place, setting in bits.settings:
+        if setting.endswith(ending) and (place, setting) not in known:
+            yield f"tile {place} has {setting}, which no {cell} has"
+
+
 def _luts(
     bits: Config, cells: Sequence[Mapping[str, Any]], sources: Mapping[Wire, str], counts: Counts
 ) -> Iterator[str]:
@@ -254,11 +261,10 @@ def _luts(
     for cell in (cell for cell in cells if cell["type"] == "TRELLIS_COMB"):
         place, name, n = _site(cell)
         parameters, at = cell["parameters"], 2 * SLICES.index(name[-1]) + n
-        mode = parameters.get("MODE", "LOGIC")
-        table = parameters["INITVAL"]
+        mode, table = parameters.get("MODE", "LOGIC"), parameters["INITVAL"]
+        known.add((place, f"{name}.K{n}.INIT"))
         if mode == "RAMW_BLOCK":  # its wires are the address and data of the two LUTs that store
             yield from _said(bits, place, {f"{name}.MODE": "RAMW"}, "LUT")
-            known.add((place, f"{name}.K{n}.INIT"))
             continue
         if mode != "DPRAM":
             pins = [sources.get((place, f"{p}{at}_SLICE")) for p in LETTERS]
@@ -267,11 +273,8 @@ def _luts(
         if mode == "CCU2":
             wanted[f"{name}.CCU2.INJECT1_{n}"] = parameters["CCU2_INJECT1"]
         yield from _said(bits, place, wanted, "LUT")
-        known.add((place, f"{name}.K{n}.INIT"))
         counts.luts += 1
-    for place, setting in bits.settings:
-        if setting.endswith(".INIT") and (place, setting) not in known:
-            yield f"tile {place} has {setting}, which no LUT has"
+    yield from _others(bits, ".INIT", known, "LUT")
 
 
 def _permuted(table: str, pins: Sequence[str | None], *, halves: bool) -> str:
@@ -312,9 +315,7 @@ def _flip_flops(
         yield from _said(bits, place, wanted, "flip-flop")
         known.add((place, f"{name}.REG{n}.SD"))
         counts.flip_flops += 1
-    for place, setting in bits.settings:
-        if setting.endswith(".SD") and (place, setting) not in known:
-            yield f"tile {place} has {setting}, which no flip-flop has"
+    yield from _others(bits, ".SD", known, "flip-flop")
 
 
 def _memories(bits: Config, cells: Sequence[Mapping[str, Any]], counts: Counts) -> Iterator[str]:

@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,10 +107,14 @@ def test_the_routed_system_answers_and_holds_memory(placed):
         assert device.board.leds & 0b10
 
 
-def test_the_bits_are_the_routed_netlist(placed):
-    _, folder = placed
+def compared(folder: Path) -> tuple[str, Any]:
+    """The text that is packed, and the routed module."""
     text = (folder / f"{TOP}.config").read_text()
-    module = json.loads((folder / "routed.json").read_text())["modules"]["top"]
+    return text, json.loads((folder / "routed.json").read_text())["modules"]["top"]
+
+
+def test_the_bits_are_the_routed_netlist(placed):
+    text, module = compared(placed[1])
     fixed, counts = Fixed(database()), Counts()
     assert not list(differences(text, module, fixed, counts))
     cells = Counter(cell["type"] for cell in module["cells"].values())
@@ -125,9 +130,7 @@ def test_the_bits_are_the_routed_netlist(placed):
 
 def test_a_route_to_another_pin_is_found(placed):
     """Two inputs of a LUT trade nets, and its route does not."""
-    _, folder = placed
-    text = (folder / f"{TOP}.config").read_text()
-    module = json.loads((folder / "routed.json").read_text())["modules"]["top"]
+    text, module = compared(placed[1])
     luts = (c["connections"] for c in module["cells"].values() if c["type"] == "TRELLIS_COMB")
     pins = next(pins for pins in luts if len({*pins["A"], *pins["B"]}) == 2)
     pins["A"], pins["B"] = pins["B"], pins["A"]

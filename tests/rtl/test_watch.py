@@ -24,7 +24,7 @@ def simulate(dut: Any, bench: Callable[[Any], Coroutine[Any, Any, None]]) -> Non
 def watched(
     asked: dict[int, int], beats: dict[int, Beat], cycles: int, clear: tuple[int, ...] = ()
 ) -> dict[str, list[int]]:
-    """What a watch shows in each cycle: bursts asked for, beats and clears by cycle."""
+    """Outputs of a watch in each cycle, for bursts asked for, beats and clears by cycle."""
     dut = ReadWatch(600)
     shown: dict[str, list[int]] = {name: [] for name in ("wait", "owing", "fault", "id")}
 

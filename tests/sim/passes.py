@@ -28,8 +28,8 @@ class Part(NamedTuple):
 def composed(device: Any, parts: Iterable[Part], vocab: int, context: int = 1 << 20) -> Pass:
     """A pass of as much of some parts as a device takes.
 
-    A part that needs another record than those before it is left out. A sequence begins anew before
-    it has ``context`` tokens.
+    A part is left out if it replays another record than the parts before it. A sequence restarts
+    before it has more than ``context`` tokens.
     """
     arch = device.artifact.arch
     found, room, record = list[Slot](), arch.tokens, None

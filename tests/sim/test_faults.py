@@ -50,10 +50,10 @@ def test_every_fault_is_named_and_gives_no_token(opened):
         same(opened.golden.feed(5))
         after = int(rng.integers(300 if side == "read" else 8))
         device.simulator.plant(port.name, fault, write=side == "write", after=after)
-        with pytest.raises(DeviceError) as told:
+        with pytest.raises(DeviceError) as error:
             feed(opened)
-        assert MEANINGS[fault] in str(told.value)
-        assert f"port {port.name}, {side} of " in str(told.value)
+        assert MEANINGS[fault] in str(error.value)
+        assert f"port {port.name}, {side} of " in str(error.value)
         assert Flags.BUS_FAULT in device.status
         device.reset()
         assert device.read("fault") == 0
@@ -69,7 +69,7 @@ def feed(opened: Opened) -> None:
 
 
 def test_a_board_goes_on_after_an_error_of_memory(opened, monkeypatch):
-    """It has no reset: the pass ends, and all that was read ahead is dropped."""
+    """A board without a reset: the pass ends, and all that was read ahead is dropped."""
     monkeypatch.setattr(SimDevice, "reset_machine", Device.reset_machine)
     device = opened.device
     for fault in (*RESPONSES, Fault.NO_LAST):

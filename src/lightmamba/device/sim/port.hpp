@@ -49,7 +49,7 @@ public:
         s_.arready.set(0), s_.awready.set(0), s_.wready.set(0);
     }
 
-    // Answer wrongly, after so many beats that were read, or responses to writes.
+    // Answer wrongly once, after `after` right beats of reads, or right responses to writes.
     void plant(Wrong wrong, bool write, uint64_t after) {
         (write ? wrong_response_ : wrong_beat_) = wrong;
         (write ? responses_before_ : beats_before_) = after;

@@ -307,19 +307,10 @@ class Simulator:
         self._check(failed, f"writing {raw.nbytes} bytes at {address:#x} of {memory}")
 
     def plant(self, port: str, fault: Fault, *, write: bool = False, after: int = 0) -> None:
-        """Let memory answer wrongly once: the first time that it can, after some right answers.
+        """Let memory answer wrongly once, on a port, after some right answers.
 
-        Parameters
-        ----------
-        port
-            Its name.
-        fault
-            Which: an error in a response; a burst that ends early, whose other beats never come; a
-            last beat that is not marked.
-        write
-            In a response to a write, which can only be an error; else in a beat that is read.
-        after
-            Responses, or beats, before it.
+        A beat that is read is wrong, or the response to a write, which can only be an error. The
+        other beats of a burst that ends early never come.
         """
         self._call("plant", self._ports[port], fault, write, after)
 

@@ -11,10 +11,11 @@ is proved any more. Faults are planted in a copy of the repository, so that othe
 never see them and a run that is killed leaves none; the copy and simulators of faulty machines are
 kept only as long as their block's list runs. By hand or nightly, not in CI:
 
-    python -m bench.mutants [BLOCK ...]
+    python -m bench.mutants [--again] [BLOCK ...]
 
-With a name, all faults of that block. Without one, those whose sources, list or tests are not those
-of the results file; each result is kept at once, so that a run that was stopped goes on from there.
+Of the blocks named, or of all: the faults whose sources, list or tests are not those of the results
+file; with ``--again`` every fault. Each result is kept at once, so that a run that was stopped goes
+on from there.
 """
 
 import argparse
@@ -187,16 +188,16 @@ def fails(tests: Sequence[str], copy: Path, limit: float | None, chosen: str = "
 
 
 def main() -> None:
-    """Run the blocks named, or what changed; the results file keeps the others."""
+    """Run what changed of the blocks named, or of all; the results file keeps the others."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument(
-        "block", nargs="*", help="file under tests/rtl/mutants (those that changed)"
-    )
-    named = parser.parse_args().block
+    parser.add_argument("block", nargs="*", help="file under tests/rtl/mutants (all)")
+    parser.add_argument("--again", action="store_true", help="also faults whose result is current")
+    args = parser.parse_args()
     stored = rows("mutants")  # a run changes only the rows of its own block
-    for block in named or listed():
-        done = set() if named else planted(block, stored)
+    for block in args.block or listed():
+        done = set() if args.again else planted(block, stored)
         if faults(block) <= done:
+            print(f"{block}: all {len(done)} results are of today's source (--again plants them)")
             continue
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             for row in run(block, Path(folder), done):

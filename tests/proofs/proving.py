@@ -18,7 +18,7 @@ from unittest import mock
 
 import pytest
 from amaranth.back import rtlil
-from amaranth.hdl import Elaboratable, Module, Signal, Value
+from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value
 
 __all__ = ["Proof", "cases", "needs_yosys", "small"]
 
@@ -122,22 +122,24 @@ class Proof:
 
     # What many units have in common.
 
+    def held(self, valid: Value, ready: Value, *payload: Value) -> Value:
+        """Whether an offer that was not taken in the last cycle is still there, and the same."""
+        offered = Cat(*map(Value.cast, payload))
+        same = offered == self.last(offered)
+        return ~self.last(valid & ~ready) | (valid & same if payload else valid)
+
     def give(self, name: str, stream: Any) -> Value:
         """Drive an input stream as its rules demand; whether a beat goes over."""
         self.drive(stream.valid, stream.payload)
-        payload = Value.cast(stream.payload)
-        waits = self.last(stream.valid & ~stream.ready)
-        self.assume(~waits | (stream.valid & (payload == self.last(payload))))
+        self.assume(self.held(stream.valid, stream.ready, stream.payload))
         self.reaches(f"{name} stalls", stream.valid & ~stream.ready)
         return stream.valid & stream.ready
 
     def take(self, name: str, stream: Any, *, depth: int = 0) -> Value:
         """Take an output stream at any time; that it keeps its rules is a property."""
         self.drive(stream.ready)
-        payload = Value.cast(stream.payload)
-        waits = self.last(stream.valid & ~stream.ready)
-        held = stream.valid & (payload == self.last(payload))
-        self.always(f"{name} is held until it is taken", ~waits | held, depth=depth)
+        held = self.held(stream.valid, stream.ready, stream.payload)
+        self.always(f"{name} is held until it is taken", held, depth=depth)
         self.reaches(f"{name} stalls", stream.valid & ~stream.ready)
         return stream.valid & stream.ready
 

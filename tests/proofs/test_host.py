@@ -25,19 +25,12 @@ def bus() -> Proof:
         (b.arvalid, b.arready, (b.araddr,)),
     ):
         proof.drive(valid, *payload)
-        offered = Cat(*payload)
-        waits = proof.last(valid & ~ready)
-        proof.assume(~waits | (valid & (offered == proof.last(offered))))
+        proof.assume(proof.held(valid, ready, *payload))
     addressed, given = b.awvalid & b.awready, b.wvalid & b.wready
     written, answered = b.bvalid & b.bready, b.rvalid & b.rready
     asked = b.arvalid & b.arready
-    waits = proof.last(b.bvalid & ~b.bready)
-    proof.always("a response stays until it is taken", ~waits | b.bvalid)
-    waits = proof.last(b.rvalid & ~b.rready)
-    proof.always(
-        "a value stays until it is taken",
-        ~waits | (b.rvalid & (b.rdata == proof.last(b.rdata))),
-    )
+    proof.always("a response stays until it is taken", proof.held(b.bvalid, b.bready))
+    proof.always("a value stays until it is taken", proof.held(b.rvalid, b.rready, b.rdata))
     addresses, values, reads = Signal(2), Signal(2), Signal(2)  # without their response
     m.d.sync += [
         addresses.eq(addresses + addressed - written),

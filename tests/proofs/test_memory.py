@@ -30,9 +30,7 @@ def give_command(proof: Proof, command: Any) -> tuple[Value, Value, Value]:
         command.payload.address.eq(place << SIZE),
         command.payload.count.eq(count),
     ]
-    waits = proof.last(command.valid & ~command.ready)
-    same = Cat(place, count) == proof.last(Cat(place, count))
-    proof.assume(~waits | (command.valid & same))
+    proof.assume(proof.held(command.valid, command.ready, place, count))
     return command.valid & command.ready, place, count
 
 
@@ -95,12 +93,8 @@ def reader() -> Proof:
     m.d.comb += [bus.arready.eq(proof.any()), bus.rdata.eq(value), bus.rvalid.eq(answers)]
     m.d.sync += owed.eq(owed + Mux(asked, beats, 0) - answers)
     proof.assume(~answers | owed.any())
-    offered = Cat(bus.araddr, bus.arlen)
-    waits = proof.last(bus.arvalid & ~bus.arready)
-    proof.always(
-        "an address stays until it is taken",
-        ~waits | (bus.arvalid & (offered == proof.last(offered))),
-    )
+    held = proof.held(bus.arvalid, bus.arready, bus.araddr, bus.arlen)
+    proof.always("an address stays until it is taken", held)
     proof.always("a burst is within a page", ~bus.arvalid | is_legal(bus.araddr, beats, 2))
     proof.always("every beat is taken at once", bus.rready)
     taken = proof.take("o", dut.o)
@@ -121,28 +115,20 @@ def writer() -> Proof:
     proof.assume(~dut.command.valid | (count != 0))
     value = proof.any(1)
     m.d.comb += [dut.i.payload.eq(value), dut.i.valid.eq(proof.any())]
-    waits = proof.last(dut.i.valid & ~dut.i.ready)
-    proof.assume(~waits | (dut.i.valid & (value == proof.last(value))))
+    proof.assume(proof.held(dut.i.valid, dut.i.ready, value))
     given = dut.i.valid & dut.i.ready
     proof.drive(bus.awready, bus.wready)
 
     # Addresses.
     asked, beats = bus.awvalid & bus.awready, bus.awlen + 1
-    offered = Cat(bus.awaddr, bus.awlen)
-    waits = proof.last(bus.awvalid & ~bus.awready)
-    proof.always(
-        "an address stays until it is taken",
-        ~waits | (bus.awvalid & (offered == proof.last(offered))),
-    )
+    held = proof.held(bus.awvalid, bus.awready, bus.awaddr, bus.awlen)
+    proof.always("an address stays until it is taken", held)
     proof.always("a burst is within a page", ~bus.awvalid | is_legal(bus.awaddr, beats, 2))
 
     # Data.
     sent = bus.wvalid & bus.wready
-    beat = Cat(bus.wdata, bus.wlast, bus.wstrb)
-    waits = proof.last(bus.wvalid & ~bus.wready)
-    proof.always(
-        "a beat stays until it is taken", ~waits | (bus.wvalid & (beat == proof.last(beat)))
-    )
+    held = proof.held(bus.wvalid, bus.wready, bus.wdata, bus.wlast, bus.wstrb)
+    proof.always("a beat stays until it is taken", held)
     proof.always("all bytes are written", bus.wstrb.all())
     level = proof.in_order(given, value, sent, bus.wdata[:1], DEPTH)
     # Beats of addresses that were offered and that have not gone. One comes with its address.
@@ -182,12 +168,8 @@ def read_arbiter() -> Proof:
     proof.drive(o.arready, o.rvalid, o.rdata)
     number = proof.any(2)
     m.d.comb += o.rid.eq(number)
-    offered = Cat(o.araddr, o.arlen, o.arid)
-    waits = proof.last(o.arvalid & ~o.arready)
-    proof.always(
-        "an address stays until it is taken",
-        ~waits | (o.arvalid & (offered == proof.last(offered))),
-    )
+    held = proof.held(o.arvalid, o.arready, o.araddr, o.arlen, o.arid)
+    proof.always("an address stays until it is taken", held)
     for k in range(3):
         client = getattr(dut, f"i{k}")
         place, length = proof.any(1), proof.any(1)
@@ -196,8 +178,7 @@ def read_arbiter() -> Proof:
             client.rready.eq(1),
         ]  # fmt: skip
         own = Cat(place, length)
-        waits = proof.last(client.arvalid & ~client.arready)
-        proof.assume(~waits | (client.arvalid & (own == proof.last(own))))
+        proof.assume(proof.held(client.arvalid, client.arready, own))
         passed = o.arvalid & o.arready & (o.arid == k)
         proof.in_order(
             client.arvalid & client.arready, own, passed, Cat(o.araddr[0], o.arlen[0]), 1, f"i{k}"
@@ -225,15 +206,10 @@ def write_arbiter() -> Proof:
     proof.drive(o.awready, o.wready, o.bvalid)
     number = proof.any(1)
     m.d.comb += o.bid.eq(number)
-    offered = Cat(o.awaddr, o.awlen, o.awid)
-    waits = proof.last(o.awvalid & ~o.awready)
-    proof.always(
-        "an address stays until it is taken",
-        ~waits | (o.awvalid & (offered == proof.last(offered))),
-    )
-    beat = Cat(o.wdata[:2], o.wlast)
-    waits = proof.last(o.wvalid & ~o.wready)
-    proof.always("a beat stays until it is taken", ~waits | (o.wvalid & (beat == proof.last(beat))))
+    held = proof.held(o.awvalid, o.awready, o.awaddr, o.awlen, o.awid)
+    proof.always("an address stays until it is taken", held)
+    held = proof.held(o.wvalid, o.wready, o.wdata[:2], o.wlast)
+    proof.always("a beat stays until it is taken", held)
     for k in range(2):
         client = getattr(dut, f"i{k}")
         own, mine = proof.any(1), Cat(proof.any(2), proof.any(1))
@@ -241,10 +217,8 @@ def write_arbiter() -> Proof:
             client.awaddr.eq(own), client.awvalid.eq(proof.any()), client.wvalid.eq(proof.any()),
             client.wdata.eq(Cat(mine[:1], k)), client.wlast.eq(mine[2]), client.bready.eq(1),
         ]  # fmt: skip
-        waits = proof.last(client.awvalid & ~client.awready)
-        proof.assume(~waits | (client.awvalid & (own == proof.last(own))))
-        waits = proof.last(client.wvalid & ~client.wready)
-        proof.assume(~waits | (client.wvalid & (mine == proof.last(mine))))
+        proof.assume(proof.held(client.awvalid, client.awready, own))
+        proof.assume(proof.held(client.wvalid, client.wready, mine))
         passed = o.awvalid & o.awready & (o.awid == k)
         proof.in_order(client.awvalid & client.awready, own, passed, o.awaddr[0], 1, f"i{k}")
         # Bursts whose address went on, or is on its way, and whose data did not.

@@ -31,12 +31,8 @@ def row_reader() -> Proof:
         ]  # fmt: skip
         m.d.sync += owed.eq(owed + Mux(asked, beats, 0) - answers)
         proof.assume(~answers | owed.any())
-        offered = Cat(bus.araddr, bus.arlen)
-        waits = proof.last(bus.arvalid & ~bus.arready)
-        proof.always(
-            f"{n}: an address stays until it is taken",
-            ~waits | (bus.arvalid & (offered == proof.last(offered))),
-        )
+        held = proof.held(bus.arvalid, bus.arready, bus.araddr, bus.arlen)
+        proof.always(f"{n}: an address stays until it is taken", held)
         proof.always(
             f"{n}: a burst is within a page", ~bus.arvalid | is_legal(bus.araddr, beats, 2)
         )
@@ -66,9 +62,7 @@ def row_writer() -> Proof:
         dut.i.valid.eq(proof.any()), beat.address.eq(place << SIZE), beat.value.eq(value),
         beat.channel.eq(channel), beat.last.eq(last), beat.strobe.eq(1),
     ]  # fmt: skip
-    offered = Cat(place, value, last, channel)
-    waits = proof.last(dut.i.valid & ~dut.i.ready)
-    proof.assume(~waits | (dut.i.valid & (offered == proof.last(offered))))
+    proof.assume(proof.held(dut.i.valid, dut.i.ready, place, value, last, channel))
     given = dut.i.valid & dut.i.ready
     unanswered = []
     for n, bus in enumerate(dut.axi):
@@ -76,16 +70,10 @@ def row_writer() -> Proof:
         proof.drive(bus.awready, bus.wready)
         mine, answers = given & (channel == n), proof.any()
         asked, sent = bus.awvalid & bus.awready, bus.wvalid & bus.wready
-        waits = proof.last(bus.awvalid & ~bus.awready)
-        proof.always(
-            f"{n}: an address stays until it is taken",
-            ~waits | (bus.awvalid & (bus.awaddr == proof.last(bus.awaddr))),
-        )
-        waits = proof.last(bus.wvalid & ~bus.wready)
-        proof.always(
-            f"{n}: a beat stays until it is taken",
-            ~waits | (bus.wvalid & (bus.wdata == proof.last(bus.wdata))),
-        )
+        held = proof.held(bus.awvalid, bus.awready, bus.awaddr)
+        proof.always(f"{n}: an address stays until it is taken", held)
+        held = proof.held(bus.wvalid, bus.wready, bus.wdata)
+        proof.always(f"{n}: a beat stays until it is taken", held)
         address = Cat(place, 0)
         proof.in_order(mine, address, asked, bus.awaddr[SIZE : SIZE + 3], 1, f"{n}: addresses")
         proof.in_order(mine, value, sent, bus.wdata[:1], 1, f"{n}: beats")

@@ -15,7 +15,8 @@ kept only as long as their block's list runs. By hand or nightly, not in CI:
 
 Of the blocks named, or of all: the faults whose sources, list or tests are not those of the results
 file; with ``--again`` every fault. Each result is kept at once, so that a run that was stopped goes
-on from there.
+on from there. A result says which test caught the fault. The next time that one runs first, and
+those next that caught most others of the list: most faults need one test, not all before it.
 """
 
 import argparse
@@ -30,11 +31,13 @@ import sys
 import tempfile
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.faults import Place, Sources, without_prose
+from bench.first import FAILED, FIRST
 from bench.stored import keep, rows
 from lightmamba.common.errors import InputError
 
@@ -42,14 +45,17 @@ ROOT = Path(__file__).parents[1]
 RTL, MUTANTS = ROOT / "src/lightmamba/hardware/rtl", ROOT / "tests/rtl/mutants"
 PARTS = ("src", "tests", "bench", "docs", "pyproject.toml")  # of the copy
 HANG, LEAST = 10, 120  # a test that takes HANG times as long, and LEAST seconds, hangs: caught
+HANGS = "hangs"
 NONE = 5  # pytest found no test that is marked so
 SLOW = 1800  # seconds after which the slow tests of a block hang
 
 
-def run(block: str, folder: Path, done: Collection[str] = ()) -> Iterator[dict[str, object]]:
+def run(
+    block: str, folder: Path, done: Collection[str] = (), known: Mapping[str, str] | None = None
+) -> Iterator[dict[str, object]]:
     """Plant the faults of a block, but for those ``done``, in a copy under ``folder``.
 
-    Each row says whether a fault was caught.
+    Each row says whether a fault was caught; ``known`` is which test caught each before.
     """
     listed, of, copy = read(block), fingerprint(block), copied(folder)
     sources, tests, begin = Sources(copy / RTL.relative_to(ROOT)), listed["tests"], time.monotonic()
@@ -57,6 +63,7 @@ def run(block: str, folder: Path, done: Collection[str] = ()) -> Iterator[dict[s
     if fails(tests, copy, None) or (proofs and fails(tests, copy, None, "slow")):
         raise SystemExit(f"{', '.join(tests)} fails without any fault; mend it first")
     limit = max(LEAST, HANG * (time.monotonic() - begin))
+    by = dict(known or {})
     for mutant in listed["mutant"]:
         if mutant["why"] in done:
             continue
@@ -64,13 +71,18 @@ def run(block: str, folder: Path, done: Collection[str] = ()) -> Iterator[dict[s
         faulty, original = place.planted(mutant["replace"]), place.file.read_text()
         place.file.write_text(faulty)
         each = [[f"{tests[0]}::test_is_proved[{name}]"] for name in mutant.get("breaks", ())]
-        each = each or [tests]
-        kept = all(fails(some, copy, limit) for some in each)
-        caught = kept or all(fails(some, copy, max(limit, SLOW), "slow") for some in each)
+        each, why = each or [tests], mutant["why"]
+        often = [name for name, _ in Counter(by.values()).most_common()]
+        first = list(dict.fromkeys([by[why], *often])) if why in by else often
+        caught = [fails(some, copy, limit, first=first) for some in each]
+        if not (kept := all(caught)):
+            caught = [fails(some, copy, max(limit, SLOW), "slow", first) for some in each]
         place.file.write_text(original)
-        why, file = mutant["why"], place.file.name
+        if all(caught) and caught != [HANGS]:
+            by[why] = caught[0]
         yield {
-            "block": block, "file": file, "why": why, "caught": caught, "kept": kept, "of": of
+            "block": block, "file": place.file.name, "why": why, "caught": all(caught),
+            "kept": kept, "by": by.get(why, "") if all(caught) else "", "of": of,
         }  # fmt: skip
 
 
@@ -170,21 +182,28 @@ def rtl() -> Sources:
     return Sources(RTL)
 
 
-def fails(tests: Sequence[str], copy: Path, limit: float | None, chosen: str = "not slow") -> bool:
-    """Whether the tests of a copy that are marked so fail, or take too many seconds.
+def fails(
+    tests: Sequence[str], copy: Path, limit: float | None, chosen: str = "not slow",
+    first: Sequence[str] = (),
+) -> str:  # fmt: skip
+    """The first test of a copy that fails, of those that are marked so; empty if all pass.
 
-    No bytecode is written: two faults of one length, planted within a second, would share it.
+    `HANGS` if they take more than ``limit`` seconds, or end without a name. Those of ``first`` run
+    first. No bytecode is written: two faults of one length, planted within a second, would share
+    it.
     """
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-m", chosen]
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "bench.first", "-m", chosen]
     command = [sys.executable, "-B", "-m", "pytest", *options, *tests]
-    env = environment(copy)
+    name = copy.with_name("failed")
+    name.write_text(HANGS)
+    env = environment(copy) | {FIRST: json.dumps(first), FAILED: str(name)}
     try:
         found = subprocess.run(command, cwd=copy, env=env, capture_output=True, timeout=limit)
     except subprocess.TimeoutExpired:
-        return True
+        return HANGS
     if found.returncode in (-signal.SIGTERM, -signal.SIGKILL):
         raise SystemExit(f"somebody ended the run of {', '.join(tests)}; start again")
-    return found.returncode not in (0, NONE)
+    return "" if found.returncode in (0, NONE) else name.read_text()
 
 
 def main() -> None:
@@ -199,8 +218,10 @@ def main() -> None:
         if faults(block) <= done:
             print(f"{block}: all {len(done)} results are of today's source (--again plants them)")
             continue
+        mine = [row for row in stored if row["block"] == block]
+        by = {row["why"]: row["by"] for row in mine if row.get("by")}
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            for row in run(block, Path(folder), done):
+            for row in run(block, Path(folder), done, by):
                 keep("mutants", row, stay=lambda old: old["why"] in faults(old["block"]))
 
 

@@ -1,6 +1,8 @@
 """The lists of planted faults: each fault has a place, and every block has enough of them."""
 
 import ast
+import itertools
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -9,11 +11,13 @@ import pytest
 from bench import mutants
 from bench.faults import Fragment, Sources
 from bench.mutants import (
+    HANGS,
     MUTANTS,
     ROOT,
     RTL,
     copied,
     environment,
+    fails,
     faults,
     fingerprint,
     located,
@@ -122,7 +126,7 @@ def test_faults_are_planted_in_a_copy_only(tmp_path, monkeypatch):
     source = places[0].file
     original = source.read_text()
 
-    def look(tests, copy, limit):
+    def look(tests, copy, limit, *_, **_first):
         assert source.read_text() == original
         command = [
             sys.executable,
@@ -133,7 +137,7 @@ def test_faults_are_planted_in_a_copy_only(tmp_path, monkeypatch):
         seen.append(found.read_text())
         if len(seen) == 4:
             raise KeyboardInterrupt
-        return len(seen) > 1
+        return "a test" if len(seen) > 1 else ""
 
     monkeypatch.setattr(mutants, "fails", look)
     with pytest.raises(KeyboardInterrupt):
@@ -144,11 +148,41 @@ def test_faults_are_planted_in_a_copy_only(tmp_path, monkeypatch):
 
 
 def test_faults_that_are_done_are_not_planted_again(tmp_path, monkeypatch):
-    block, answers = BLOCKS[0], iter([False, True])
+    block, answers = BLOCKS[0], iter(["", "a test"])
     *done, last = (mutant["why"] for mutant in read(block)["mutant"])
-    monkeypatch.setattr(mutants, "fails", lambda *_: next(answers))
+    monkeypatch.setattr(mutants, "fails", lambda *_, **_first: next(answers))
     (row,) = mutants.run(block, tmp_path, done)
-    assert (row["why"], row["kept"]) == (last, True)
+    assert (row["why"], row["kept"], row["by"]) == (last, True, "a test")
+
+
+def test_what_caught_a_fault_runs_first(tmp_path, monkeypatch):
+    """Then what caught most others of the list."""
+    block, asked = BLOCKS[0], []
+
+    def look(tests, copy, limit, *_, first=()):
+        asked.append(list(first))
+        return "" if len(asked) == 1 else "often" if len(asked) < 4 else "b"
+
+    monkeypatch.setattr(mutants, "fails", look)
+    why = [mutant["why"] for mutant in read(block)["mutant"]][:5]
+    list(itertools.islice(mutants.run(block, tmp_path, (), {why[3]: "a"}), 5))
+    assert asked == [
+        [], ["a"], ["a", "often"], ["often", "a"], ["a", "often", "b"], ["b", "often"],
+    ]  # fmt: skip
+
+
+def test_the_test_that_fails_is_named(tmp_path):
+    copy = tmp_path / "copy"
+    (copy / "bench").mkdir(parents=True)
+    shutil.copy(ROOT / "bench/first.py", copy / "bench")
+    (copy / "test_it.py").write_text(
+        "def test_a():\n    assert 0\ndef test_b():\n    assert 0\ndef test_c():\n    pass\n"
+    )
+    first = ["test_it.py::test_c", "test_it.py::test_b"]
+    assert fails(["test_it.py"], copy, None) == "test_it.py::test_a"
+    assert fails(["test_it.py"], copy, None, first=first) == "test_it.py::test_b"
+    assert fails(["test_it.py::test_c"], copy, None, first=first) == ""
+    assert fails(["test_it.py"], copy, 0.01) == HANGS
 
 
 def test_a_copy_that_would_not_be_imported_is_refused(tmp_path, monkeypatch):

@@ -1,11 +1,14 @@
 """Chat templates: the same text as transformers, and no stranger's code."""
 
+import multiprocessing
+import resource
+import subprocess
 from datetime import datetime
 
 import pytest
 
 from lightmamba.common.errors import InputError
-from lightmamba.text import render_chat
+from lightmamba.text import chat, render_chat
 
 CHATML = """\
 {%- if messages[0]['role'] == 'system' %}
@@ -84,7 +87,7 @@ def test_the_date_of_today():
         ("{{ messages[0].content + 3 }}", "template fails: can only concatenate str"),
         ("{{ 1 // 0 }}", "template fails: .*division"),
         ("{{ nothing.at.all }}", "template refuses this: 'nothing' is undefined"),
-        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "template never ends"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "template fails: it never ends"),
     ],
 )
 def test_templates_that_cannot_be(template, sentence):
@@ -93,23 +96,83 @@ def test_templates_that_cannot_be(template, sentence):
     assert "\n" not in str(caught.value)
 
 
-NEVER_ENDING = {
-    "nested": "{% set r = range(9999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
-    "filtered": "{% set r = range(9999) %}{% for a in r %}{% for b in r if b < 0 %}{% endfor %}"
-                "{% endfor %}",
-    "characters": "{% for a in messages[0].content %}{% for b in messages[0].content %}"
-                  "{% endfor %}{% endfor %}",
-    "macro": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}"
-             "{{ m(40) }}",
-    "recursive": "{% for a in [1] recursive %}{{ loop(range(999)) if loop.depth < 9 }}{% endfor %}",
+TOO_LONG = {
+    "nested": "{% set r = range(99999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
+    "power": "{{ 9 ** (9 ** 9) }}",
+}
+TOO_MUCH = {
+    "product": "{{ 'a' * 10 ** 10 }}", "method": "{{ 'a'.ljust(10 ** 10) }}",
+    "format": "{{ '%9999999999d' % 1 }}",
+    "loop": "{% set n = namespace(s='a') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}"
+            "{% endfor %}",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("template", NEVER_ENDING.values(), ids=NEVER_ENDING)
-def test_a_template_that_works_too_long_is_refused(template):
-    """It would hold a thread of the server for hours."""
-    with pytest.raises(InputError, match=r"more than 1,000,000 steps; send fewer messages"):
-        render_chat(template, [{"role": "user", "content": "x" * 9999}])
+@pytest.mark.parametrize("template", TOO_LONG.values(), ids=TOO_LONG)
+def test_a_template_that_takes_too_long_is_refused(template, monkeypatch):
+    """It would hold a thread of the server for hours. The next one is rendered."""
+    monkeypatch.setattr(chat, "SECONDS", 1)
+    with pytest.raises(InputError, match=r"takes more than 1 seconds; send fewer messages"):
+        render_chat(template, MESSAGES["user"])
+    assert render_chat("{{ messages | length }}", MESSAGES["user"]) == "1"
+
+
+@pytest.mark.parametrize("template", TOO_MUCH.values(), ids=TOO_MUCH)
+def test_a_template_that_takes_too_much_memory_is_refused(template):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=r"template fails: it takes more than 1,024 MB"):
+        render_chat(template, MESSAGES["user"])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + (64 << 10)
+
+
+def test_a_text_that_is_too_long_is_refused():
+    with pytest.raises(InputError, match=r"writes more than 67,108,864 characters"):
+        render_chat("{{ 'a' * 10 ** 8 }}", MESSAGES["user"])
+
+
+def rendering() -> "subprocess.Popen[bytes]":
+    """The process that renders."""
+    render_chat("", MESSAGES["user"])
+    found = chat._renderer._process
+    assert found is not None
+    return found
+
+
+def test_the_process_that_renders_is_begun_again():
+    process = rendering()
+    process.kill()
+    process.wait()
+    assert render_chat("a", MESSAGES["user"]) == "a"
+
+
+def test_an_answer_that_nobody_waited_for_is_not_that_of_the_next(monkeypatch):
+    """Ctrl+C while a template is rendered."""
+    pipe = rendering().stdout
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipe, "readline", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            render_chat("first", MESSAGES["user"])
+    assert render_chat("second", MESSAGES["user"]) == "second"
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_of_fork_has_a_process_of_its_own():
+    mine = rendering().pid
+    said = multiprocessing.get_context("fork").SimpleQueue()
+
+    def render() -> None:
+        said.put((render_chat("child", MESSAGES["user"]), rendering().pid))
+
+    child = multiprocessing.get_context("fork").Process(target=render)
+    child.start()
+    child.join(20)
+    text, pid = said.get()
+    assert (text, pid != mine) == ("child", True)
+    assert rendering().pid == mine
 
 
 def test_a_long_chat_is_rendered():

@@ -1,21 +1,26 @@
 """Messages to the text that a chat model was trained on, by the template of its checkpoint.
 
-A template comes with the checkpoint, so it is a stranger's code: it runs in jinja2's sandbox, sees
-strings only, and gets the functions that transformers gives it, so that it renders the same text.
+The template runs in a process of its own (``template.py``), with limits of time and memory, where
+it sees strings only and gets the functions that transformers gives it.
 """
 
+import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lightmamba.common.errors import InputError
 from lightmamba.model.tokenizer import Tokenizer
+from lightmamba.native import ForkLock
 
 __all__ = ["render_chat", "special_ids", "special_words", "tokenizer_config"]
 
-STEPS = 1_000_000  # of loops and macros: about a second
-CALL = 20  # steps that a call of a macro takes
+SECONDS = 5  # of processor time for a text
 
 
 def render_chat(
@@ -41,27 +46,90 @@ def render_chat(
     Raises
     ------
     InputError
-        If the template is broken or unsafe, takes more than a million steps, or
-        refuses the messages.
+        If the template is broken or unsafe, takes more than five seconds of processor time or a
+        gigabyte, or refuses the messages.
     """
-    from jinja2 import TemplateError
+    values = {
+        "messages": [dict(message) for message in messages], "tools": None, "documents": None,
+        "add_generation_prompt": add_generation_prompt, **(special_tokens or {}),
+    }  # fmt: skip
+    found = _renderer.ask({"seconds": SECONDS, "template": template, "values": values})
+    if (text := found.get("text")) is not None:
+        return text
+    how, why = next(iter(found.items()))
+    then = " this" if how == "refuses" else ""
+    raise InputError(f"the model's chat template {how}{then}: {why}")
 
-    try:
-        environment = _environment()
-        return str(
-            environment
-            .from_string(_counted(environment, template))
-            .render(
-                messages=[dict(message) for message in messages], tools=None, documents=None,
-                add_generation_prompt=add_generation_prompt, **(special_tokens or {}),
-            )
-        )  # fmt: skip
-    except TemplateError as error:
-        raise InputError(f"the model's chat template refuses this: {_line(error)}") from error
-    except RecursionError as error:
-        raise InputError("the model's chat template never ends") from error
-    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        raise InputError(f"the model's chat template fails: {_line(error)}") from error
+
+class _Renderer:
+    """The process that renders, begun when it is needed, and again if a template ended it."""
+
+    def __init__(self) -> None:
+        self._lock = ForkLock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._of = 0  # process that it answers
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, str]:
+        """Its answer to a request; that it fails, if it ended."""
+        with self._lock:
+            process = self._running()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+                process.stdin.flush()
+                line = process.stdout.readline()
+            except BrokenPipeError:
+                line = b""
+            except BaseException:  # Ctrl+C: its answer would be taken for that of the next request
+                self._end()
+                raise
+            if line.endswith(b"\n"):
+                found: dict[str, str] = json.loads(line)
+                return found
+            status = self._end()
+        if status == -signal.SIGXCPU:
+            why = f"it takes more than {SECONDS} seconds; send fewer messages or shorter ones"
+            return {"fails": why}
+        return {"fails": f"the process that renders it ended with status {status}"}
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        """The process; a child of fork has one of its own."""
+        known = self._process
+        if known is not None and (self._of != os.getpid() or known.poll() is not None):
+            _close(known)
+            known = None
+        if known is None:
+            program = Path(__file__).with_name("template.py")
+            known = self._process = subprocess.Popen(
+                [sys.executable, "-I", str(program)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            self._of = os.getpid()
+        return known
+
+    def _end(self) -> int:
+        """Its status, if it has ended; else end it."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        try:
+            return process.wait(1)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+        finally:
+            _close(process)
+
+
+def _close(process: "subprocess.Popen[bytes]") -> None:
+    """Close the pipes of a process that nobody asks again."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):  # of what was not sent
+                pipe.close()
+
+
+_renderer = _Renderer()
 
 
 def special_ids(known: Mapping[str, int | list[int]], name: str) -> tuple[int, ...]:
@@ -106,81 +174,3 @@ def tokenizer_config(
         **words, **special_words(known, tokenizer),
     }  # fmt: skip
     return found if chat_template is None else found | {"chat_template": chat_template}
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _counted(environment: Any, template: str) -> Any:
-    """The parsed template, whose loops and macros count their steps."""
-    from jinja2 import nodes
-
-    def call(name: str, *given: Any, line: int) -> Any:
-        return nodes.Call(nodes.EnvironmentAttribute(name), [*given], [], None, None, lineno=line)
-
-    tree = environment.parse(template)
-    for each in tree.find_all((nodes.Macro, nodes.For)):
-        if isinstance(each, nodes.For):
-            each.iter = call("counted", each.iter, line=each.lineno)
-        if isinstance(each, nodes.Macro) or each.recursive:
-            step = nodes.ExprStmt(call("step", line=each.lineno), lineno=each.lineno)
-            each.body.insert(0, step)
-    return tree
-
-
-def _environment() -> Any:
-    """The sandbox, with the options, filters and functions that templates are written for."""
-    from jinja2 import TemplateError, nodes
-    from jinja2.ext import Extension, loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Generation(Extension):
-        """``{% generation %}`` marks the model's words for training; here it changes nothing."""
-
-        def parse(self, parser: Any) -> nodes.Node:
-            line = next(parser.stream).lineno
-            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            return nodes.Scope(body, lineno=line)
-
-    Generation.tags = {"generation"}
-
-    def raise_exception(message: str) -> None:
-        raise TemplateError(message)
-
-    def tojson(
-        value: Any,
-        ensure_ascii: bool = False,
-        indent: int | None = None,
-        separators: tuple[str, str] | None = None,
-        sort_keys: bool = False,
-    ) -> str:
-        return json.dumps(
-            value, ensure_ascii=ensure_ascii, indent=indent, separators=separators,
-            sort_keys=sort_keys,
-        )  # fmt: skip
-
-    class Environment(ImmutableSandboxedEnvironment):
-        """The sandbox, which counts the steps of a template."""
-
-        steps = 0
-
-        def step(self, cost: int = CALL) -> None:
-            self.steps += cost
-            if self.steps > STEPS:
-                raise TemplateError(
-                    f"it takes more than {STEPS:,} steps; send fewer messages or shorter ones"
-                )
-
-        def counted(self, items: Iterable[Any]) -> Iterator[Any]:
-            for item in items:
-                self.step(1)
-                yield item
-
-    environment = Environment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
-    )
-    environment.filters["tojson"] = tojson  # jinja2's own escapes for HTML
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment

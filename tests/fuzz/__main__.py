@@ -1,7 +1,9 @@
 """A long fuzz, by hand: ``make fuzz ARGS="--seed 7 --count 100000"``.
 
-Mutants of model files, builds, targets and recipes are opened; each must load, or be refused in one
-sentence. What breaks that is kept, with the numbers that make it again, and ends the run with 1.
+Mutants of model files, builds, targets, recipes, checkpoints and chat templates are opened; each
+must load, or be refused in one sentence. Of a model file that loads, the kernels and numpy write
+the same logits. What breaks that is kept, with the numbers that make it again, and ends the run
+with 1.
 """
 
 import argparse

@@ -4,25 +4,31 @@ import hashlib
 import json
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
+import numpy as np
+
 from lightmamba.arch.target import Target, target_names
 from lightmamba.common.errors import InputError, shown
 from lightmamba.device.sim.simulator import from_target
+from lightmamba.engine import Engine
 from lightmamba.hardware.compiler import build, open_model, plan, read_build
 from lightmamba.hardware.compiler.memory import Memory
 from lightmamba.hardware.machine.artifact import MANIFEST, MODEL
 from lightmamba.hardware.machine.manifest import seal
+from lightmamba.model.checkpoint import load_checkpoint
 from lightmamba.model.config import SHAPES
 from lightmamba.model.qmodel import load, load_sizes, to_bytes
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.numerics.sampling import Sampler
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.quantization import Recipe, recipe_names
+from lightmamba.text import render_chat
 from tests.fuzz.mutate import (
     MISSING,
     damage,
@@ -36,6 +42,8 @@ from tests.fuzz.mutate import (
 from tests.golden.tiny import FILE
 from tests.qmodel.surgery import sealed
 from tests.support.builders import made_up, random_model, sizes
+from tests.support.chats import CHATS, TEMPLATES
+from tests.support.checkpoints import WORDED, write_state_spaces
 
 __all__ = ["SUBJECTS", "Subject", "attempt", "mutant"]
 
@@ -147,6 +155,10 @@ class Model(Subject):
         model = load(self.path)
         to_bytes(model)
         Sampler(SamplingOptions(), model.logit_exp, model.valid_vocab)
+        ids = np.arange(4)[None] % model.config.vocab_size
+        fast, plain = (Engine(model, compiled=each) for each in (True, False))
+        found, wanted = (e.forward(ids, e.empty_state(1))[0] for e in (fast, plain))
+        assert np.array_equal(found, wanted), "the kernels write other logits than numpy"
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -295,7 +307,65 @@ class Recipes(Text):
         assert Recipe.parse(recipe.to_toml(), "again") == recipe
 
 
-SUBJECTS = {kind.name: kind for kind in (Model, Build, Targets, Recipes)}
+class Checkpoints(Subject):
+    """A checkpoint's folder: config, weights and tokenizer."""
+
+    name = "checkpoints"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.path = self.folder / "c"
+        write_state_spaces(self.path, WORDED, pickled=False, tokenizer=True)
+        self.whole = {path: path.read_bytes() for path in self.path.iterdir()}
+        (self.weights,) = (path for path in self.whole if path.suffix == ".safetensors")
+        config = json.loads(self.whole[self.path / "config.json"])
+        self.faults = single_faults(config)
+
+    def plant(self, fault: Any) -> None:
+        self._tree("config.json", lambda tree: with_fault(tree, *fault))
+
+    def damage(self, rng: Random) -> None:
+        kind = rng.randrange(10)
+        if kind < 4:
+            self._tree(rng.choice(("config.json", "tokenizer.json")), partial(mutate_tree, rng))
+        elif kind < 6:
+            path = rng.choice(list(self.whole))
+            self._write(path, mutate_bytes(rng, self.whole[path]))
+        else:
+            data = self.whole[self.weights]
+            (length,) = struct.unpack("<Q", data[:8])
+            text = json_text(mutate_tree(rng, json.loads(data[8 : 8 + length])))
+            self._write(self.weights, struct.pack("<Q", len(text)) + text + data[8 + length :])
+
+    def _tree(self, name: str, change: Callable[[Any], Any]) -> None:
+        path = self.path / name
+        self._write(path, json_text(change(json.loads(self.whole[path]))))
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """Replace one file; the others are whole again."""
+        for other, content in self.whole.items():
+            other.write_bytes(data if other == path else content)
+
+    def open(self) -> None:
+        load_checkpoint(self.path)
+
+
+class Templates(Text):
+    """A chat template, which renders two chats."""
+
+    name = "templates"
+
+    @property
+    def good(self) -> list[str]:
+        return list(TEMPLATES.values())
+
+    def open(self) -> None:
+        template = self.path.read_bytes().decode(errors="replace")
+        for messages in CHATS.values():
+            render_chat(template, messages, special_tokens={"bos_token": "<s>"})
+
+
+SUBJECTS = {kind.name: kind for kind in (Model, Build, Targets, Recipes, Checkpoints, Templates)}
 
 
 def mutant(subject: Subject, seed: int, index: int) -> None:

@@ -9,48 +9,13 @@ import pytest
 
 from lightmamba.common.errors import InputError
 from lightmamba.text import chat, render_chat
+from tests.support.chats import CHATML, CHATS, TEMPLATES
 
-CHATML = """\
-{%- if messages[0]['role'] == 'system' %}
-    {{- bos_token + '<|system|>' + messages[0].content + '\n' }}
-    {%- set rest = messages[1:] %}
-{%- else %}
-    {%- set rest = messages %}
-{%- endif %}
-{%- for message in rest %}
-    {%- if loop.index0 > 3 %}{% break %}{% endif %}
-    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}
-        {{- raise_exception('roles must alternate user and assistant') }}
-    {%- endif %}
-<|{{ message.role }}|>
-    {%- generation %}{{ message.content | trim }}{% endgeneration %}
-{% endfor %}
-{%- if tools %}{{ tools | tojson }}{% endif %}
-{%- if add_generation_prompt %}<|assistant|>
-{% endif %}"""
-TEMPLATES = {
-    "chatml": CHATML,
-    "json": "{{ messages | tojson }} {{ messages | tojson(indent=2, sort_keys=true) }}",
-    "blocks": "a\n  {% if true %}\n  b\n  {% endif %}\nc {{ eos_token }}",
-    "namespace": "{% set n = namespace(x=1) %}{% for m in messages %}{% set n.x = n.x + 1 %}"
-                 "{% endfor %}{{ n.x }} {{ dict(a=1) }}",
-    "loops": "{% for m in messages %}{{ loop.index }} of {{ loop.length }}{{ loop.last }}"
-             "{{ loop.nextitem }}{% else %}none{% endfor %}"
-             "{% for k, v in {'a': 1}.items() %}{{ k }}{% endfor %}"
-             "{% for x in nothing %}{% else %}none{% endfor %}"
-             "{% for x in [1, [2]] if x != 1 recursive %}{{ x if x is number else loop(x) }}"
-             "{% endfor %}",
-    "strings": "{{ messages[0].content.upper().split('E')[0] }}{{ undefined_name }}",
-}  # fmt: skip
-MESSAGES = {
-    "user": [{"role": "user", "content": " Wie geht's? <b>&ä "}],
-    "both": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}],
-}
 WORDS = {"bos_token": "<s>", "eos_token": "</s>"}
 
 
 @pytest.mark.parametrize("add", [True, False])
-@pytest.mark.parametrize("messages", MESSAGES.values(), ids=MESSAGES)
+@pytest.mark.parametrize("messages", CHATS.values(), ids=CHATS)
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 def test_the_text_is_that_of_transformers(template, messages, add):
     utilities = pytest.importorskip("transformers.utils.chat_template_utils")
@@ -62,13 +27,13 @@ def test_the_text_is_that_of_transformers(template, messages, add):
 
 
 def test_worked_text():
-    text = render_chat(CHATML, MESSAGES["both"], special_tokens=WORDS)
+    text = render_chat(CHATML, CHATS["both"], special_tokens=WORDS)
     assert text == "<s><|system|>Be brief.\n<|user|>Hello<|assistant|>\n"
 
 
 def test_the_date_of_today():
     template = "{{ strftime_now('%Y') }}"
-    assert int(render_chat(template, MESSAGES["user"])) in (
+    assert int(render_chat(template, CHATS["user"])) in (
         datetime.now().year,
         datetime.now().year - 1,
     )
@@ -92,7 +57,7 @@ def test_the_date_of_today():
 )
 def test_templates_that_cannot_be(template, sentence):
     with pytest.raises(InputError, match=sentence) as caught:
-        render_chat(template, MESSAGES["user"])
+        render_chat(template, CHATS["user"])
     assert "\n" not in str(caught.value)
 
 
@@ -113,26 +78,26 @@ def test_a_template_that_takes_too_long_is_refused(template, monkeypatch):
     """It would hold a thread of the server for hours. The next one is rendered."""
     monkeypatch.setattr(chat, "SECONDS", 1)
     with pytest.raises(InputError, match=r"takes more than 1 seconds; send fewer messages"):
-        render_chat(template, MESSAGES["user"])
-    assert render_chat("{{ messages | length }}", MESSAGES["user"]) == "1"
+        render_chat(template, CHATS["user"])
+    assert render_chat("{{ messages | length }}", CHATS["user"]) == "1"
 
 
 @pytest.mark.parametrize("template", TOO_MUCH.values(), ids=TOO_MUCH)
 def test_a_template_that_takes_too_much_memory_is_refused(template):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError, match=r"template fails: it takes more than 1,024 MB"):
-        render_chat(template, MESSAGES["user"])
+        render_chat(template, CHATS["user"])
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + (64 << 10)
 
 
 def test_a_text_that_is_too_long_is_refused():
     with pytest.raises(InputError, match=r"writes more than 67,108,864 characters"):
-        render_chat("{{ 'a' * 10 ** 8 }}", MESSAGES["user"])
+        render_chat("{{ 'a' * 68000000 }}", CHATS["user"])
 
 
 def rendering() -> "subprocess.Popen[bytes]":
     """The process that renders."""
-    render_chat("", MESSAGES["user"])
+    render_chat("", CHATS["user"])
     found = chat._renderer._process
     assert found is not None
     return found
@@ -142,7 +107,7 @@ def test_the_process_that_renders_is_begun_again():
     process = rendering()
     process.kill()
     process.wait()
-    assert render_chat("a", MESSAGES["user"]) == "a"
+    assert render_chat("a", CHATS["user"]) == "a"
 
 
 def test_an_answer_that_nobody_waited_for_is_not_that_of_the_next(monkeypatch):
@@ -155,8 +120,8 @@ def test_an_answer_that_nobody_waited_for_is_not_that_of_the_next(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(pipe, "readline", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            render_chat("first", MESSAGES["user"])
-    assert render_chat("second", MESSAGES["user"]) == "second"
+            render_chat("first", CHATS["user"])
+    assert render_chat("second", CHATS["user"]) == "second"
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -165,7 +130,7 @@ def test_a_child_of_fork_has_a_process_of_its_own():
     said = multiprocessing.get_context("fork").SimpleQueue()
 
     def render() -> None:
-        said.put((render_chat("child", MESSAGES["user"]), rendering().pid))
+        said.put((render_chat("child", CHATS["user"]), rendering().pid))
 
     child = multiprocessing.get_context("fork").Process(target=render)
     child.start()

@@ -22,6 +22,8 @@ from jinja2 import Template, TemplateError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+__all__ = ["main"]
+
 MEMORY = 1 << 30  # bytes of the process
 LONGEST = 1 << 26  # characters of a text
 

@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=33554432 \
 	$(PYTHON) -m pytest -n 2 --dist worksteal -q
 
-.PHONY: help setup demo docs test test-board test-all prove soak before-release fuzz check figures lock release format clean
+.PHONY: help setup demo docs test test-board test-all prove soak sanitize before-release fuzz check figures lock release format clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -50,10 +50,13 @@ prove: $(TOOLS)   ## properties of the hardware's units, proved for any inputs (
 soak: $(TOOLS)    ## random work on simulated machines, added to what was done before (ARGS="--minutes 600")
 	@$(PYTHON) -m bench.soak $(ARGS)
 
+sanitize: $(TOOLS) ## kernels, their threads and the simulator's harness with sanitizers (minutes)
+	@$(PYTEST) -m slow tests/sanitize $(ARGS)
+
 before-release: $(TOOLS) ## damaged files, planted faults, then `make release` with all tests (hours)
 	@$(MAKE) fuzz && $(PYTHON) -m bench.mutants && $(MAKE) release
 
-fuzz: $(STAMP)   ## damaged models, builds, targets and recipes, 20,000 of each (minutes)
+fuzz: $(STAMP)   ## damaged models, builds, targets, recipes, checkpoints, templates, 20,000 of each (minutes)
 	@$(PYTHON) -m tests.fuzz $(ARGS)
 
 check: $(STAMP)  ## lint, format, types, import rules, tables of the docs, which must show the stored rows

@@ -102,7 +102,7 @@ class _Renderer:
         if known is None:
             program = Path(__file__).with_name("template.py")
             known = self._process = subprocess.Popen(
-                [sys.executable, "-I", str(program)],
+                [sys.executable, "-P", str(program)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             self._of = os.getpid()

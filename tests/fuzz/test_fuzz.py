@@ -15,8 +15,8 @@ COUNTS = {
     "builds": 500,
     "targets": 500,
     "recipes": 500,
-    "checkpoints": 300,
-    "templates": 500,
+    "checkpoints": 40,
+    "templates": 100,
 }
 
 

@@ -61,24 +61,18 @@ def test_templates_that_cannot_be(template, sentence):
     assert "\n" not in str(caught.value)
 
 
-TOO_LONG = {
-    "nested": "{% set r = range(99999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
-    "power": "{{ 9 ** (9 ** 9) }}",
-}
+TOO_LONG = "{{ 9 ** (9 ** 9) }}"
 TOO_MUCH = {
     "product": "{{ 'a' * 10 ** 10 }}", "method": "{{ 'a'.ljust(10 ** 10) }}",
     "format": "{{ '%9999999999d' % 1 }}",
-    "loop": "{% set n = namespace(s='a') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}"
-            "{% endfor %}",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("template", TOO_LONG.values(), ids=TOO_LONG)
-def test_a_template_that_takes_too_long_is_refused(template, monkeypatch):
+def test_a_template_that_takes_too_long_is_refused(monkeypatch):
     """It would hold a thread of the server for hours. The next one is rendered."""
     monkeypatch.setattr(chat, "SECONDS", 1)
     with pytest.raises(InputError, match=r"takes more than 1 seconds; send fewer messages"):
-        render_chat(template, CHATS["user"])
+        render_chat(TOO_LONG, CHATS["user"])
     assert render_chat("{{ messages | length }}", CHATS["user"]) == "1"
 
 
@@ -91,8 +85,8 @@ def test_a_template_that_takes_too_much_memory_is_refused(template):
 
 
 def test_a_text_that_is_too_long_is_refused():
-    with pytest.raises(InputError, match=r"writes more than 67,108,864 characters"):
-        render_chat("{{ 'a' * 68000000 }}", CHATS["user"])
+    with pytest.raises(InputError, match=r"writes more than 16,777,216 characters"):
+        render_chat("{{ 'a' * 17000000 }}", CHATS["user"])
 
 
 def rendering() -> "subprocess.Popen[bytes]":

@@ -25,7 +25,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 __all__ = ["main"]
 
 MEMORY = 1 << 30  # bytes of the process
-LONGEST = 1 << 26  # characters of a text
+LONGEST = 1 << 24  # characters of a text
 
 
 def answer(template: str, values: dict[str, Any]) -> dict[str, str]:

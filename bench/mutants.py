@@ -78,11 +78,11 @@ def run(
         if not (kept := all(caught)):
             caught = [fails(some, copy, max(limit, SLOW), "slow", first) for some in each]
         place.file.write_text(original)
-        if all(caught) and caught != [HANGS]:
+        if all(caught):
             by[why] = caught[0]
         yield {
             "block": block, "file": place.file.name, "why": why, "caught": all(caught),
-            "kept": kept, "by": by.get(why, "") if all(caught) else "", "of": of,
+            "kept": kept, "by": caught[0] if all(caught) else "", "of": of,
         }  # fmt: skip
 
 

@@ -39,7 +39,7 @@ class Given(IntEnum):
 
 
 class Result(IntEnum):
-    """What becomes of a result."""
+    """Ways to treat a result."""
 
     LEFT = 0
     EQUAL = 1  # its low 32 bits are those of the recording
@@ -92,7 +92,7 @@ class Recording:
         self._note(array.ctypes.data, array.nbytes, array)
 
     def struct(self, one: Any) -> None:
-        """Note a struct, or an array of them, likewise."""
+        """Note a struct, or an array of structs, whose address is handed over."""
         self._note(ctypes.addressof(one), ctypes.sizeof(one), one)
 
     def _note(self, address: int, size: int, owner: Any) -> None:

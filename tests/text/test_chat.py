@@ -61,18 +61,27 @@ def test_templates_that_cannot_be(template, sentence):
     assert "\n" not in str(caught.value)
 
 
-TOO_LONG = "{{ 9 ** (9 ** 9) }}"
+TOO_LONG = {
+    "nested": "{% set r = range(99999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
+    "filtered": "{% set r = range(99999) %}{% for a in r %}{% for b in r if b < 0 %}{% endfor %}"
+                "{% endfor %}",
+    "macro": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}"
+             "{{ m(40) }}",
+    "recursive": "{% for a in [1] recursive %}{{ loop(range(999)) if loop.depth < 9 }}{% endfor %}",
+    "power": "{{ 9 ** (9 ** 9) }}",
+}  # fmt: skip
 TOO_MUCH = {
     "product": "{{ 'a' * 10 ** 10 }}", "method": "{{ 'a'.ljust(10 ** 10) }}",
     "format": "{{ '%9999999999d' % 1 }}",
 }  # fmt: skip
 
 
-def test_a_template_that_takes_too_long_is_refused(monkeypatch):
-    """It would hold a thread of the server for hours. The next one is rendered."""
+@pytest.mark.parametrize("template", TOO_LONG.values(), ids=TOO_LONG)
+def test_a_template_that_takes_too_long_is_refused(template, monkeypatch):
+    """A template that would hold a thread for hours ends, and the next one is rendered."""
     monkeypatch.setattr(chat, "SECONDS", 1)
     with pytest.raises(InputError, match=r"takes more than 1 seconds; send fewer messages"):
-        render_chat(TOO_LONG, CHATS["user"])
+        render_chat(template, CHATS["user"])
     assert render_chat("{{ messages | length }}", CHATS["user"]) == "1"
 
 

@@ -1,15 +1,16 @@
 """Find the place of a planted fault by the syntax of the code, not by its text or its file.
 
-A fragment is Python: an expression, one or more statements, or the header of a compound statement
+A fragment of Python is an expression, one or more statements, or the header of a compound statement
 (``with m.If(ready):``). Files and fragments are compared as ``ast.unparse`` writes them, node by
 node. So line breaks, quotes, parentheses and comments do not matter, nor does the file, and code
 may be reformatted or moved. Not looked into: the expressions of f-strings, and ``elif``, whose test
-is an expression.
+is an expression. A fragment of C++ (`Text`) is words, whatever the white space between them.
 """
 
 import ast
 import difflib
 import io
+import re
 import textwrap
 import tokenize
 from collections import Counter, defaultdict
@@ -20,9 +21,11 @@ from typing import Literal
 
 from lightmamba.common.errors import InputError
 
-__all__ = ["Fragment", "Place", "Sources", "imports_package", "without_prose"]
+__all__ = [
+    "Fragment", "Place", "Sources", "Text", "code_of", "imports_package", "without_prose",
+]  # fmt: skip
 
-Kind = Literal["expression", "statement", "header"]
+Kind = Literal["expression", "statement", "header", "text"]
 NEAREST = 3
 
 
@@ -97,6 +100,8 @@ class Place:
         InputError
             If that is code of another kind.
         """
+        if self.kind == "text":
+            return (self.source[: self.begin] + replace.encode() + self.source[self.end :]).decode()
         kind = Fragment.parse(replace).kind
         if kind != self.kind:
             raise InputError(f"{replace!r} is {_a(kind)} and cannot replace {_a(self.kind)}")
@@ -108,12 +113,12 @@ class Place:
 
 
 class Sources:
-    """All nodes of the Python files of a folder, by their text."""
+    """All nodes of the Python files of folders, by their text."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, *folders: Path) -> None:
         # The place of a node; for a statement, then those of the ones that follow it.
         self._places: dict[tuple[Kind, str], list[Sequence[Place]]] = defaultdict(list)
-        for file in sorted(folder.rglob("*.py")):
+        for file in _files("*.py", folders):
             text = ast.unparse(ast.parse(file.read_bytes())).encode()
             starts = [0, 0]  # lines count from 1
             for line in text.splitlines(keepends=True):
@@ -194,6 +199,39 @@ class Sources:
                     self._enter(child, file, source, starts, names)
 
 
+class Text:
+    """C++ files of folders, in which a fragment is found by its words, whatever the white space."""
+
+    def __init__(self, *folders: Path) -> None:
+        self._texts = {file: file.read_text() for file in _files("*.?pp", folders)}
+
+    def one(self, find: str, within: str = "") -> Place:
+        """The only place of a fragment, in the file ``within`` if one is given.
+
+        Raises
+        ------
+        InputError
+            If there is none, or if there are more, with their files.
+        """
+        words = re.compile(r"\s+".join(map(re.escape, find.split())))
+        places = [
+            Place(
+                file, text.encode(), "", "text",
+                len(text[: found.start()].encode()), len(text[: found.end()].encode()),
+            )
+            for file, text in self._texts.items() if within in ("", file.name)
+            for found in words.finditer(text)
+        ]  # fmt: skip
+        if len(places) == 1:
+            return places[0]
+        advice = f": {_listed(places)}; take more of the code around it" if places else ""
+        raise InputError(f"{find!r} occurs {len(places)} times and should occur once{advice}")
+
+
+def _files(pattern: str, folders: Sequence[Path]) -> list[Path]:
+    return [file for folder in folders for file in sorted(folder.rglob(pattern))]
+
+
 def _advice(places: Sequence[Place]) -> str:
     """How to choose one of several places."""
     count = Counter(place.within for place in places)
@@ -217,6 +255,15 @@ def imports_package(node: ast.AST) -> bool:
     return isinstance(node, ast.Import) and any(
         f"{name.name}.".startswith("lightmamba.") for name in node.names
     )
+
+
+def code_of(file: Path) -> str:
+    """Code of a file of Python or C++, without what is there for people."""
+    source = file.read_text()
+    if file.suffix == ".py":
+        return without_prose(source)
+    source = re.sub(r"/\*.*?\*/|//[^\n]*", "", source, flags=re.DOTALL)
+    return "\n".join(line.rstrip() for line in source.split("\n") if line.strip())
 
 
 def without_prose(source: str) -> str:

@@ -1,11 +1,14 @@
-"""Plant faults in the RTL, one at a time, and see which ones the tests catch.
+"""Plant faults in the code, one at a time, and see which ones the tests catch.
 
-Each file ``tests/rtl/mutants/BLOCK.toml`` lists pieces of the block's code (``find``), what to put
-in their place, and why that is a fault. `bench.faults` finds such a piece by its syntax in
-whichever file of the RTL it is; one that occurs more than once is narrowed by ``within``, the name
-of its class or function. A fault is caught when the block's tests fail: those of
-``tests/rtl/test_BLOCK.py``, or those named by ``tests`` at the top of the list: first those that
-``make test`` keeps, then, if they pass, the slow ones too. One that cannot be caught has the reason
+Each file ``tests/*/mutants/BLOCK.toml`` lists pieces of the block's code (``find``), what to put in
+their place, and why that is a fault. `bench.faults` finds such a piece by its syntax in whichever
+file of the RTL it is, or of the folders ``of`` of the package; one that occurs more than once is
+narrowed by ``within``, the name of its class or function. A list whose ``language`` is ``c++``
+looks in C++ files, by words, and narrows by the file's name; the engine's library is built for the
+instruction set ``isa`` of the list, with each fault, and no better one is in the copy. A fault is
+caught when the block's tests fail: those of ``tests/rtl/test_BLOCK.py``, or those named by
+``tests`` at the top of the list: first those that ``make test`` keeps, then, if they pass, the slow
+ones too. One that cannot be caught has the reason
 under ``survives``. One that ``breaks`` properties (``tests/proofs``) is caught when none of these
 is proved any more. Faults are planted in a copy of the repository, so that other processes
 never see them and a run that is killed leaves none; the copy and simulators of faulty machines are
@@ -36,13 +39,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.faults import Place, Sources, without_prose
+from bench.faults import Place, Sources, Text, code_of
 from bench.first import FAILED, FIRST
 from bench.stored import keep, rows
 from lightmamba.common.errors import InputError
+from lightmamba.native import ISAS
 
 ROOT = Path(__file__).parents[1]
-RTL, MUTANTS = ROOT / "src/lightmamba/hardware/rtl", ROOT / "tests/rtl/mutants"
+PACKAGE, RTL = "src/lightmamba", "hardware/rtl"
+LISTS = {path.stem: path for path in sorted(ROOT.glob("tests/*/mutants/*.toml"))}
 PARTS = ("src", "tests", "bench", "docs", "pyproject.toml")  # of the copy
 HANG, LEAST = 10, 120  # a test that takes HANG times as long, and LEAST seconds, hangs: caught
 HANGS = "hangs"
@@ -58,7 +63,9 @@ def run(
     Each row says whether a fault was caught; ``known`` is which test caught each before.
     """
     listed, of, copy = read(block), fingerprint(block), copied(folder)
-    sources, tests, begin = Sources(copy / RTL.relative_to(ROOT)), listed["tests"], time.monotonic()
+    sources, tests, isa = sources_of(block, copy), listed["tests"], listed.get("isa")
+    libraries(copy, isa)
+    begin = time.monotonic()
     proofs = any("breaks" in mutant for mutant in listed["mutant"])
     if fails(tests, copy, None) or (proofs and fails(tests, copy, None, "slow")):
         raise SystemExit(f"{', '.join(tests)} fails without any fault; mend it first")
@@ -70,6 +77,7 @@ def run(
         place = located(block, mutant, sources)
         faulty, original = place.planted(mutant["replace"]), place.file.read_text()
         place.file.write_text(faulty)
+        libraries(copy, isa)
         each = [[f"{tests[0]}::test_is_proved[{name}]"] for name in mutant.get("breaks", ())]
         each, why = each or [tests], mutant["why"]
         often = [name for name, _ in Counter(by.values()).most_common()]
@@ -100,7 +108,12 @@ def planted(block: str, stored: Sequence[Mapping[str, Any]]) -> set[str]:
 
 def listed() -> list[str]:
     """Blocks that have a list."""
-    return sorted(path.stem for path in MUTANTS.glob("*.toml"))
+    return sorted(LISTS)
+
+
+def of_hardware(block: str) -> bool:
+    """Whether a block is hardware."""
+    return all(folder.startswith("hardware/") for folder in read(block)["of"])
 
 
 def survivals() -> dict[tuple[str, str], str]:
@@ -111,7 +124,7 @@ def survivals() -> dict[tuple[str, str], str]:
     }  # fmt: skip
 
 
-def located(block: str, mutant: Mapping[str, str], sources: Sources) -> Place:
+def located(block: str, mutant: Mapping[str, str], sources: Sources | Text) -> Place:
     """Where a fault of a block's list is planted.
 
     Raises
@@ -122,7 +135,7 @@ def located(block: str, mutant: Mapping[str, str], sources: Sources) -> Place:
     try:
         return sources.one(mutant["find"], mutant.get("within", ""))
     except InputError as error:
-        raise SystemExit(f"tests/rtl/mutants/{block}.toml: {error}") from error
+        raise SystemExit(f"mutants/{block}.toml: {error}") from error
 
 
 def copied(folder: Path) -> Path:
@@ -158,9 +171,9 @@ def environment(copy: Path) -> dict[str, str]:
 
 
 def read(block: str) -> dict[str, Any]:
-    """A block's list, and the files of its tests."""
-    listed = tomllib.loads((MUTANTS / f"{block}.toml").read_text())
-    return {"tests": [f"tests/rtl/test_{block}.py"]} | listed
+    """A block's list, the files of its tests, and where its faults are planted."""
+    listed = tomllib.loads(LISTS[block].read_text())
+    return {"tests": [f"tests/rtl/test_{block}.py"], "of": [RTL], "language": "python"} | listed
 
 
 def fingerprint(block: str) -> str:
@@ -168,18 +181,51 @@ def fingerprint(block: str) -> str:
 
     Words for people (comments, docstrings, reasons) may change: no fault has to be planted again.
     """
-    listed, sources = read(block), rtl()
+    listed, sources = read(block), sources_of(block)
     faults = [[m["find"], m["replace"], m.get("within")] for m in listed["mutant"]]
     planted = {located(block, mutant, sources).file for mutant in listed["mutant"]}
     files = [*map(ROOT.joinpath, listed["tests"]), *sorted(planted, key=lambda file: file.name)]
-    text = json.dumps([faults, *(without_prose(file.read_text()) for file in files)])
+    text = json.dumps([faults, *(code_of(file) for file in files)])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def sources_of(block: str, root: Path = ROOT) -> Sources | Text:
+    """The sources in which a block's faults are planted, in the repository or in a copy."""
+    listed = read(block)
+    return _sources(listed["language"], *(root / PACKAGE / name for name in listed["of"]))
+
+
 @functools.cache
-def rtl() -> Sources:
-    """The sources of the RTL, read once."""
-    return Sources(RTL)
+def _sources(language: str, *folders: Path) -> Sources | Text:
+    """Folders of code, read once."""
+    return Text(*folders) if language == "c++" else Sources(*folders)
+
+
+def libraries(copy: Path, isa: str | None) -> None:
+    """Build the engine's library of a copy for an instruction set, if one is given.
+
+    The compiler optimizes less than for an installation; the integers are the same. Better
+    libraries are removed, so that the engine takes this one.
+
+    Raises
+    ------
+    SystemExit
+        If the compiler fails.
+    """
+    if isa is None:
+        return
+    for better in ISAS[ISAS.index(isa) + 1 :]:
+        (copy / PACKAGE / f"native/_{better}.so").unlink(missing_ok=True)
+    path = copy / PACKAGE / f"native/_{isa}.so"
+    made = copy.with_name("made")
+    build = (
+        f"from pathlib import Path; from tests.sanitize.builds import kernels; "
+        f"kernels(Path({str(made)!r}), ('-fwrapv',), {isa!r}).replace({str(path)!r})"
+    )
+    command = [sys.executable, "-B", "-c", build]
+    found = subprocess.run(command, cwd=copy, env=environment(copy), capture_output=True, text=True)
+    if found.returncode:
+        raise SystemExit(f"no library for {isa}: {found.stderr[-2000:]}")
 
 
 def fails(
@@ -209,7 +255,7 @@ def fails(
 def main() -> None:
     """Run what changed of the blocks named, or of all; the results file keeps the others."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("block", nargs="*", help="file under tests/rtl/mutants (all)")
+    parser.add_argument("block", nargs="*", help="name of a list (all)")
     parser.add_argument("--again", action="store_true", help="also faults whose result is current")
     args = parser.parse_args()
     stored = rows("mutants")  # a run changes only the rows of its own block

@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from bench.mutants import faults, listed, planted, read, survivals
+from bench.mutants import faults, listed, of_hardware, planted, read, survivals
 from bench.stored import Row
 from bench.tables.printer import Listed, Table, Tables, load, percent
 from bench.tables.speed import PAPER, full_rows, on_board
@@ -107,11 +107,12 @@ def cycles() -> Table:
     return Table(header, body, [row], note)
 
 
-def mutants() -> Table:
+def mutants(hardware: bool) -> Table:
     """Faults caught: blocks that missed some or were not run, the others together, and all."""
-    found, reasons, body = load("mutants"), survivals(), []
-    whole, others = 0, list[Row]()
-    for block in listed():
+    reasons, body, whole, others = survivals(), [], 0, list[Row]()
+    blocks = [block for block in listed() if of_hardware(block) == hardware]
+    found = [row for row in load("mutants") if row["block"] in blocks]
+    for block in blocks:
         mine = [r for r in found if r["block"] == block]
         if not mine:
             body.append([block, str(len(read(block)["mutant"])), "not run yet", "", ""])
@@ -124,7 +125,8 @@ def mutants() -> Table:
         known = sum((block, r["why"]) in reasons for r in left)
         why = f"{known} of {len(left)} explained in `{block}.toml`" if left else ""
         body.append([block + old, *_caught(mine), why])
-    body.append([f"{whole} other blocks", *_caught(others), ""])
+    if whole:
+        body.append([f"{whole} other blocks", *_caught(others), ""])
     body.append(["total", *_caught(found), ""])
     return Table(["block", "planted", "caught", "by `make test`", "survived"], body, found)
 
@@ -258,7 +260,8 @@ HARDWARE: Tables = {
         ],
     ),
     "cycles": cycles,
-    "mutants": mutants,
+    "mutants": partial(mutants, hardware=True),
+    "mutants-software": partial(mutants, hardware=False),
     "proofs": Listed(
         "proofs",
         [

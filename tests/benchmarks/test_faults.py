@@ -4,7 +4,7 @@ import ast
 import textwrap
 
 import pytest
-from bench.faults import Fragment, Sources, without_prose
+from bench.faults import Fragment, Sources, Text, code_of, without_prose
 
 from lightmamba.common.errors import InputError
 
@@ -166,3 +166,36 @@ class Unit:
     assert without_prose(source) == code
     assert without_prose(code) == code
     assert without_prose(source.replace("= 8", "= 9")) != code
+
+
+CODE = """
+int first(int x) {
+    return x   // one line
+        << 1;
+}
+"""
+
+
+def test_a_piece_of_cpp_is_found_by_its_words(tmp_path):
+    for name in ("a.hpp", "b.cpp"):
+        (tmp_path / name).write_text(CODE)
+    other = CODE.replace("first", "second")
+    (tmp_path / "b.cpp").write_text(other)
+    place = Text(tmp_path).one("second(int x) {\nreturn x")
+    assert place.file.name == "b.cpp"
+    assert place.planted("second(int x) {\n    return 0") == other.replace("return x", "return 0")
+    assert Text(tmp_path).one("<<  1;", "a.hpp").file.name == "a.hpp"
+    with pytest.raises(InputError, match=r"'<< 1;' occurs 2 times .*: a.hpp .*, b.cpp "):
+        Text(tmp_path).one("<< 1;")
+    with pytest.raises(InputError, match=r"'<<1;' occurs 0 times and should occur once$"):
+        Text(tmp_path).one("<<1;")
+
+
+def test_comments_of_cpp_are_no_code(tmp_path):
+    file = tmp_path / "a.hpp"
+    file.write_text(CODE)
+    code = code_of(file)
+    file.write_text(CODE.replace("one line", "of another").replace("x) {", "x) {  /* a\nb */"))
+    assert code_of(file) == code
+    file.write_text(CODE.replace("1;", "2;"))
+    assert code_of(file) != code

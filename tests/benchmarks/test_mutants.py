@@ -12,17 +12,17 @@ from bench import mutants
 from bench.faults import Fragment, Sources
 from bench.mutants import (
     HANGS,
-    MUTANTS,
+    PACKAGE,
     ROOT,
-    RTL,
     copied,
     environment,
     fails,
     faults,
     fingerprint,
+    listed,
     located,
     read,
-    rtl,
+    sources_of,
     survivals,
 )
 from bench.stored import rows
@@ -30,15 +30,20 @@ from bench.tables import hardware, printer
 
 from lightmamba.common.tools import run
 
-BLOCKS = sorted(path.stem for path in MUTANTS.glob("*.toml"))
+BLOCKS = listed()
+RTL = ROOT / PACKAGE / mutants.RTL
+OF_RTL = [block for block in BLOCKS if read(block)["of"] == [mutants.RTL]]
 
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_fault_has_one_place(block):
     """And other code to put there, which no other fault of the list puts there."""
-    found = read(block)["mutant"]
+    found, sources = read(block)["mutant"], sources_of(block)
     for mutant in found:
-        place = located(block, mutant, rtl())
+        place = located(block, mutant, sources)
+        if place.kind == "text":
+            assert mutant["find"].split() != mutant["replace"].split()
+            continue
         before, after = Fragment.parse(mutant["find"]), Fragment.parse(mutant["replace"])
         assert after.kind == place.kind, mutant
         assert after.texts != before.texts, mutant
@@ -59,7 +64,7 @@ def test_its_tests_are_there(block):
 
 def test_every_file_of_the_rtl_is_in_a_list():
     """But for those without hardware of their own: names, layouts, and the way to Verilog."""
-    planted = {located(b, m, rtl()).file.name for b in BLOCKS for m in read(b)["mutant"]}
+    planted = {located(b, m, sources_of(b)).file.name for b in OF_RTL for m in read(b)["mutant"]}
     files = {path.name for path in RTL.rglob("*.py")}
     assert files - planted == {"__init__.py", "layouts.py", "verilog.py"}
 
@@ -68,8 +73,9 @@ def test_every_survivor_is_explained():
     """In the results of the last runs; the docs mark a list that was not run."""
     found = rows("mutants")
     missing = set(BLOCKS) - {row["block"] for row in found}
-    page = (ROOT / "docs/explanation/one-token.md").read_text()
-    marked = {line.split(" | ")[0][2:] for line in page.split("\n") if "not run yet" in line}
+    pages = ("docs/explanation/one-token.md", "docs/developer/promises.md")
+    lines = [line for page in pages for line in (ROOT / page).read_text().split("\n")]
+    marked = {line.split(" | ")[0][2:] for line in lines if "not run yet" in line}
     assert marked == missing
     left = [row for row in found if not row["caught"]]
     survives = survivals()
@@ -85,16 +91,16 @@ def test_a_list_that_was_planted_in_part_is_marked(monkeypatch):
     ]
     monkeypatch.setattr(hardware, "listed", lambda: ["gate"])
     monkeypatch.setattr(printer, "rows", lambda name: found)
-    assert [row[0] for row in hardware.mutants().body] == ["1 other blocks", "total"]
+    assert [row[0] for row in hardware.mutants(hardware=True).body] == ["1 other blocks", "total"]
     found[-1]["of"] = "before"
-    assert hardware.mutants().body[0][0] == "gate (of an earlier source)"
+    assert hardware.mutants(hardware=True).body[0][0] == "gate (of an earlier source)"
 
 
 def found_in(folder):
     """File and class or function of every fault, with the sources of a folder."""
     sources = Sources(folder)
     places = [
-        located(block, mutant, sources) for block in BLOCKS for mutant in read(block)["mutant"]
+        located(block, mutant, sources) for block in OF_RTL for mutant in read(block)["mutant"]
     ]
     return [(place.file.name, place.within) for place in places]
 
@@ -121,8 +127,8 @@ def test_a_fault_without_a_place_names_its_list(tmp_path):
 def test_faults_are_planted_in_a_copy_only(tmp_path, monkeypatch):
     """Whatever ends a run, the source is whole: the tests see the faults, nobody else does."""
     block, seen = BLOCKS[0], []
-    listed = read(block)["mutant"][:3]
-    places = [located(block, mutant, rtl()) for mutant in listed]
+    three = read(block)["mutant"][:3]
+    places = [located(block, mutant, sources_of(block)) for mutant in three]
     source = places[0].file
     original = source.read_text()
 
@@ -144,7 +150,7 @@ def test_faults_are_planted_in_a_copy_only(tmp_path, monkeypatch):
         list(mutants.run(block, tmp_path))
     assert source.read_text() == original
     assert seen[0] == original
-    assert seen[1:] == [p.planted(m["replace"]) for p, m in zip(places, listed, strict=True)]
+    assert seen[1:] == [p.planted(m["replace"]) for p, m in zip(places, three, strict=True)]
 
 
 def test_faults_that_are_done_are_not_planted_again(tmp_path, monkeypatch):

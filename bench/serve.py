@@ -52,8 +52,8 @@ def tokenizer_file(size: int) -> Path:
 
 
 @contextmanager
-def server(file: Path, *options: str) -> Iterator[str]:
-    """Serve a file while the block runs; its URL."""
+def server(file: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """Serve a file while the block runs; the URL, and the number of the process."""
     words = [sys.executable, "-m", "lightmamba", "serve", str(file), "--port", "0",
              "--name", "bench", *options]  # fmt: skip
     with (
@@ -66,7 +66,7 @@ def server(file: Path, *options: str) -> Iterator[str]:
             errors.seek(0)
             raise InputError(f"the server did not start: {errors.read()}")
         try:
-            yield url
+            yield url, process.pid
         finally:
             process.terminate()
 
@@ -151,7 +151,7 @@ def measure(file: Path, name: str, args: argparse.Namespace) -> list[Row]:
         for n, prompt in enumerate(passages(tokenizer, PROMPT, args.clients, 0))
     ]
     rows, texts = list[Row](), [generate(model, **request) for request in requests]
-    with server(file, "--threads", str(args.threads)) as url:
+    with server(file, "--threads", str(args.threads)) as (url, _):
         for stream in (False, True):
             alone, together, found = asyncio.run(
                 loaded(url, requests, stream=stream, rounds=args.rounds)

@@ -98,6 +98,7 @@ BENCHMARKS = {
         ("model", "width", "sequences"), "measured", "accuracy", words=lambda r: ["calibration"]
     ),
     "choices": Benchmark(("choice",), "measured", "accuracy", words=lambda r: ["choices"]),
+    "clients": Benchmark(("model", "threads"), "measured"),
     "digests": Benchmark(("model",), "simulated", words=_of_digests),
     "drift": Benchmark(("recipe", "state"), "measured"),
     "engine": Benchmark(("kind", "shape", "threads"), "measured", words=_of_engine),

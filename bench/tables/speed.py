@@ -246,6 +246,21 @@ SPEED: Tables = {
         ],
         where=lambda r: r["kind"] == "prefix",
     ),
+    "clients": Listed(
+        "clients",
+        [
+            ("{clients} clients at a time (measured)", _threads),
+            ("minutes", "{minutes:.0f}"),
+            ("whole answers", "{whole:,}"),
+            ("streamed", "{streamed:,}"),
+            ("read slowly", "{slow:,}"),
+            ("left in the middle", "{left:,}"),
+            ("gone before", "{gone:,}"),
+            ("malformed", "{malformed:,}"),
+            ("wrong answers", "{other}"),
+            ("memory after 5 minutes and at the end, MiB", "{mib[0]:.0f}, {mib[1]:.0f}"),
+        ],
+    ),
     "speculation": Listed(
         "speculation",
         [

@@ -74,11 +74,19 @@ class Clients:
         """Be one client after the other, until the end."""
         rng = random.Random(number)
         chances = [chance for chance, _ in self.kinds.values()]
-        async with httpx2.AsyncClient(base_url=self.url, timeout=600) as http:
+        async with self.connected() as http:
             while time.monotonic() < end:
                 (name,) = rng.choices(list(self.kinds), chances)
-                await self.kinds[name][1](http, rng)
-                self.done[name] += 1
+                await self.once(http, rng, name)
+
+    def connected(self) -> httpx2.AsyncClient:
+        """A connection to the server."""
+        return httpx2.AsyncClient(base_url=self.url, timeout=600)
+
+    async def once(self, http: httpx2.AsyncClient, rng: random.Random, kind: str) -> None:
+        """Be one client of a kind."""
+        await self.kinds[kind][1](http, rng)
+        self.done[kind] += 1
 
     def _compare(self, request: Request, wanted: str, found: str) -> None:
         if found != wanted:

@@ -3,7 +3,9 @@
 import multiprocessing
 import resource
 import subprocess
+import sys
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -146,3 +148,16 @@ def test_a_child_of_fork_has_a_process_of_its_own():
 def test_a_long_chat_is_rendered():
     template = "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
     assert render_chat(template, [{"role": "user", "content": "xy"}] * 40_000) == "xy" * 40_000
+
+
+def test_a_program_that_ends_leaves_no_process():
+    code = (
+        "from lightmamba.text import chat\n"
+        "print(chat.render_chat('{{ 1 + 1 }}', [{'role': 'user', 'content': 'a'}]))\n"
+        "print(chat._renderer._process.pid)\n"
+    )
+    words = [sys.executable, "-W", "error::ResourceWarning", "-c", code]
+    found = subprocess.run(words, capture_output=True, text=True, check=True)
+    two, pid = found.stdout.split()
+    assert (two, found.stderr) == ("2", "")
+    assert not Path(f"/proc/{pid}").exists()

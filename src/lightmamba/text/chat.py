@@ -4,6 +4,7 @@ The template runs in a process of its own (``template.py``), with limits of time
 it sees strings only and gets the functions that transformers gives it.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -93,6 +94,13 @@ class _Renderer:
             return {"fails": why}
         return {"fails": f"the process that renders it ended with status {status}"}
 
+    def close(self) -> None:
+        """End the process, if this one began it."""
+        with self._lock:
+            if self._process is not None and self._of == os.getpid():
+                _close(self._process)  # it ends where nothing more comes
+                self._end()
+
     def _running(self) -> "subprocess.Popen[bytes]":
         """The process; a child of fork has one of its own."""
         known = self._process
@@ -130,6 +138,7 @@ def _close(process: "subprocess.Popen[bytes]") -> None:
 
 
 _renderer = _Renderer()
+atexit.register(_renderer.close)
 
 
 def special_ids(known: Mapping[str, int | list[int]], name: str) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from lightmamba.device.sim import open_golden
@@ -13,13 +13,11 @@ from tests.host.test_sequences import made, sharing
 from tests.sim.machines import CONFIG, FOUR, HARDWARE
 from tests.sim.machines import compiled as machine
 from tests.sim.test_copies import anywhere
-from tests.support import mixed
 from tests.support.builders import sizes
 from tests.support.tools import needs_verilator
 
 # Of simulated machines, a token costs some milliseconds.
 SIMULATED = settings(max_examples=3, stateful_step_count=20)
-LONG = settings(max_examples=20, stateful_step_count=50, phases=tuple(Phase))
 
 
 def run(place: Place, how: settings | None = None) -> Counter[str]:
@@ -49,25 +47,6 @@ def test_sequences_that_share_segments(tmp_path, copies):
 def test_a_simulated_machine_of_several_tokens(tmp_path):
     path = machine(tmp_path, CONFIG, FOUR, hardware=HARDWARE)
     assert simulated(path, 9, SIMULATED)["accepted"] > 2
-
-
-@needs_verilator
-@pytest.mark.slow
-def test_a_simulated_machine_with_attention(tmp_path):
-    """Three sequences have a whole one's memory, in four segments."""
-    path = mixed.compiled(
-        tmp_path, mixed.MIXED, segment=64, hardware=mixed.hardware(), context=256, sequences=1
-    )
-    assert simulated(path, 62, LONG)["pool full"] > 1
-
-
-@needs_verilator
-@pytest.mark.slow
-def test_a_simulated_machine_of_several_tokens_with_attention(tmp_path):
-    path = mixed.compiled(tmp_path, mixed.MIXED, "tiny-t4", segment=64, context=256, sequences=1)
-    seen = simulated(path, 62, LONG)
-    for what in ("accepted", "pool full", "later segment", "refused over undecided tokens"):
-        assert seen[what] > 20, what
 
 
 def simulated(path: Path, far: int, how: settings) -> Counter[str]:

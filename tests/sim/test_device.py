@@ -168,6 +168,21 @@ def test_misuse_is_refused(ready, tmp_path):
         ready.load(artifact(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("register", "message"),
+    [
+        ("magic", "no accelerator answers: register magic reads 0x00001234"),
+        ("version", "the device has version 4660 of the registers, but this program knows"),
+    ],
+)
+def test_what_is_no_device_of_ours_is_refused(tmp_path, monkeypatch, register, message):
+    it = device()
+    read = it.read
+    monkeypatch.setattr(it, "read", lambda name: 0x1234 if name == register else read(name))
+    with pytest.raises(DeviceError, match=message):
+        it.load(artifact(tmp_path))
+
+
 def test_another_machine_is_refused(tmp_path):
     other = replace(artifact(tmp_path), arch=ArchConfig(lanes=2))
     with pytest.raises(InputError, match=r"is for hardware with hash .* but the device has"):

@@ -56,7 +56,7 @@ sanitize: $(TOOLS) ## kernels, their threads and the simulator's harness with sa
 before-release: $(TOOLS) ## damaged files, planted faults, then `make release` with all tests (hours)
 	@$(MAKE) fuzz && $(PYTHON) -m bench.mutants && $(MAKE) release
 
-fuzz: $(STAMP)   ## damaged models, builds, targets, recipes, checkpoints, templates, 20,000 of each (minutes)
+fuzz: $(STAMP)   ## damaged models, builds, targets, recipes, checkpoints, templates, requests, 20,000 of each
 	@$(PYTHON) -m tests.fuzz $(ARGS)
 
 check: $(STAMP)  ## lint, format, types, import rules, tables of the docs, which must show the stored rows

@@ -3,11 +3,15 @@
 Mutants of model files, builds, targets, recipes, checkpoints and chat templates are opened; each
 must load, or be refused in one sentence. Of a model file that loads, the kernels and numpy write
 the same logits. What breaks that is kept, with the numbers that make it again, and ends the run
-with 1.
+with 1. Requests are made from the server's OpenAPI description (``tests/serve/test_schema.py``),
+right and wrong ones: none may end in a status or a body that the description does not have.
 """
 
 import argparse
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 import traceback
@@ -18,18 +22,23 @@ from rich.progress import track
 
 from tests.fuzz.subjects import SUBJECTS, attempt, mutant
 
+REQUESTS, OPERATIONS = "requests", 13  # a kind; tests of it, of which each makes its share
+
 
 def main() -> int:
     """Run it; the number of kinds of failures that were found, at most 1."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("kind", nargs="*", choices=[[], *SUBJECTS], help="(all)")
+    parser.add_argument("kind", nargs="*", choices=[[], *SUBJECTS, REQUESTS], help="(all)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="(the time)")
     parser.add_argument("--first", type=int, default=0, help="index of the first mutant (0)")
     parser.add_argument("--count", type=int, default=20_000, help="mutants of each kind (20000)")
     parser.add_argument("--keep", type=Path, default=Path("build/fuzz"), help="(build/fuzz)")
     args = parser.parse_args()
     failures: Counter[str] = Counter()
-    for name in args.kind or SUBJECTS:
+    for name in args.kind or (*SUBJECTS, REQUESTS):
+        if name == REQUESTS:
+            failures[name] += _requests(args.count)
+            continue
         outcomes: Counter[str] = Counter()
         with tempfile.TemporaryDirectory() as folder:
             subject = SUBJECTS[name](Path(folder))
@@ -47,9 +56,16 @@ def main() -> int:
                         print(f"{kind}: {error}\n  again: --seed {args.seed} --first {index} "
                               f"--count 1 {name}")  # fmt: skip
         print(f"{name}: " + ", ".join(f"{n} {outcome}" for outcome, n in outcomes.items()))
-    for kind, count in failures.most_common():
+    for kind, count in (+failures).most_common():
         print(f"{count} x {kind}")
-    return int(bool(failures))
+    return int(any(failures.values()))
+
+
+def _requests(count: int) -> int:
+    """Whether a test of the server's requests fails, with about ``count`` of them in all."""
+    each = os.environ | {"LIGHTMAMBA_REQUESTS": str(-(-count // OPERATIONS))}
+    words = ["-m", "pytest", "-q", "-n", "0", "tests/serve/test_schema.py"]
+    return int(subprocess.run([sys.executable, *words], env=each).returncode != 0)
 
 
 def _keep(path: Path, place: Path) -> None:

@@ -85,7 +85,11 @@ class Clients:
 
     async def once(self, http: httpx2.AsyncClient, rng: random.Random, kind: str) -> None:
         """Be one client of a kind."""
-        await self.kinds[kind][1](http, rng)
+        try:
+            await self.kinds[kind][1](http, rng)
+        except httpx2.HTTPError as error:
+            self.done["other"] += 1
+            self.first = self.first or f"a {kind} client had no answer: {error!r}"
         self.done[kind] += 1
 
     def _compare(self, request: Request, wanted: str, found: str) -> None:

@@ -13,12 +13,13 @@ from lightmamba.device.host.device import Device
 from lightmamba.device.sim.device import verilog_of
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.hardware.machine.ports import ports
-from tests.fourstate.testbench import SPARE, between, without_values
+from tests.fourstate.testbench import between, without_values
 
 __all__ = ["Icarus"]
 
 HERE = Path(__file__).parent
 DONE = "done"  # ends the answer to a command
+SPARE = 1 << 14  # bytes of a channel behind its regions
 LIMIT = 30_000  # cycles in which a pass ends
 
 
@@ -47,8 +48,7 @@ class Icarus(Device):
 
     def __init__(
         self, artifact: Artifact, folder: Path, *, stall: float = 0.0, registers: int | None = None,
-        random: bool = False,
-        change: Callable[[str], str] = str,
+        random: bool = False, change: Callable[[str], str] = str,
     ) -> None:  # fmt: skip
         super().__init__()
         self.kinds = artifact.arch.kinds

@@ -42,11 +42,14 @@ def compare(device, engine, tokens):
         assert (device.logits() == wanted[0]).all(), n
 
 
-@pytest.mark.parametrize("registers", [None, 1], ids=["unknown", "random"])
+@pytest.mark.parametrize(
+    ("registers", "random"), [(None, False), (1, False), (1, True)],
+    ids=["unknown", "random registers", "random"],
+)  # fmt: skip
 @pytest.mark.parametrize("name", MACHINES)
-def test_tokens_and_a_reset_in_the_middle(tmp_path, name, registers):
+def test_tokens_and_a_reset_in_the_middle(tmp_path, name, registers, random):
     engine, artifact = built(tmp_path, name)
-    with Icarus(artifact, tmp_path, stall=0.1, registers=registers) as device:
+    with Icarus(artifact, tmp_path, stall=0.1, registers=registers, random=random) as device:
         device.load(artifact)
         compare(device, engine, [3, 4])
         device.start(5)

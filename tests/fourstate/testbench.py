@@ -4,22 +4,15 @@ import re
 from collections.abc import Iterable, Mapping
 from random import Random
 
+from lightmamba.device.sim.build import READ, READ_OPTIONAL, WRITE, WRITE_OPTIONAL
 from lightmamba.hardware.machine.ports import Port
 
-__all__ = ["SPARE", "between", "without_values"]
+__all__ = ["between", "without_values"]
 
 STORED = re.compile(r"^  reg (?:\[(\d+):0\] )?(\S+ *) ?\[(\d+):0\];", re.MULTILINE)
 VALUE = re.compile(r"^(  reg (?:\[(\d+):0\] )?(?!\\\$auto)\S+ *) = [^;]*;", re.MULTILINE)
 SIGNAL = re.compile(r"^  (input|output) (\[\d+:0\] )?(\w+);", re.MULTILINE)
-READ = (
-    "araddr", "arlen", "arsize", "arburst", "arid", "arvalid", "arready", "rdata", "rresp", "rlast",
-    "rid", "rvalid", "rready",
-)  # fmt: skip
-WRITE = (
-    "awaddr", "awlen", "awsize", "awburst", "awid", "awvalid", "awready", "wdata", "wstrb", "wlast",
-    "wvalid", "wready", "bresp", "bid", "bvalid", "bready",
-)  # fmt: skip
-SPARE = 1 << 14  # bytes of a channel behind its regions
+IDLE = ("arvalid", "rready", "awvalid", "wvalid", "bready")  # of a master that is not there
 
 
 def without_values(verilog: str, registers: Random | None, random: bool) -> str:
@@ -38,7 +31,7 @@ def without_values(verilog: str, registers: Random | None, random: bool) -> str:
     def stored(found: re.Match[str]) -> str:
         module = verilog[found.end() : verilog.index("\nendmodule", found.end())]
         table = re.search(rf"^    {re.escape(found[2].strip())} ?\[0\] = ", module, re.MULTILINE)
-        if not random or table:
+        if table:
             return found[0]
         words = ", ".join(["$urandom"] * (int(found[1] or 0) // 32 + 1))
         return (
@@ -46,7 +39,8 @@ def without_values(verilog: str, registers: Random | None, random: bool) -> str:
             f" {found[2]}[n] = {{{words}}};"
         )
 
-    verilog = STORED.sub(stored, verilog)
+    if random:
+        verilog = STORED.sub(stored, verilog)
     return VALUE.sub(begins, verilog).replace("always @*", "always_comb")
 
 
@@ -76,15 +70,10 @@ def between(
     lines.append(f"lightmamba machine ({', '.join(f'.{name}({name})' for _, _, name in signals)});")
     for name, (size, names) in channels.items():
         given, width = {"clk": "clk", "rst": "rst", "watching": "watching", "stall": "stall"}, 0
-        given |= {
-            "arvalid": "1'b0",
-            "rready": "1'b0",
-            "awvalid": "1'b0",
-            "wvalid": "1'b0",
-            "bready": "1'b0",
-        }
+        given |= dict.fromkeys(IDLE, "1'b0")
         for port in (port for port in ports if port.name in names):
-            mine = READ * bool(port.readers) + WRITE * bool(port.writers)
+            mine = [*READ, *READ_OPTIONAL] * bool(port.readers)
+            mine += [*WRITE, *WRITE_OPTIONAL] * bool(port.writers)
             given |= {signal: f"{port.name}__{signal}" for signal in mine}
             width = port.bits // 8
         connected = ", ".join(f".{signal}({wire})" for signal, wire in given.items())

@@ -8,11 +8,11 @@ looks in C++ files, by words, and narrows by the file's name; the engine's libra
 instruction set ``isa`` of the list, with each fault, and no better one is in the copy. A fault is
 caught when the block's tests fail: those of ``tests/rtl/test_BLOCK.py``, or those named by
 ``tests`` at the top of the list: first those that ``make test`` keeps, then, if they pass, the slow
-ones too. One that cannot be caught has the reason
-under ``survives``. One that ``breaks`` properties (``tests/proofs``) is caught when none of these
-is proved any more. Faults are planted in a copy of the repository, so that other processes
-never see them and a run that is killed leaves none; the copy and simulators of faulty machines are
-kept only as long as their block's list runs. By hand or nightly, not in CI:
+ones too. One that cannot be caught has the reason under ``survives``. One that ``breaks``
+properties (``tests/proofs``) is caught when none of these is proved any more. Faults are planted in
+a copy of the repository, so that other processes never see them and a run that is killed leaves
+none; the copy and simulators of faulty machines are kept only as long as their block's list runs.
+By hand or nightly, not in CI:
 
     python -m bench.mutants [--again] [BLOCK ...]
 
@@ -43,7 +43,7 @@ from bench.faults import Place, Sources, Text, code_of
 from bench.first import FAILED, FIRST
 from bench.stored import keep, rows
 from lightmamba.common.errors import InputError
-from lightmamba.native import ISAS
+from lightmamba.native import ISAS, usable_isas
 
 ROOT = Path(__file__).parents[1]
 PACKAGE, RTL = "src/lightmamba", "hardware/rtl"
@@ -210,10 +210,13 @@ def libraries(copy: Path, isa: str | None) -> None:
     Raises
     ------
     SystemExit
-        If the compiler fails.
+        If this processor does not run the instruction set, or the compiler fails.
     """
     if isa is None:
         return
+    if isa not in usable_isas():
+        known = ", ".join(usable_isas())
+        raise SystemExit(f"this processor does not run {isa}, but {known}; name the other lists")
     for better in ISAS[ISAS.index(isa) + 1 :]:
         (copy / PACKAGE / f"native/_{better}.so").unlink(missing_ok=True)
     path = copy / PACKAGE / f"native/_{isa}.so"

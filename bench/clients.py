@@ -1,4 +1,4 @@
-"""The server under mixed clients for an hour: docs/howto/serve.md.
+"""The server under mixed clients for an hour.
 
     python -m bench.clients [--minutes 60] [--clients 100]
 
@@ -17,12 +17,12 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import httpx2
 from tqdm import tqdm
 
+from bench.engine_serve import memory
 from bench.serve import Request, passages, server
 from bench.stored import keep
 from lightmamba.facade import generate, load
@@ -87,15 +87,18 @@ class Clients:
         """Be one client of a kind."""
         try:
             await self.kinds[kind][1](http, rng)
-        except httpx2.HTTPError as error:
-            self.done["other"] += 1
-            self.first = self.first or f"a {kind} client had no answer: {error!r}"
+        except (httpx2.HTTPError, LookupError, ValueError) as error:  # none, or in another form
+            self._count(f"a {kind} client had no answer: {error!r}")
         self.done[kind] += 1
+
+    def _count(self, why: str) -> None:
+        """Count an answer that is another one."""
+        self.done["other"] += 1
+        self.first = self.first or why
 
     def _compare(self, request: Request, wanted: str, found: str) -> None:
         if found != wanted:
-            self.done["other"] += 1
-            self.first = self.first or f"{request} gave {found!r}, not {wanted!r}"
+            self._count(f"{request} gave {found!r}, not {wanted!r}")
 
     async def _whole(self, http: httpx2.AsyncClient, rng: random.Random) -> None:
         request, wanted = rng.choice(self.asked)
@@ -136,8 +139,7 @@ class Clients:
         found = await http.post(PATH, content=body)
         sentence = found.json().get("error", {}).get("message", "")
         if not 400 <= found.status_code < 500 or not sentence:
-            self.done["other"] += 1
-            self.first = self.first or f"{body[:80]!r} gave {found.status_code}: {found.text[:200]}"
+            self._count(f"{body[:80]!r} gave {found.status_code}: {found.text[:200]}")
 
 
 async def pieces(http: httpx2.AsyncClient, request: Request) -> Any:
@@ -152,15 +154,13 @@ async def pieces(http: httpx2.AsyncClient, request: Request) -> Any:
             yield event["choices"][0]["text"] if event.get("choices") else data
 
 
-def memory(process: int) -> float:
-    """Resident memory of a process, MiB."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-
-
 async def measure(clients: Clients, process: int, count: int, minutes: float) -> list[float]:
     """Let clients ask; the server's memory when it is warm and at the end."""
     begin = time.monotonic()
+
+    def mib() -> float:
+        return memory(process)["resident"] / (1 << 20)
+
     end, found = begin + 60 * minutes, list[float]()
     asking = asyncio.gather(*(clients.run(number, end) for number in range(count)))
     with tqdm(total=round(60 * minutes), unit=" s") as bar:
@@ -168,11 +168,11 @@ async def measure(clients: Clients, process: int, count: int, minutes: float) ->
             await asyncio.wait([asking], timeout=5)
             now = time.monotonic() - begin
             bar.update(round(min(now, 60 * minutes)) - bar.n)
-            bar.set_postfix(MiB=round(memory(process)), other=clients.done["other"])
+            bar.set_postfix(MiB=round(mib()), other=clients.done["other"])
             if not found and now >= min(60 * WARM, 30 * minutes):
-                found.append(memory(process))
+                found.append(mib())
     await asking
-    return [*found, memory(process)]
+    return [*found, mib()]
 
 
 def questions(model: Any) -> list[Request]:

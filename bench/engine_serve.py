@@ -16,13 +16,13 @@ from lightmamba.common.speed import Fed, decode, prompt
 __all__ = ["memory", "serve"]
 
 
-def memory() -> dict[str, int]:
-    """Bytes of this process that are resident now, of these in files, and the most there were.
+def memory(process: int | str = "self") -> dict[str, int]:
+    """Bytes that are resident now, of these in files, and the most there were.
 
-    From /proc: ``ru_maxrss`` of a process that another started may be the other's. Empty where
-    there is no /proc.
+    Of a process, by default this one. From /proc: ``ru_maxrss`` of a process that another started
+    may be the other's. Empty where there is no /proc.
     """
-    status = Path("/proc/self/status")
+    status = Path(f"/proc/{process}/status")
     if not status.is_file():
         return {}
     found = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)

@@ -1,7 +1,6 @@
 """Keys, sizes, garbage: one sentence each, and the server stays as it was."""
 
 import json
-import os
 import random
 import socket
 from contextlib import ExitStack
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import openai
 import pytest
+from bench.engine_serve import memory
 
 from tests.serve.running import expected, running, served, wait_for
 from tests.serve.test_refused import error
@@ -139,12 +139,6 @@ def malformed(seed: int) -> bytes:
     return bytes(data) + b"}"
 
 
-def resident(pid: int) -> int:
-    """Bytes of a process in memory."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_a_thousand_malformed_requests_leave_memory_flat(model):
     with started() as (http, process):
@@ -154,8 +148,8 @@ def test_a_thousand_malformed_requests_leave_memory_flat(model):
             found = http.post("/v1/completions", content=body)
             assert 400 <= found.status_code < 500, (body, found.text)
             if n >= 250 and n % 250 == 0:
-                sizes.append(resident(process.pid))
-        sizes.append(resident(process.pid))
+                sizes.append(memory(process.pid)["resident"])
+        sizes.append(memory(process.pid)["resident"])
         assert max(sizes) - sizes[0] < 4 << 20, sizes
         good = http.post("/v1/completions", json=GOOD | {"model": None}).json()
     assert good["choices"][0]["text"] == expected(model, "It was", 8).text

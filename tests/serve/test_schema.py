@@ -32,15 +32,18 @@ OPERATIONS = [
 ]  # fmt: skip
 
 
-EXAMPLES = int(os.environ.get("LIGHTMAMBA_REQUESTS", "0"))  # of each operation, in `make fuzz`
 MAIN = ("prompt", "messages", "content", "tokens")
 POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 
 
-@pytest.mark.parametrize(
-    ("path", "method", "mode"),
-    [(*o, POSITIVE) for o in OPERATIONS] + [(*o, NEGATIVE) for o in OPERATIONS if o[1] == "post"],
-)
+CASES = [(*o, POSITIVE) for o in OPERATIONS] + [
+    (*o, NEGATIVE) for o in OPERATIONS if o[1] == "post"
+]
+# `make fuzz` says how many requests it wants in all.
+EXAMPLES = -(-int(os.environ.get("LIGHTMAMBA_REQUESTS", "0")) // len(CASES))
+
+
+@pytest.mark.parametrize(("path", "method", "mode"), CASES)
 def test_no_request_breaks_the_server(described, path, method, mode):
     operation = described[path][method]
     statuses, examples = set(), EXAMPLES or (60 if "chat" in path else 25)  # of chats most options

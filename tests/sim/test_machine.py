@@ -1,6 +1,7 @@
 """The whole machine against the engine: every observable of every token, and the counters."""
 
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from tests.support.builders import random_model, sizes
 from tests.support.machine import COMMANDS, LOSSES
 from tests.support.tools import needs_verilator
 
-from ..support.layers import mixer_of, with_mixer
-from .machines import CONFIG, TARGET, compiled, run, same
+from ..support.layers import mixer_of, resized, with_mixer
+from .machines import CONFIG, FOUR, HARDWARE, LARGE, TARGET, compiled, run, same
+from .passes import random_passes
 
 pytestmark = needs_verilator
 
@@ -81,6 +83,21 @@ def test_a_smaller_model_runs_on_the_hardware_of_a_larger_one(folder, opened):
     other = open_golden(path)
     run(other, 5)
     other.device.simulator.close()
+
+
+def test_a_smaller_model_behind_a_larger_one(folder):
+    """What the larger one's longer B and C left on the hardware counts for nothing."""
+    small = sizes(d_model=64, vocab_size=53, ngroups=2, d_state=16)
+    path = compiled(folder, resized(LARGE, n_layer=4), FOUR, hardware=HARDWARE)
+    artifact = Artifact.read(compiled(folder, small, FOUR, seed=7, hardware=HARDWARE))
+    larger = open_golden(path, sequences=3)
+    with larger.device as device:
+        for work in islice(random_passes(np.random.default_rng(1), device, 53), 8):
+            assert larger.golden.step(work).difference is None
+        device.load(artifact, 3)
+        golden = GoldenModel(device, Engine(random_model(small, seed=7)))
+        for work in islice(random_passes(np.random.default_rng(2), device, 53), 15):
+            assert golden.step(work).difference is None, work
 
 
 def test_what_saturates_is_counted_alike(folder):

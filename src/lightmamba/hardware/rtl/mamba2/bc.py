@@ -1,5 +1,7 @@
 """Store of B and C of one layer, in words as wide as those of the state."""
 
+from typing import Any
+
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -10,7 +12,7 @@ from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.rtl.job import Job
 from lightmamba.hardware.rtl.layouts import command, i_stream, o_stream, payload
 
-__all__ = ["BCStore", "bc_layout", "element_memory"]
+__all__ = ["BCStore", "RowWalk", "bc_layout", "element_memory"]
 
 
 def bc_layout(elements: int) -> data.StructLayout:
@@ -26,11 +28,13 @@ def bc_layout(elements: int) -> data.StructLayout:
 class BCStore(wiring.Component):
     """Take B and C of all groups, then let them be read for as long as the token is not taken.
 
-    One element per cycle. A group fills whole words, its last one padded with zeros, and has
-    ``config.row_words`` of them. B may come before C or after it, each all groups in a run.
+    One element per cycle. A group has ``config.row_words`` words, the last one that it fills padded
+    with zeros; words that it does not reach are cleared behind it, one per cycle, as a model before
+    this one may have filled them. B may come before C or after it, each all groups in a run.
 
-    ``o_ready`` offers its token in the cycle after the last element (``latency`` 1). Nothing of
-    the next job is taken before it is; so whoever reads takes it when he has finished.
+    ``o_ready`` offers its token in the cycle after the last element (``latency`` 1), or after the
+    last word that is cleared. Nothing of the next job is taken before it is; so whoever reads takes
+    it when he has finished.
 
     Members
     -------
@@ -68,42 +72,23 @@ class BCStore(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         job = Job(m, self.command, self.busy)
-        size = self.config.bc_elements
         taken = Signal()
-        m.d.comb += [
-            self.i.ready.eq(job.active & ~self.o_ready.valid),
-            taken.eq(self.i.valid & self.i.ready),
-        ]
-
-        element = Signal(9)  # within its group
         element_end, group_end = Signal(9), Signal(4)  # last of a group; last group
-        group, base = Signal(4), Signal(range(self.depth + 1))
-        word = Signal(range(self.depth + 1))
+        group = Signal(4)
         second = Signal()  # one of B and C is complete
-        place = element[: size.bit_length() - 1]
-        end_of_group, end_of_run = Signal(), Signal()
+        row = RowWalk(m, self.config, taken, element_end)
         m.d.comb += [
-            end_of_group.eq(element == element_end),
-            end_of_run.eq(end_of_group & (group == group_end)),
+            self.i.ready.eq(job.active & ~self.o_ready.valid & ~row.clearing),
+            taken.eq(self.i.valid & self.i.ready),
         ]
         with m.If(job.start):
             fields = self.command.payload
             m.d.sync += [element_end.eq(fields.d_state - 1), group_end.eq(fields.groups - 1)]
-        with m.If(taken):
-            m.d.sync += element.eq(element + 1)
-            with m.If(place == size - 1):
-                m.d.sync += word.eq(word + 1)
-            with m.If(end_of_group):
+        with m.If(row.end):
+            m.d.sync += group.eq(group + 1)
+            with m.If(group == group_end):
                 m.d.sync += [
-                    element.eq(0),
-                    group.eq(group + 1),
-                    base.eq(base + self.config.row_words),
-                    word.eq(base + self.config.row_words),
-                ]
-            with m.If(end_of_run):
-                m.d.sync += [
-                    group.eq(0), base.eq(0), word.eq(0), second.eq(~second),
-                    self.o_ready.valid.eq(second),
+                    group.eq(0), *row.restart(), second.eq(~second), self.o_ready.valid.eq(second),
                 ]  # fmt: skip
         released = self.o_ready.valid & self.o_ready.ready
         with m.If(released):
@@ -115,38 +100,93 @@ class BCStore(wiring.Component):
             ours = taken & (self.i.payload.kind == kinds[name])
             m.d.comb += Value.cast(getattr(self, name)).eq(
                 element_memory(
-                    m, name, self.config, write=ours, word=word, place=place,
-                    q=self.i.payload.q, exp=self.i.payload.exp, address=self.address,
+                    m, name, self.config, write=ours, clear=row.clearing, word=row.word,
+                    place=row.place, q=self.i.payload.q, exp=self.i.payload.exp,
+                    address=self.address,
                 )
             )  # fmt: skip
         return m
 
 
+class RowWalk:
+    """Walk over the words of rows that are filled element by element, one row after the other.
+
+    It goes on over the words that a row does not reach, one per cycle, so that they are cleared.
+
+    Parameters
+    ----------
+    m : Module
+    config : ArchConfig
+    taken : Value
+        An element comes; never while words are cleared.
+    last : Value
+        Number of a row's last element.
+
+    Attributes
+    ----------
+    place : Value
+        Of the element in its word.
+    word : Signal
+        Of the element, or the one that is cleared.
+    clearing : Signal
+        A word is cleared.
+    end : Signal
+        A row ends in this cycle.
+    """
+
+    def __init__(self, m: Module, config: ArchConfig, taken: Value, last: Value) -> None:
+        size, words = config.bc_elements, config.row_words
+        element = Signal(9)
+        base = Signal(range(max(2, config.bc_words) + 1))
+        self.word, self.clearing, self.end = Signal.like(base), Signal(), Signal()
+        self.place = element[: size.bit_length() - 1]
+        ends, last_word = Signal(), Signal()
+        m.d.comb += [
+            ends.eq(taken & (element == last)),
+            last_word.eq(self.word == base + (words - 1)),
+            self.end.eq(last_word & (self.clearing | ends)),
+        ]
+        with m.If(taken):
+            m.d.sync += element.eq(element + 1)
+            with m.If(self.place == size - 1):
+                m.d.sync += self.word.eq(self.word + 1)
+        with m.If(ends | self.clearing):
+            m.d.sync += [element.eq(0), self.word.eq(self.word + 1), self.clearing.eq(~last_word)]
+        with m.If(self.end):
+            m.d.sync += base.eq(base + words)
+        self._state = (element, base, self.word, self.clearing)
+
+    def restart(self) -> list[Any]:
+        """Begin with the first row again."""
+        return [signal.eq(0) for signal in self._state]
+
+
 def element_memory(
-    m: Module, name: str, config: ArchConfig, *, write: Value, word: Value, place: Value,
-    q: Value, exp: Value, address: Value,
+    m: Module, name: str, config: ArchConfig, *, write: Value, clear: Value, word: Value,
+    place: Value, q: Value, exp: Value, address: Value,
 ) -> Value:  # fmt: skip
     """Memory of words of elements and exponents; the first element of a word clears the others.
 
-    Words of one block have an exponent together, since some of them may have no element.
+    ``clear`` clears all elements of a word. Words of one block have an exponent together, which
+    stays: some of them may have no element, and to a block of zeros it means nothing.
     """
     size, shared = config.bc_elements, config.block_words
     low = shared.bit_length() - 1
     parts = []
-    for part, count, width, at, value, first_bit in (
-        ("q", size, 8, place, q, 0),
-        ("exp", config.bc_blocks, 4, place[BLOCK.bit_length() - 1 :], exp, low),
+    for part, count, width, at, value, clears, first_bit in (
+        ("q", size, 8, place, Mux(clear, 0, q), clear, 0),
+        ("exp", config.bc_blocks, 4, place[BLOCK.bit_length() - 1 :], exp, C(0), low),
     ):
         depth = max(2, config.bc_words >> first_bit)
         store = memory.Memory(shape=unsigned(count * width), depth=depth, init=[])
         m.submodules[f"{name}_{part}"] = store
         enter, read = store.write_port(granularity=width), store.read_port()
-        first = place == 0
+        first = clears | (place == 0)
         chosen = Cat(at == n for n in range(count)) if count > 1 else C(1, 1)
         m.d.comb += [
             enter.addr.eq(word[first_bit:]),
             enter.data.eq(Cat(value if n == 0 else Mux(first, 0, value) for n in range(count))),
-            enter.en.eq(Mux(write, Mux(first, ~C(0, count), chosen), 0)),
+            enter.en.eq(Mux(write | clears, Mux(first, ~C(0, count), chosen), 0)),
             read.addr.eq(address[first_bit:]),
         ]
         parts.append(read.data)

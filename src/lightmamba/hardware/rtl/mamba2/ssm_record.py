@@ -9,7 +9,7 @@ from lightmamba.arch.contract import RECORD_BITS, WORD_BITS
 from lightmamba.hardware.machine.kinds import machine
 from lightmamba.hardware.rtl.job import Countdown, Job
 from lightmamba.hardware.rtl.layouts import WORD
-from lightmamba.hardware.rtl.mamba2.bc import element_memory
+from lightmamba.hardware.rtl.mamba2.bc import RowWalk, element_memory
 from lightmamba.hardware.rtl.mamba2.ssm_heads import PARAMETERS, HeadBuffer, packed
 from lightmamba.hardware.rtl.mamba2.ssm_walk import Held
 from lightmamba.hardware.rtl.streams import StreamQueue, join
@@ -89,32 +89,25 @@ class RecordedB:
     ----------
     words : list of Value
         By vector, the word at the address a cycle later.
+    clearing : Signal
+        A word that B does not reach is cleared; no channel may come.
     """
 
     def __init__(
         self, m: Module, unit: Any, job: Job, *, put: Value, channel: Value, address: Value
     ) -> None:
         config: ArchConfig = unit.config
-        size = config.bc_elements
-        element, end = Signal(9), Signal(9)  # of its group; the last one
-        base = Signal(range(max(2, config.bc_words) + 1))
-        word = Signal.like(base)
-        place = element[: size.bit_length() - 1]
-        m.d.sync += end.eq(unit.d_state - 1)
-        with m.If(put):
-            m.d.sync += element.eq(element + 1)
-            with m.If(place == size - 1):
-                m.d.sync += word.eq(word + 1)
-            with m.If(element == end):
-                after = base + config.row_words
-                m.d.sync += [element.eq(0), base.eq(after), word.eq(after)]
+        last = Signal(9)
+        m.d.sync += last.eq(unit.d_state - 1)
+        row = RowWalk(m, config, put, last)
+        self.clearing = row.clearing
         with m.If(job.start):
-            m.d.sync += [element.eq(0), base.eq(0), word.eq(0)]
+            m.d.sync += row.restart()
         vectors = [channel[n * RECORD_BITS :] for n in range(config.tokens)]
         self.words = [
             element_memory(
-                m, f"recorded{n}", config, write=put, word=word, place=place,
-                q=v[:8], exp=v[8:RECORD_BITS], address=address,
+                m, f"recorded{n}", config, write=put, clear=row.clearing, word=row.word,
+                place=row.place, q=v[:8], exp=v[8:RECORD_BITS], address=address,
             )
             for n, v in enumerate(vectors)
         ]  # fmt: skip
@@ -132,7 +125,6 @@ class RecordReader:
         lower = Signal((words - 1) * WORD_BITS, reset_less=True)  # words before this one
         taken, of_head, row, put = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            i.ready.eq(job.active & unit.replays & (channels.some | buffer.open)),
             taken.eq(i.ready & i.valid),
             of_head.eq(taken & ~channels.some & ~buffer.has_parameters),
             row.eq(taken & (channels.some | buffer.has_parameters) & (part == words - 1)),
@@ -152,6 +144,10 @@ class RecordReader:
             m.d.sync += channels.step()
         with m.If(job.start):
             m.d.sync += channels.load(unit.b_channels)
-        self.b = RecordedB(
+        recorded = RecordedB(
             m, unit, job, put=put, channel=buffer.row[: tokens * RECORD_BITS], address=address
-        ).words
+        )
+        self.b = recorded.words
+        m.d.comb += i.ready.eq(
+            job.active & unit.replays & (channels.some | buffer.open) & ~recorded.clearing
+        )

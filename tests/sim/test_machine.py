@@ -86,7 +86,7 @@ def test_a_smaller_model_runs_on_the_hardware_of_a_larger_one(folder, opened):
 
 
 def test_a_smaller_model_behind_a_larger_one(folder):
-    """What the larger one's longer B and C left on the hardware counts for nothing."""
+    """Tokens do not depend on what the larger model left in the memories of B and C."""
     small = sizes(d_model=64, vocab_size=53, ngroups=2, d_state=16)
     path = compiled(folder, resized(LARGE, n_layer=4), FOUR, hardware=HARDWARE)
     artifact = Artifact.read(compiled(folder, small, FOUR, seed=7, hardware=HARDWARE))

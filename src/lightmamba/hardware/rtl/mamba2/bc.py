@@ -125,7 +125,7 @@ class RowWalk:
     Attributes
     ----------
     place : Value
-        Of the element in its word.
+        Of the element in its word; 0 while words are cleared.
     word : Signal
         Of the element, or the one that is cleared.
     clearing : Signal
@@ -167,26 +167,27 @@ def element_memory(
 ) -> Value:  # fmt: skip
     """Memory of words of elements and exponents; the first element of a word clears the others.
 
-    ``clear`` clears all elements of a word. Words of one block have an exponent together, which
-    stays: some of them may have no element, and to a block of zeros it means nothing.
+    ``clear`` clears all elements of a word, at place 0. Words of one block have an exponent
+    together, which stays: some of them may have no element, and to a block of zeros it means
+    nothing.
     """
     size, shared = config.bc_elements, config.block_words
     low = shared.bit_length() - 1
     parts = []
-    for part, count, width, at, value, clears, first_bit in (
-        ("q", size, 8, place, Mux(clear, 0, q), clear, 0),
-        ("exp", config.bc_blocks, 4, place[BLOCK.bit_length() - 1 :], exp, C(0), low),
+    for part, count, width, at, value, writes, first_bit in (
+        ("q", size, 8, place, Mux(clear, 0, q), write | clear, 0),
+        ("exp", config.bc_blocks, 4, place[BLOCK.bit_length() - 1 :], exp, write, low),
     ):
         depth = max(2, config.bc_words >> first_bit)
         store = memory.Memory(shape=unsigned(count * width), depth=depth, init=[])
         m.submodules[f"{name}_{part}"] = store
         enter, read = store.write_port(granularity=width), store.read_port()
-        first = clears | (place == 0)
+        first = place == 0
         chosen = Cat(at == n for n in range(count)) if count > 1 else C(1, 1)
         m.d.comb += [
             enter.addr.eq(word[first_bit:]),
             enter.data.eq(Cat(value if n == 0 else Mux(first, 0, value) for n in range(count))),
-            enter.en.eq(Mux(write | clears, Mux(first, ~C(0, count), chosen), 0)),
+            enter.en.eq(Mux(writes, Mux(first, ~C(0, count), chosen), 0)),
             read.addr.eq(address[first_bit:]),
         ]
         parts.append(read.data)

@@ -10,7 +10,7 @@ from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.latency import QUEUE
 from lightmamba.blocks.experts.hardware import MOST_CHOSEN, MOST_EXPERTS, RUNS
 from lightmamba.hardware.rtl.experts.ranking import KEY, Ranking
-from lightmamba.hardware.rtl.experts.shares import RANK, Shares
+from lightmamba.hardware.rtl.experts.shares import Shares
 from lightmamba.hardware.rtl.gated import limit
 from lightmamba.hardware.rtl.interpolation import LATENCY as INTERPOLATION
 from lightmamba.hardware.rtl.interpolation import sigmoid
@@ -123,7 +123,7 @@ class Choose(wiring.Component):
             shares.normed.eq(fields.normed),
             shares.enters.eq(leaving.some),
             shares.ends.eq(leaving.last),
-            shares.rank.eq(ranking.best.rank[:RANK]),
+            shares.rank.eq(ranking.best.rank),
             weights.i.valid.eq(shares.leaves),
             weights.i.payload.eq(Cat(shares.weight, shares.last)),
         ]

@@ -31,14 +31,14 @@ class Ranking(Elaboratable):
     leaves : Signal
         The best one leaves, and all others move up; nothing enters meanwhile.
     best : data.View
-        ``expert``, and ``rank``, u33: its key and a constant.
+        ``expert``, and ``rank``, u32, in the order of the keys; whether the place is ``filled``.
     """
 
     latency = 2
 
     def __init__(self, places: int, experts: int) -> None:
         number = range(experts)
-        self.entry = data.StructLayout({"rank": KEY + 1, "expert": number})
+        self.entry = data.StructLayout({"rank": KEY, "expert": number, "filled": 1})
         self.entries = [
             Signal(self.entry, name=f"entry{place}", reset_less=True) for place in range(places)
         ]
@@ -48,15 +48,17 @@ class Ranking(Elaboratable):
 
     def elaborate(self, platform: object) -> Module:
         m, entries = Module(), self.entries
-        # Unsigned in the order of the keys; an empty place is below all.
-        rank = Cat(self.key[:-1], ~self.key[-1], 1)
+        rank = Cat(self.key[:-1], ~self.key[-1])
         moving = Signal(self.entry, reset_less=True)  # is listed in this cycle
-        m.d.sync += [moving.rank.eq(rank), moving.expert.eq(self.expert)]
+        m.d.sync += [moving.rank.eq(rank), moving.expert.eq(self.expert), moving.filled.eq(1)]
         # Places that are below it; places, and it, that are below what enters behind it.
         below, lower, behind = Signal(len(entries)), Signal(len(entries)), Signal()
         m.d.comb += [
             behind.eq(rank > moving.rank),
-            *(lower[place].eq(rank > entry.rank) for place, entry in enumerate(entries)),
+            *(
+                lower[place].eq(~entry.filled | (rank > entry.rank))
+                for place, entry in enumerate(entries)
+            ),
         ]
         for place, entry in enumerate(entries):
             here, before = below[place], below[place - 1] if place else 0
@@ -67,5 +69,5 @@ class Ranking(Elaboratable):
             with m.Elif(self.leaves):
                 m.d.sync += entry.eq(entries[min(place + 1, len(entries) - 1)])
             with m.If(self.clear):
-                m.d.sync += entry.rank[-1].eq(0)
+                m.d.sync += entry.filled.eq(0)
         return m

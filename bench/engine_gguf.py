@@ -12,6 +12,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, quantize
 from numpy.typing import NDArray
 
+from lightmamba.common.files import replace_file
 from lightmamba.model.config import ModelConfig
 
 __all__ = ["PACKED", "shapes", "write"]
@@ -144,7 +145,7 @@ def write(c: ModelConfig, path: Path, seed: int = 0) -> int:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    aside.replace(path)
+    replace_file(aside, path)
     return path.stat().st_size
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from bench.faults import imports_package
 from lightmamba.arch.config import ArchConfig
 from lightmamba.arch.target import Target
+from lightmamba.common.files import replace_file
 from lightmamba.common.tools import cache_folder
 from lightmamba.device.sim.tools import find_verilator
 from lightmamba.hardware.compiler.memory import Memory
@@ -124,7 +125,7 @@ def _kept(key: str, make: Callable[[], str]) -> str:
         found = make()
         aside = path.with_suffix(f".{os.getpid()}")
         aside.write_text(found)
-        aside.replace(path)
+        replace_file(aside, path)
     return path.read_text()
 
 

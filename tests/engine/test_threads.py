@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from lightmamba.common.forks import ForkLock
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Engine
-from lightmamba.native import ForkLock
 from tests.engine.models import case
 from tests.support.builders import token_ids
 

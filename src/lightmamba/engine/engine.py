@@ -18,6 +18,7 @@ from lightmamba import native
 from lightmamba.blocks import kind
 from lightmamba.blocks.layer import Arithmetic, Observe, Rms
 from lightmamba.common.errors import InputError
+from lightmamba.common.forks import ForkLock
 from lightmamba.common.passes import Pass, Slot, carry_out
 from lightmamba.engine.described import Description
 from lightmamba.engine.native import Native, has_kernels
@@ -88,7 +89,7 @@ class Engine:
         self._routed: dict[int, Routed] = {}
         self.ops: Reference | Native = Reference(model)
         self.counters = Counter(dict.fromkeys(_losses(model), 0))  # what saturated, by kind
-        self._counting = native.ForkLock()
+        self._counting = ForkLock()
         self.kernels: Native | None = None  # that run all layers in one call
         if compiled and has_kernels() and Description.fits(model):
             self.ops = Native(model, threads, isa)

@@ -20,6 +20,7 @@ from lightmamba import native
 from lightmamba.blocks import kind
 from lightmamba.blocks.layer import Arithmetic, Observe, Rms, unit_rms
 from lightmamba.common.errors import InputError
+from lightmamba.common.forks import ForkLock
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine.described import Description, pointer
 from lightmamba.engine.state import Layout, State
@@ -80,7 +81,7 @@ class Native:
         self.described = Description(model, self.context)
         self._workspace: Workspace | None = None
         self._process = os.getpid()  # of the workspace
-        self.lock = native.ForkLock()  # of the workspace: one pass at a time
+        self.lock = ForkLock()  # of the workspace: one pass at a time
         self._model = model
 
     def prepare(self) -> None:

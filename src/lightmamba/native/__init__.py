@@ -5,7 +5,6 @@ this processor runs. Where there is no library (an installation without a compil
 :func:`available` is False and the engine runs on numpy.
 """
 
-from lightmamba.native.forks import ForkLock
 from lightmamba.native.library import (
     ISAS,
     Context,
@@ -36,7 +35,7 @@ from lightmamba.native.structs import (
 )
 
 __all__ = [
-    "ISAS", "KINDS", "LOSSES", "Blocks", "Context", "ForkLock", "Layer", "Linear", "LinearOp",
-    "Model", "PackOp", "Panel", "Phase", "QuantizeOp", "RmsOp", "Sequences", "Slot", "Tables",
-    "Transform", "Work", "available", "best_isa", "chosen", "context", "usable_isas",
+    "ISAS", "KINDS", "LOSSES", "Blocks", "Context", "Layer", "Linear", "LinearOp", "Model",
+    "PackOp", "Panel", "Phase", "QuantizeOp", "RmsOp", "Sequences", "Slot", "Tables", "Transform",
+    "Work", "available", "best_isa", "chosen", "context", "usable_isas",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.common.errors import InputError
-from lightmamba.native.forks import ForkLock
+from lightmamba.common.forks import ForkLock
 from lightmamba.native.isas import isas
 from lightmamba.native.structs import shared, squeezed
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.common.errors import InputError
+from lightmamba.common.forks import ForkLock
 from lightmamba.model.tokenizer import Tokenizer
-from lightmamba.native import ForkLock
 
 __all__ = ["render_chat", "special_ids", "special_words", "tokenizer_config"]
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lightmamba.common.errors import InputError
+from lightmamba.common.files import replace_file
 from lightmamba.model.causal_lm import CausalLM
 from lightmamba.model.checkpoint.files import parse_tokenizer
 from lightmamba.model.checkpoint.layouts import granite, mamba2, published_as
@@ -64,7 +64,7 @@ def save_checkpoint(model: CausalLM, folder: Path, *, tokenizer: Path | None = N
             parts[name].write_bytes(content)
         shutil.copymode(parts["config.json"], parts["model.safetensors"])  # save_file says 0600
         for name, part in parts.items():
-            os.replace(part, folder / name)
+            replace_file(part, folder / name)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot write a checkpoint to {folder}: {reason}") from error

@@ -95,6 +95,8 @@ void disk_end(void) {
     if (mode == LOSE) lose();
 }
 
+int disk_failed(void) { return left == 0; }
+
 static void die(void) {
     disk_end();
     _exit(STATUS);

@@ -21,7 +21,8 @@ from lightmamba.device.sim.tools import find_compiler
 __all__ = ["Mode", "Outcome", "on_failing_disk"]
 
 SOURCE = Path(__file__).with_name("disk.c")
-ENDED, RAISED = 86, 87  # statuses of a process that the disk ended, and of one that raised
+# Statuses of a process: the disk ended it, it raised, it had fewer operations than n.
+ENDED, RAISED, UNHURT = 86, 87, 88
 
 
 class Mode(IntEnum):
@@ -42,10 +43,13 @@ class Outcome:
         Whether the disk ended its process.
     said
         All that it said before.
+    failed
+        Whether it came to the n-th operation.
     """
 
     ended: bool
     said: list[Any]
+    failed: bool = True
 
 
 def on_failing_disk(
@@ -75,8 +79,8 @@ def on_failing_disk(
         elif kind == "raised":
             raise AssertionError(value)
         else:
-            assert value in (0, ENDED)
-            return Outcome(value == ENDED, said)
+            assert value in (0, ENDED, UNHURT)
+            return Outcome(value == ENDED, said, value != UNHURT)
 
 
 @functools.cache
@@ -97,7 +101,10 @@ def _server() -> "subprocess.Popen[bytes]":
 
 
 def _serve(jobs: BinaryIO, answers: BinaryIO) -> None:
-    """Run functions, one after the other, until there are no more."""
+    """Run functions, one after the other, until there are no more.
+
+    What the module's function ``prepare`` imports, if it has one, is there in all of its processes.
+    """
 
     def say(kind: str, value: object) -> None:
         pickle.dump((kind, value), answers)
@@ -108,7 +115,9 @@ def _serve(jobs: BinaryIO, answers: BinaryIO) -> None:
             folder, n, mode, module, name, given = pickle.load(jobs)
         except EOFError:
             return
-        function = getattr(importlib.import_module(module), name)
+        found = importlib.import_module(module)
+        getattr(found, "prepare", bool)()
+        function = getattr(found, name)
         if (child := os.fork()) == 0:
             disk = ctypes.CDLL(None)
             disk.disk_arm(folder.encode(), ctypes.c_long(n), mode)
@@ -118,7 +127,7 @@ def _serve(jobs: BinaryIO, answers: BinaryIO) -> None:
                 say("raised", traceback.format_exc())
                 os._exit(RAISED)
             disk.disk_end()
-            os._exit(0)
+            os._exit(0 if disk.disk_failed() else UNHURT)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if status != RAISED:
             say("ended", status)
@@ -128,3 +137,4 @@ if __name__ == "__main__":
     pipe = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what functions print is no answer
     _serve(sys.stdin.buffer, pipe)
+    os._exit(0)  # libraries have their say at an ordinary end

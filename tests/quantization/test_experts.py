@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -88,11 +89,12 @@ def test_a_block_that_no_token_takes():
     assert error("nemotron", model) < LARGEST["w4a4"], "as good as those that had tokens"
 
 
-def test_blocks_with_few_tokens_borrow_moments(monkeypatch):
-    """Without them, the error on other tokens is larger."""
-    with_them = error("granite", quantized(MIXED["granite"]))
-    monkeypatch.setattr(experts, "ENOUGH", 0)
-    assert with_them < error("granite", quantized(MIXED["granite"]))
+@pytest.mark.parametrize(("own", "lacks"), [(0, 12), (5, 7), (12, 0), (30, 0)])
+def test_a_block_borrows_as_many_moments_as_it_lacks(own, lacks):
+    """Three tokens for each of four inputs are enough; all tokens are 20."""
+    prior, tokens = torch.eye(4) * 10, SimpleNamespace(vectors=range(own))
+    found = experts._Experts._borrowed(None, prior, tokens, 20)
+    torch.testing.assert_close(found, prior * lacks / 20)
 
 
 def test_the_last_shared_block_makes_up_for_the_others(monkeypatch):

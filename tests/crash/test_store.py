@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from lightmamba.common.store import read_store
-from tests.crash.disk import Mode, on_failing_disk
+from tests.crash.disk import MEMORY, Mode, on_failing_disk
 from tests.crash.works import Change, change_store
 
-MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # where to sync takes no time
 KEYS = st.sampled_from("abc")
 ADD = st.tuples(KEYS, st.text(max_size=20))
 CHANGE = st.one_of(ADD, ADD, st.frozensets(KEYS, min_size=1))

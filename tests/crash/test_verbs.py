@@ -9,14 +9,13 @@ import pytest
 
 from lightmamba.cli import main
 from lightmamba.common.store import read_store
-from tests.crash.disk import Mode, on_failing_disk
+from tests.crash.disk import MEMORY, Mode, on_failing_disk
 from tests.crash.verbs import VERBS, Verb, run_verb
 from tests.support.builders import write_text
 from tests.support.checkpoints import WORDED, write_state_spaces
 
 pytestmark = pytest.mark.slow  # a second for each operation
 MOST = int(os.environ.get("LIGHTMAMBA_CRASH_MOST", "200"))  # operations of a command that may fail
-MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # where to sync takes no time
 PLAN = """
 models = ["worded"]
 recipes = ["w8a8", "rtn-w4a8"]
@@ -65,7 +64,7 @@ def made(verb: Verb, out: Path) -> dict[str, object]:
 
 
 def assert_said(said: tuple[int, str]) -> None:
-    """It went well all the same, or the disk that is full is said in one sentence."""
+    """Fail unless a command went well all the same, or said in one line that the disk is full."""
     status, errors = said
     if status:
         assert (status, errors.count("\n")) == (2, 1), errors

@@ -15,6 +15,7 @@ from tests.proofs import (
     test_host,
     test_memory,
     test_rows,
+    test_sdram,
     test_streams,
     test_walks,
     test_watch,
@@ -37,6 +38,7 @@ PROOFS: dict[str, Proof] = {
         test_walks,
         test_watch,
         test_host,
+        test_sdram,
     )
     for unit, proof in module.MADE.items()
 }

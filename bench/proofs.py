@@ -12,6 +12,7 @@ import hashlib
 import time
 
 from tests.proofs import (
+    test_bridge,
     test_host,
     test_memory,
     test_rows,
@@ -39,6 +40,7 @@ PROOFS: dict[str, Proof] = {
         test_watch,
         test_host,
         test_sdram,
+        test_bridge,
     )
     for unit, proof in module.MADE.items()
 }

@@ -20,11 +20,8 @@ import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value
 
-__all__ = ["Patches", "Proof", "cases", "needs_yosys", "small"]
+__all__ = ["Patches", "Proof", "proved", "small"]
 
-needs_yosys = pytest.mark.skipif(
-    shutil.which("yosys-abc") is None, reason="yosys is missing: apt-get install yosys"
-)
 TO_AIG = """
 read_rtlil top.il; hierarchy -top top; proc; flatten; opt_clean; memory_map; opt -full
 opt_clean -purge; techmap; opt -fast; dffunmap; simplemap; setundef -undriven -zero
@@ -52,10 +49,19 @@ def small(patches: Patches, make: Callable[..., "Proof"], *arguments: int) -> "P
     return proof
 
 
-def cases(proofs: Mapping[str, "Proof"]) -> Any:
-    """Parametrize a test by units and their properties."""
+def proved(proofs: Mapping[str, "Proof"], *, in_ci: bool = True) -> Callable[[str, str], None]:
+    """Make the test that proves the properties of some units, one by one."""
     named = [(unit, name) for unit, p in proofs.items() for name in (*p.properties, *p.covers)]
-    return pytest.mark.parametrize(("unit", "name"), named)
+
+    @pytest.mark.skipif(
+        shutil.which("yosys-abc") is None, reason="yosys is missing: apt-get install yosys"
+    )
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("unit", "name"), named)
+    def test_is_proved(unit: str, name: str) -> None:
+        proofs[unit].check(name)
+
+    return pytest.mark.board(test_is_proved) if in_ci else test_is_proved
 
 
 @dataclass

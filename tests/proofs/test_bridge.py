@@ -4,7 +4,6 @@ A character comes every ten cycles at the soonest, as the receiver's unit says. 
 bytes here, and whether a CRC is right is any guess.
 """
 
-import pytest
 from amaranth.hdl import Cat, Module, Mux, Signal
 
 from lightmamba.hardware.machine.serial import (
@@ -19,7 +18,7 @@ from lightmamba.hardware.soc.bridge_execute import Executor
 from lightmamba.hardware.soc.bridge_receive import FrameBuffer, FrameReceiver
 from lightmamba.hardware.soc.crc import RESIDUE, Crc32
 
-from .proving import Proof, cases, needs_yosys, small
+from .proving import Proof, proved, small
 
 BLOCK = 8  # bytes of a payload; a header has as many
 DEPTH = 4  # bytes of the buffer
@@ -164,9 +163,4 @@ MADE = {
 }
 
 
-@needs_yosys
-@pytest.mark.board
-@pytest.mark.slow
-@cases(MADE)
-def test_is_proved(unit: str, name: str):
-    MADE[unit].check(name)
+test_is_proved = proved(MADE)

@@ -1,13 +1,12 @@
 """The host port: rules of AXI4-Lite, and registers that hold what was written, and nothing else."""
 
-import pytest
 from amaranth.hdl import Cat, Mux, Signal, Value
 
 from lightmamba.arch.config import ArchConfig
 from lightmamba.hardware.machine.registers import offsets
 from lightmamba.hardware.rtl.host import HostPort
 
-from .proving import Proof, cases, needs_yosys
+from .proving import Proof, proved
 
 SEEN = ("token", "chain", "lane_base")  # registers that are followed: first, between, and wide
 OFFSET_BITS = 12
@@ -84,9 +83,4 @@ def bus() -> Proof:
 MADE = {"host port": bus()}
 
 
-@needs_yosys
-@pytest.mark.board
-@pytest.mark.slow
-@cases(MADE)
-def test_is_proved(unit: str, name: str):
-    MADE[unit].check(name)
+test_is_proved = proved(MADE)

@@ -5,7 +5,6 @@ Pages have 16 bytes here, a beat 2, and queues hold a few, so that full ones are
 
 from typing import Any
 
-import pytest
 from amaranth.hdl import Cat, Mux, Signal, Value
 
 from lightmamba.hardware.rtl.memory import axi
@@ -15,7 +14,7 @@ from lightmamba.hardware.rtl.memory.axi import Bursts
 from lightmamba.hardware.rtl.memory.reader import Reader
 from lightmamba.hardware.rtl.memory.writer import Writer
 
-from .proving import Proof, cases, needs_yosys, small
+from .proving import Proof, proved, small
 
 PAGE, BITS, SIZE = 16, 16, 1  # bytes; bits of a beat, and log2 of its bytes
 BEATS = PAGE >> SIZE
@@ -258,9 +257,4 @@ MADE = {
 }  # fmt: skip
 
 
-@needs_yosys
-@pytest.mark.board
-@pytest.mark.slow
-@cases(MADE)
-def test_is_proved(unit: str, name: str):
-    MADE[unit].check(name)
+test_is_proved = proved(MADE)

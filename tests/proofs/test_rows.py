@@ -1,12 +1,11 @@
 """Rows over two channels: the rules of each, rows in order, and beats that are answered."""
 
-import pytest
 from amaranth.hdl import Cat, Mux, Signal
 
 from lightmamba.hardware.rtl.memory import axi, rows
 from lightmamba.hardware.rtl.memory.rows import RowReader, RowWriter
 
-from .proving import Proof, cases, needs_yosys, small
+from .proving import Proof, proved, small
 from .test_memory import BITS, DEPTH, PAGE, SIZE, give_command, is_legal
 
 CHANNELS = 2
@@ -106,9 +105,4 @@ def row_writer() -> Proof:
 MADE = {"row reader": small(SMALL, row_reader), "row writer": small(SMALL, row_writer)}
 
 
-@needs_yosys
-@pytest.mark.board
-@pytest.mark.slow
-@cases(MADE)
-def test_is_proved(unit: str, name: str):
-    MADE[unit].check(name)
+test_is_proved = proved(MADE)

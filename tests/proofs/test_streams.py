@@ -1,13 +1,12 @@
 """Queues and forks: nothing is lost, doubled or reordered, whoever stalls."""
 
-import pytest
 from amaranth.hdl import Elaboratable, Module, Signal, unsigned
 from amaranth.lib import stream
 
 from lightmamba.hardware.rtl.pipe import Queue, Ring
 from lightmamba.hardware.rtl.streams import Fork, StreamQueue
 
-from .proving import Proof, cases, needs_yosys
+from .proving import Proof, proved
 
 
 def ring() -> Proof:
@@ -104,9 +103,4 @@ MADE = {
 }
 
 
-@needs_yosys
-@pytest.mark.board
-@pytest.mark.slow
-@cases(MADE)
-def test_is_proved(unit: str, name: str):
-    MADE[unit].check(name)
+test_is_proved = proved(MADE)

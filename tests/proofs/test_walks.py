@@ -3,7 +3,6 @@
 Regions and counts are small here, and each walk is proved for three strides.
 """
 
-import pytest
 from amaranth.hdl import Mux, Signal, Value
 
 from lightmamba.arch.config import ArchConfig
@@ -11,7 +10,7 @@ from lightmamba.hardware.rtl.memory import prefetch, slot_walk
 from lightmamba.hardware.rtl.memory.prefetch import LayerWalk, Segments
 from lightmamba.hardware.rtl.memory.slot_walk import SlotWalk
 
-from .proving import Proof, cases, needs_yosys, small
+from .proving import Proof, proved, small
 
 STRIDES = (8, 24, 4096)
 MOST = 2  # layers or heads
@@ -161,16 +160,5 @@ MADE = {
 OTHER = {unit: proof for unit, proof in MADE.items() if unit.endswith((", 8", ", 4096"))}
 
 
-@needs_yosys
-@pytest.mark.board
-@pytest.mark.slow
-@cases({unit: proof for unit, proof in MADE.items() if unit not in OTHER})
-def test_is_proved(unit: str, name: str):
-    MADE[unit].check(name)
-
-
-@needs_yosys
-@pytest.mark.slow
-@cases(OTHER)
-def test_is_proved_for_other_strides(unit: str, name: str):
-    MADE[unit].check(name)
+test_is_proved = proved({unit: proof for unit, proof in MADE.items() if unit not in OTHER})
+test_is_proved_for_other_strides = proved(OTHER, in_ci=False)

@@ -1,12 +1,11 @@
 """The watches of the ports: right answers are never a fault, and wrong ones always are."""
 
-import pytest
 from amaranth.hdl import Const, Mux, Signal
 
 from lightmamba.hardware.machine.faults import Fault
 from lightmamba.hardware.rtl.memory.watch import Faults, ReadWatch, WriteWatch
 
-from .proving import Proof, cases, needs_yosys
+from .proving import Proof, proved
 
 BEATS = 8  # that may be owed
 
@@ -125,9 +124,4 @@ MADE = {
 }
 
 
-@needs_yosys
-@pytest.mark.board
-@pytest.mark.slow
-@cases(MADE)
-def test_is_proved(unit: str, name: str):
-    MADE[unit].check(name)
+test_is_proved = proved(MADE)

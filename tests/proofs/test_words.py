@@ -3,14 +3,13 @@
 A word has two bits here, so that a beat of four holds two, and one of one bit half of one.
 """
 
-import pytest
 from amaranth.hdl import Array, Cat, Mux, Signal, Value, unsigned
 
 from lightmamba.hardware.rtl.memory import reader, writer
 from lightmamba.hardware.rtl.memory.reader import Unpacker
 from lightmamba.hardware.rtl.memory.writer import Packer
 
-from .proving import Proof, cases, needs_yosys, small
+from .proving import Proof, proved, small
 
 BITS = 2  # of a word
 SMALL = {
@@ -106,9 +105,4 @@ MADE = {
 }
 
 
-@needs_yosys
-@pytest.mark.board
-@pytest.mark.slow
-@cases(MADE)
-def test_is_proved(unit: str, name: str):
-    MADE[unit].check(name)
+test_is_proved = proved(MADE)

@@ -163,4 +163,4 @@ MADE = {
 }
 
 
-test_is_proved = proved(MADE)
+test_is_proved = proved(MADE, in_ci=False)  # four minutes

@@ -222,4 +222,4 @@ MADE = {
 }
 
 
-test_is_proved = proved(MADE, in_ci=False)  # a quarter of an hour
+test_is_proved = proved(MADE, in_ci=False)  # 25 minutes

@@ -1,7 +1,9 @@
 """The folder as a whole: the same bytes again, what it refuses, its own checks, its hash."""
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -203,7 +205,7 @@ def test_a_damaged_build_is_refused(tmp_path):
     assert not (tmp_path / "p").exists()
 
 
-def test_what_is_there_is_kept_unless_forced(packages, tmp_path):
+def test_what_is_there_is_kept_unless_forced(tmp_path, monkeypatch):
     artifact, board = built(tmp_path, "kv260"), Board.load("kv260")
     (tmp_path / "notes").mkdir()
     with pytest.raises(InputError, match="exists and is no package; give another name"):
@@ -217,6 +219,18 @@ def test_what_is_there_is_kept_unless_forced(packages, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["build-kv260", "notes", "p"]
     with pytest.raises(InputError, match="there is no folder"):
         write_package(artifact, board, tmp_path / "none/p")
+    (tmp_path / "p/old").touch()
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_text", no_space)
+        with pytest.raises(InputError, match=r"cannot write .*/p: No space .*; nothing was repl"):
+            write_package(artifact, board, tmp_path / "p", force=True)
+    assert (tmp_path / "p/old").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["build-kv260", "notes", "p"]
+
+
+def no_space(*_args, **_options):
+    """Fail as a write does on a full disk."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_large_random_model_has_no_expected_tokens(tmp_path, monkeypatch):

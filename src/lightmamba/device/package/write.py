@@ -137,6 +137,8 @@ def write_package(
         checks = check(made, aside)
         aside.chmod(0o755)
         replace_folder(aside, out)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}; nothing was replaced") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Package(out, board.name, files, checks, board.tools)

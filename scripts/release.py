@@ -38,7 +38,7 @@ TOKENS = 100  # of each digest under qemu
 PATIENCE = 30.0  # seconds from the start of pip to the first text, packages downloaded before
 TEXT = ("generate", "bundled", "--prompt", "It is a truth universally acknowledged, that",
         "--temperature", "0.8", "--top-p", "0.9", "--seed", "1", "--max-tokens", "60")  # fmt: skip
-WANTED = "that he\nfrequently loved"  # what comes after it in README.md
+WANTED = "that he\nfancied there would be"  # what comes after it in README.md
 
 
 def say(text: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from bench import synth
 from bench.estimates import cases, machines
+from bench.full import ROWS
 from bench.stored import rows
 
 from lightmamba.arch.amount import Amount
@@ -47,7 +48,7 @@ def test_whole_models(row):
     """If the RTL has changed: ``python -m bench.full``."""
     context = row.get("context") or None
     target = Target.load(row["target"])
-    found = estimate(PUBLISHED[row["shape"]], Formats(), target, context=context)
+    found = estimate(ROWS[row["name"]].config, Formats(), target, context=context)
     within = ONE_TOKEN if context else WITHIN
     assert found.cycles == pytest.approx(row["cycles_per_token"], rel=within)
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from release import TEXT, WANTED, run
+from release import TEXT, readme_text, run
 
 PACKAGES = ("python3.13-minimal", "libpython3.13-stdlib", "libstdc++6")
 LIBRARIES = "/usr/lib/aarch64-linux-gnu"
@@ -119,7 +119,7 @@ def tried(wheel: Path, tokens: int) -> str:
         emulated = Emulated(Path(folder))
         emulated.install(wheel)
         written = emulated.python("-m", "lightmamba", *TEXT)
-        if WANTED not in written:
+        if readme_text() not in written:
             raise SystemExit(f"the wheel writes another text:\n{written}")
         there = emulated.python("-c", DIGESTS, tokens)
     here = run(sys.executable, "-c", DIGESTS, tokens)

@@ -12,6 +12,7 @@ from lightmamba.common.forks import ForkLock
 from lightmamba.common.passes import Pass, Slot
 from lightmamba.engine import Engine
 from tests.engine.models import case
+from tests.engine.test_failed import MODELS
 from tests.support.builders import token_ids
 
 TIMES = 4
@@ -103,6 +104,27 @@ def _counts(engine, ids, said):
     engine.forward(ids, engine.empty_state(1))
     engine.counters.subtract(before)
     said.put(engine.counters)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("made", MODELS.values(), ids=MODELS)
+def test_a_child_of_fork_leaves_its_parents_state_as_it_is(made, compiled):
+    """Mamba2's states, pages of keys, and records of undecided tokens are copied by fork."""
+    model = made()
+    ids, engine = token_ids(model.config, 1, 6), Engine(model, compiled=compiled)
+    alone, state = (engine.empty_state(1, undecided=2) for _ in range(2))
+    for each in (alone, state):
+        engine.run(Pass((Slot(0, ids[0, :3], commit=2),)), each)
+    others = token_ids(model.config, 1, 4, seed=2)
+    assert in_a_child(_continues, engine, others, state)
+    rest = Pass((Slot(0, ids[0, 3:], wanted=3, replay=1),))
+    np.testing.assert_array_equal(engine.run(rest, state), engine.run(rest, alone))
+
+
+def _continues(engine, ids, state, said):
+    engine.run(Pass((Slot(0, ids[0], replay=0),)), state)
+    said.put(True)
 
 
 def test_a_lock_is_one():

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmamba.common.errors import InputError
-from lightmamba.native.arena import Arena
+from lightmamba.native.arena import aligned
 
 __all__ = ["Open", "Record"]
 
@@ -54,7 +54,7 @@ class Record:
 
     def __init__(self, batch: int, tokens: int, size: int) -> None:
         self.tokens, self.size = tokens, size
-        self.data = Arena(1).array((batch, 2, tokens, size), np.uint8)
+        self.data = aligned((batch, 2, tokens, size), np.uint8)
         self.half = np.zeros(batch, np.int64)
         self.open: NDArray[Any] = np.full(batch, NONE, object)
 

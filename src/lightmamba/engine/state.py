@@ -13,7 +13,7 @@ from lightmamba.blocks import kind
 from lightmamba.blocks.layer import Sizes
 from lightmamba.engine.record import Record
 from lightmamba.model.qmodel import QuantizedModel
-from lightmamba.native.arena import LINE, Arena
+from lightmamba.native.arena import LINE, aligned
 from lightmamba.numerics.attention import PAGE
 from lightmamba.numerics.model_formats import Formats
 
@@ -110,7 +110,7 @@ class Pages:
         """Make space for ``tokens`` tokens; it doubles, so that a token costs little."""
         wanted, have = -(-tokens // PAGE), len(self.data)
         if wanted > have and self.data.shape[1]:
-            more = Arena(1).array((max(wanted, 2 * have), self.data.shape[1]), np.uint8)
+            more = aligned((max(wanted, 2 * have), self.data.shape[1]), np.uint8)
             more[:have] = self.data
             self.data = more
 
@@ -154,7 +154,7 @@ class State:
     @staticmethod
     def of_layout(layout: Layout, position: NDArray[np.int64], undecided: int = 0) -> "State":
         """Zeros for sequences that are at ``position`` (batch,)."""
-        data = Arena(1).array((len(position), layout.size), np.uint8)
+        data = aligned((len(position), layout.size), np.uint8)
         pages = [Pages(layout.page) for _ in position]
         return State(layout, data, position, pages, undecided)
 
@@ -202,7 +202,7 @@ class State:
         """
         self.record.settled(rows)
         position = self.position[rows].copy()
-        data = Arena(1).array((len(position), self.layout.size), np.uint8)
+        data = aligned((len(position), self.layout.size), np.uint8)
         data[...] = self.data[rows]
         chosen = np.arange(len(self))[rows]
         pages = [self._pages(i) for i in chosen]

@@ -19,7 +19,7 @@ from lightmamba.serve import Scheduler, Served, Settings, create_app
 from lightmamba.serve.backend import EngineBackend
 from lightmamba.serve.drafts import Drafts
 from lightmamba.serve.metrics import Metrics
-from lightmamba.serve.server import BACKLOG, KEEP_ALIVE
+from lightmamba.serve.server import configured
 from lightmamba.text import Continuation, Generation, ModelDrafter, NgramDrafter, Step
 from lightmamba.text.defaults import sampling_options
 from lightmamba.text.model import Model
@@ -150,11 +150,7 @@ def running(given: Served, **settings: Any) -> Iterator[Running]:
     """Run a server while the block runs."""
     chosen = Settings(port=0, **settings)
     app = create_app(given, chosen)
-    config = uvicorn.Config(
-        app, port=0, log_level="error", access_log=False, backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(configured(app, chosen))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -3,13 +3,17 @@
 import json
 import random
 import socket
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import openai
 import pytest
 from bench.engine_serve import memory
+from pydantic import ValidationError
 
+from lightmamba.serve.connection import HEAD
+from lightmamba.serve.schema import ChatRequest, CompletionRequest, DetokenizeRequest
 from tests.serve.running import expected, running, served, wait_for
 from tests.serve.test_refused import error
 from tests.serve.test_stop import started
@@ -62,6 +66,86 @@ def test_a_body_that_does_not_come_is_not_waited_for(locked):
         head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\n"
         sock.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
         assert b"408" in sock.recv(100)
+
+
+def raw(stack, server):
+    """A connection, and the first lines of a head that asks for the server's health."""
+    host, port = server.url.removeprefix("http://").split(":")
+    sock = stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+    return sock, f"GET /health HTTP/1.1\r\nHost: {host}\r\n".encode()
+
+
+def closed(sock):
+    """Wait for the end of a connection; what came before."""
+    found = b""
+    try:
+        while part := sock.recv(1 << 16):
+            found += part
+    except ConnectionResetError:
+        pass
+    return found
+
+
+def test_a_head_that_does_not_come_is_not_waited_for(locked):
+    """Of a connection's first request, and of its second one; an idle connection has longer."""
+    parts = (b"\r\n", b"GET", b"GET / HTTP/1.1\r\nX: ")
+    with ExitStack() as stack:
+        socks = []
+        for before, sent in [(False, b""), *((n, part) for n in (False, True) for part in parts)]:
+            sock, head = raw(stack, locked)
+            if before:
+                sock.sendall(head + b"\r\n")
+                assert b"200 OK" in sock.recv(4096)
+            sock.sendall(sent)
+            socks.append(sock)
+        begin = time.monotonic()
+        assert [closed(sock) for sock in socks] == [b""] * len(socks)
+        assert time.monotonic() - begin < 5
+
+
+def test_a_head_that_comes_in_pieces_is_taken(locked):
+    with ExitStack() as stack:
+        sock, head = raw(stack, locked)
+        for part in (head[:5], head[5:], b"X: " + 10_000 * b"y", b"\r\n\r\n"):
+            sock.sendall(part)
+            time.sleep(0.1)
+        assert b"200 OK" in sock.recv(4096)
+
+
+def test_a_head_without_end_is_refused(locked):
+    with ExitStack() as stack:
+        sock, head = raw(stack, locked)
+        sock.sendall(head + b"X: " + HEAD * b"y")
+        assert b"400 Bad Request" in closed(sock)
+
+
+def test_connections_without_a_request_are_counted(model):
+    with running(served(model), max_requests=2) as server, ExitStack() as stack:
+
+        def answered():
+            sock, head = raw(stack, server)
+            sock.sendall(head + b"Connection: close\r\n\r\n")
+            return b"200 OK" in closed(sock)
+
+        others = [raw(stack, server)[0] for _ in range(4)]
+        assert not answered()
+        others[0].close()
+        wait_for(answered)
+
+
+def test_a_client_that_does_not_read_gives_its_place_back(model):
+    """Its answer, a prompt's scores, is larger than the buffers between the two."""
+    with running(served(model), max_requests=1, body_seconds=1.0) as server, ExitStack() as stack:
+        ask = GOOD | {"prompt": [5] * 8000, "echo": True, "logprobs": 20, "stream": True}
+        body = json.dumps(ask | {"max_tokens": 1}).encode()
+        sock, head = raw(stack, server)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        head = head.replace(b"GET /health", b"POST /v1/completions")
+        more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        sock.sendall(head + more.encode() + body)
+        http = server.http()
+        wait_for(lambda: http.get("/health").status_code == 429)
+        wait_for(lambda: http.get("/health").status_code == 200)
 
 
 def test_so_many_requests_at_a_time(model):
@@ -122,6 +206,21 @@ def test_garbage_is_refused_in_one_sentence(server, path, number):
     header = {"Content-Type": "application/json"}
     found = server.http().post(path, content=GARBAGE[number], headers=header)
     assert len(error(found, 400)["message"]) < 1600
+
+
+@pytest.mark.parametrize("wrong", [None, [], [None], {}, "\ud800", 1.5, -1])
+@pytest.mark.parametrize("kind", [CompletionRequest, ChatRequest, DetokenizeRequest])
+def test_a_list_of_many_wrong_elements_has_few_errors(kind, wrong):
+    """An error of each would take a gigabyte, and seconds in which nobody is answered."""
+    many = [wrong] * 100
+    for value in (many, [many], [1, *many], [{"role": "user", "content": many}]):
+        for name in ("prompt", "stop", "tokens", "messages"):
+            with pytest.raises(ValidationError) as found:
+                kind.model_validate({name: value, "unknown": 1})
+            assert found.value.error_count() < 12
+    with pytest.raises(ValidationError, match="100 fields at most here, not 101") as found:
+        kind.model_validate({str(n): wrong for n in range(101)})
+    assert found.value.error_count() == 1
 
 
 def malformed(seed: int) -> bytes:

@@ -10,14 +10,16 @@ from fastapi import FastAPI
 
 from lightmamba.common.errors import InputError
 from lightmamba.serve.app import create_app
+from lightmamba.serve.connection import Connection
 from lightmamba.serve.opened import Served
 from lightmamba.serve.settings import Settings
 
-__all__ = ["BACKLOG", "KEEP_ALIVE", "bound", "serve"]
+__all__ = ["bound", "configured", "serve"]
 
 SWITCH = 0.0005  # seconds after which the two threads of Python take turns
 BACKLOG = 1024  # connections that wait to be taken
 KEEP_ALIVE = 30  # seconds, longer than clients keep an idle connection: httpx and openai, 5 s
+IDLE = 2  # connections at a time for each request at a time: clients keep them open
 LATE = 2.0  # seconds more than its grace that a request gets to say that it ends
 
 
@@ -62,12 +64,7 @@ def serve(
     app = create_app(served, settings)
     sock.listen(BACKLOG)
     host, port = sock.getsockname()[:2]
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False,
-        backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=round(settings.grace_seconds + LATE) + 1,
-    )  # fmt: skip
-    server = _Server(config, app, settings.grace_seconds)
+    server = _Server(configured(app, settings), app, settings.grace_seconds)
     sys.setswitchinterval(SWITCH)
     ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
     with sock:
@@ -77,6 +74,19 @@ def serve(
         "requests": metrics.total("requests"),
         "generated_tokens": metrics.total("generated_tokens"),
     }
+
+
+def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+
+    class Bounded(Connection):
+        seconds, most = settings.body_seconds, IDLE * settings.max_requests
+
+    return uvicorn.Config(
+        app, port=settings.port, log_level="warning", access_log=False, server_header=False,
+        http=Bounded, backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=round(settings.grace_seconds + LATE) + 1,
+    )  # fmt: skip
 
 
 def bound(settings: Settings) -> socket.socket:

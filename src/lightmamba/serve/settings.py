@@ -35,11 +35,12 @@ class Settings:
     max_body
         Bytes of a request's body.
     max_requests
-        Requests at a time, those included whose body is still arriving.
+        Requests at a time, those included whose body is still arriving; of connections there may
+        be twice this number.
     request_seconds
         Time from a request's arrival to its last token.
     body_seconds
-        Time for a client to send a body.
+        Time for a client to send a request's head, then its body, and to take what is sent to it.
     grace_seconds
         Time that running requests get to finish when the server stops.
     cache_bytes

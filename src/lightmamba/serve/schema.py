@@ -39,13 +39,24 @@ Top = Annotated[int, Field(ge=0, le=20), _Whole]
 TopK = Annotated[int, Field(ge=0, le=1 << 31), _Whole]
 Seed = Annotated[int, Field(ge=0, lt=1 << 64), _Whole]
 Token = Annotated[int, Field(ge=0, lt=1 << 31), _Whole]
-Tokens = Annotated[list[Token], Field(min_length=1)]
-Texts = Annotated[list[str], Field(min_length=1)]
-Many = Annotated[list[Tokens], Field(min_length=1)]
+# A list ends at its first wrong element: each error takes a thousand times the element's memory.
+Tokens = Annotated[list[Token], Field(min_length=1, fail_fast=True)]
+Texts = Annotated[list[str], Field(min_length=1, fail_fast=True)]
+Many = Annotated[list[Tokens], Field(min_length=1, fail_fast=True)]
+
+
+FIELDS = 100  # that an object may have, at most; each unknown one is an error of its own
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few(cls, data: Any) -> Any:
+        if isinstance(data, dict) and len(data) > FIELDS:
+            raise ValueError(f"an object has {FIELDS} fields at most here, not {len(data)}")
+        return data
 
 
 class StreamOptions(_Strict):
@@ -84,7 +95,7 @@ class Request(_Strict):
         None, description="Same request and seed, same answer. Default: random."
     )
     n: Choices | None = Field(None, description="Choices per prompt.")
-    stop: str | Annotated[list[str], Field(max_length=16)] | None = Field(
+    stop: str | Annotated[list[str], Field(max_length=16, fail_fast=True)] | None = Field(
         None, description="Texts that end the answer and are left out."
     )
     stream: bool | None = Field(None, description="Send the answer as it comes, as SSE.")
@@ -138,7 +149,7 @@ class Message(_Strict):
     """A message of a chat."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)]
     name: None = None
 
     @property
@@ -150,7 +161,7 @@ class Message(_Strict):
         return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
-Messages = Annotated[list[Message], Field(min_length=1)]
+Messages = Annotated[list[Message], Field(min_length=1, fail_fast=True)]
 
 
 class ChatRequest(Request):
@@ -194,7 +205,7 @@ class DetokenizeRequest(_Strict):
     """Token ids to turn into text."""
 
     model: str | None = Field(None, description="Name of the model, as /v1/models has it.")
-    tokens: list[Token] = Field(examples=[[84, 1, 7]])
+    tokens: list[Token] = Field(fail_fast=True, examples=[[84, 1, 7]])
     skip_special_tokens: bool | None = Field(None, description="Leave special tokens out.")
 
 

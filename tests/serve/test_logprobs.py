@@ -136,3 +136,22 @@ def test_parts_of_characters_are_bytes(server):
     )
     assert data.decode() == tokenizer.decode(ids)
     assert scores.text_offset[-1] == len(tokenizer.decode(ids))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_offsets_are_of_the_prompt_as_it_was_given(server, stream):
+    """With the name of a special token, which no answer has, and with characters of many bytes."""
+    tokenizer = server.served.tokenizer
+    name = tokenizer.token(0)
+    assert tokenizer.decode([0]) == ""
+    prompt = f"— £{name} and she"
+    asked = {"prompt": prompt, "max_tokens": 3, "logprobs": 0, "echo": True}
+    found = server.ask(**asked, stream=stream)
+    parts = [part.logprobs for part in found.choices[0] if part.logprobs]
+    offsets = [o for part in parts for o in part.text_offset]
+    words = [w for part in parts for w in part.tokens]
+    at = words.index(name)
+    assert offsets[at : at + 2] == [prompt.index(name), prompt.index(" and")]
+    assert len(prompt) in offsets
+    for word, offset in zip(words[at:], offsets[at:], strict=True):
+        assert found.text[offset:].startswith(word)

@@ -38,8 +38,11 @@ class Form:
 
     def __init__(self, served: Served, asked: Asked, *, chat: bool) -> None:
         self.chat, self.asked = chat, asked
-        kinds, words = (ChatScores if chat else CompletionScores), Words(served.tokenizer)
-        self._scores = [kinds(words) for _ in asked.prefixes]
+        words = Words(served.tokenizer)
+        self._scores = [
+            ChatScores(words) if chat else CompletionScores(words, text, starts)
+            for text, starts in zip(asked.prefixes, asked.starts, strict=True)
+        ]
         self._begun: set[int] = set()  # choices whose prompt's scores were given
         self._head = {
             "id": ("chatcmpl-" if chat else "cmpl-") + uuid.uuid4().hex,

@@ -45,18 +45,29 @@ class CompletionScores:
     ----------
     words
         Of the model's tokenizer.
+    text
+        What the answer begins with.
+    starts
+        First characters in it of the prompt's tokens, if it was given as text: text may name
+        special tokens, which are left out of an answer, and differ from what its tokens spell.
     """
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: Words, text: str = "", starts: Sequence[int] = ()) -> None:
         self._words, self._stream = words, StreamDecoder(words.tokenizer)
+        self._starts, self._length = list(reversed(starts)), len(text)
         self._offset = 0  # characters of the text before the next token
 
     def written(self, scores: Sequence[Score]) -> dict[str, Any]:
         """Return the lists for further tokens of a choice."""
         offsets = []
         for score in scores:
-            offsets.append(self._offset)
-            self._offset += len(self._stream.push(score.token_id))
+            size = len(self._stream.push(score.token_id))
+            if self._starts:
+                offsets.append(self._starts.pop())
+                self._offset = self._length
+            else:
+                offsets.append(self._offset)
+                self._offset += size
         return {
             "tokens": [self._words.of(score.token_id)[0] for score in scores],
             "token_logprobs": [score.logprob for score in scores],

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,14 @@ LONG = 8192  # characters: tokenizing more is left to another thread
 Ids = NDArray[np.int64]
 
 
+class Prompt(NamedTuple):
+    """A prompt's ids, what an answer has of its text, and the first characters of its tokens."""
+
+    ids: Ids
+    text: str = ""
+    starts: Sequence[int] = ()
+
+
 @dataclass(frozen=True)
 class Asked:
     """A request as a job.
@@ -39,6 +47,8 @@ class Asked:
         The client's, or the one that was drawn.
     prefixes
         Text that each choice begins with: the prompt, where ``echo`` asks for it.
+    starts
+        First characters in it of the tokens of a prompt that was given as text.
     scored
         Whether log-probabilities are asked for.
     """
@@ -46,6 +56,7 @@ class Asked:
     job: Job
     seed: int
     prefixes: tuple[str, ...]
+    starts: tuple[Sequence[int], ...]
     scored: bool = False
 
 
@@ -62,20 +73,11 @@ async def completion(request: CompletionRequest, served: Served, settings: Setti
     one = isinstance(prompt, str) or isinstance(prompt[0], int)
     given = cast("Sequence[str | list[int]]", [prompt] if one else prompt)
 
-    def encoded() -> list[Ids]:
-        return [
-            served.tokenizer.encode(each)
-            if isinstance(each, str)
-            else np.array(each, dtype=np.int64)
-            for each in given
-        ]
+    def encoded() -> list[Prompt]:
+        return [_prompt(each, served, echo=bool(request.echo)) for each in given]
 
     long = sum(len(each) for each in given if isinstance(each, str)) > LONG
     prompts = await asyncio.to_thread(encoded) if long else encoded()
-    texts = [""] * len(prompts)
-    if request.echo:
-        decode = served.tokenizer.decode
-        texts = [each if isinstance(each, str) else decode(each) for each in given]
     tokens = request.max_tokens
     if tokens is None:
         tokens = min(COMPLETION_TOKENS, settings.max_tokens)
@@ -85,9 +87,18 @@ async def completion(request: CompletionRequest, served: Served, settings: Setti
             "at least one token", param="max_tokens",
         )  # fmt: skip
     return _asked(
-        request, served, settings, prompts, tokens, texts, top=request.logprobs,
+        request, served, settings, prompts, tokens, top=request.logprobs,
         score_prompt=bool(request.echo) and request.logprobs is not None,
     )  # fmt: skip
+
+
+def _prompt(given: str | Sequence[int], served: Served, *, echo: bool) -> Prompt:
+    if not isinstance(given, str):
+        ids = np.array(given, dtype=np.int64)
+        return Prompt(ids, served.tokenizer.decode(ids)) if echo else Prompt(ids)
+    encoding = served.tokenizer.encoding(given)
+    ids = np.array(encoding.ids, dtype=np.int64)
+    return Prompt(ids, given, [start for start, _ in encoding.offsets]) if echo else Prompt(ids)
 
 
 async def chat(request: ChatRequest, served: Served, settings: Settings) -> Asked:
@@ -104,7 +115,7 @@ async def chat(request: ChatRequest, served: Served, settings: Settings) -> Aske
     text = await rendered(request.messages, served)
     ids = await asyncio.to_thread(served.tokenizer.encode, text, add_special_tokens=False)
     tokens = request.max_completion_tokens or request.max_tokens or settings.max_tokens
-    return _asked(request, served, settings, [ids], tokens, [""], keep=True, top=top)
+    return _asked(request, served, settings, [Prompt(ids)], tokens, keep=True, top=top)
 
 
 async def rendered(messages: Sequence[Message], served: Served) -> str:
@@ -138,9 +149,8 @@ def _asked(
     request: Request,
     served: Served,
     settings: Settings,
-    prompts: Sequence[Ids],
+    prompts: Sequence[Prompt],
     tokens: int,
-    texts: Sequence[str],
     *,
     top: int | None,
     keep: bool = False,
@@ -158,14 +168,15 @@ def _asked(
             400, f"the request asks for {tokens} tokens, and this server generates at most "
             f"{settings.max_tokens}; try max_tokens {settings.max_tokens}", param="max_tokens",
         )  # fmt: skip
-    longest = max(map(len, prompts))
+    sizes = [len(prompt.ids) for prompt in prompts]
+    longest = max(sizes)
     if longest > settings.max_prompt:
         raise ApiError(
             400, f"the prompt has {longest} tokens, and this server takes at most "
             f"{settings.max_prompt}; shorten it", code="context_length_exceeded", param="prompt",
         )  # fmt: skip
     if top is not None:
-        read = sum(map(len, prompts)) if score_prompt else 0
+        read = sum(sizes) if score_prompt else 0
         many = count * (read + len(prompts) * tokens) * (top + 1)
         if many > MOST_SCORES:
             raise ApiError(
@@ -178,11 +189,11 @@ def _asked(
     sampling, _ = sampling_options(served.model.quantized.generation_config, seed=seed, **given)
     stop = [request.stop] if isinstance(request.stop, str) else request.stop or []
     sessions: list[Session] = []
-    for number, ids in enumerate(prompts):
+    for number, prompt in enumerate(prompts):
         leader = None
         for choice in range(count):
             text = Continuation(
-                served.backend, ids, max_tokens=max(1, tokens), sampling=sampling,
+                served.backend, prompt.ids, max_tokens=max(1, tokens), sampling=sampling,
                 stop_ids=served.model.stop_ids, stop_strings=stop, tokenizer=served.tokenizer,
                 stream=choice, top=top,
             )  # fmt: skip
@@ -193,5 +204,6 @@ def _asked(
             leader = leader or session
             sessions.append(session)
     job = Job(sessions, settings.request_seconds, per_prompt=count)
-    prefixes = tuple(text for text in texts for _ in range(count))
-    return Asked(job, seed, prefixes, scored=top is not None)
+    each = [prompt for prompt in prompts for _ in range(count)]
+    texts, starts = tuple(prompt.text for prompt in each), tuple(prompt.starts for prompt in each)
+    return Asked(job, seed, texts, starts, scored=top is not None)

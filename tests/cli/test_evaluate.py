@@ -145,8 +145,10 @@ def test_the_shipped_text_has_a_name(run, world, tmp_path, monkeypatch):
     assert run(*words, "shipped").json["tokens"] < 20  # a file of this name comes first
 
 
-def test_a_journal_holds_what_was_found_under_all_that_it_depends_on(run, world, tasks, tmp_path):
-    """Another model, text or option finds nothing there, and adds its own."""
+def test_a_journal_holds_what_was_found_under_all_that_it_depends_on(
+    run, world, tasks, tmp_path, monkeypatch
+):
+    """Another model, text, option or version finds nothing there, and adds its own."""
     path, given = tmp_path / "j.jsonl", ("evaluate", world.worded_file, "--text", world.text)
     (tmp_path / "other.txt").write_text(world.text.read_text()[1:])
     sizes = [0]
@@ -160,6 +162,9 @@ def test_a_journal_holds_what_was_found_under_all_that_it_depends_on(run, world,
             assert run(*words, "--journal", path, "--json").status == 0
             sizes.append(path.stat().st_size)
             assert (sizes[-1] > sizes[-2]) == more, words
+    monkeypatch.setattr("lightmamba.cli.evaluate.code_hash", lambda: "another version")
+    assert run(*given, "--journal", path, "--json").status == 0
+    assert path.stat().st_size > sizes[-1]
     said = run(*given, "--journal", world.text)
     assert "text.txt holds no records of this version" in said.refusal
 

@@ -17,7 +17,7 @@ from lightmamba.cli.options import at_least
 from lightmamba.cli.results import check_results, keep_result
 from lightmamba.cli.show import fields, progress, table
 from lightmamba.common.errors import InputError
-from lightmamba.common.files import sha256_of
+from lightmamba.common.files import code_hash, sha256_of
 from lightmamba.engine import Engine
 from lightmamba.evaluate import (
     Journal,
@@ -171,7 +171,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _journal(args: argparse.Namespace, subject: Subject) -> AbstractContextManager[Journal | None]:
-    """The journal, if one is given; its keys hold what the model is."""
+    """The journal, if one is given; its keys hold what the model is, and what reads it."""
     if args.journal is None:
         return nullcontext()
     if subject.model is None:
@@ -180,7 +180,7 @@ def _journal(args: argparse.Namespace, subject: Subject) -> AbstractContextManag
         path = Path(args.model).expanduser()
         hashes = {"file": sha256_of(path / "manifest.json" if path.is_dir() else path)}
     hashes["tokenizer"] = sha256(subject.given.tokenizer or b"").hexdigest()
-    return Journal(args.journal, {"model": hashes})
+    return Journal(args.journal, {"model": hashes, "code": code_hash()})
 
 
 def _text(args: argparse.Namespace, subject: Subject, journal: Journal | None) -> dict[str, Any]:

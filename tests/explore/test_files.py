@@ -1,6 +1,7 @@
 """Files that a search leaves."""
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
@@ -78,9 +79,24 @@ def test_an_earlier_front_is_replaced(found, tmp_path):
     out = tmp_path / "out"
     write(found, out, {})
     (out / "targets" / "p999.toml").write_text("")
+    (out / "targets" / "pynq.toml").write_text("a user's own")
     check_folder(out, *OURS)
     write(found, out, {})
     assert not (out / "targets" / "p999.toml").exists()
+    assert (out / "targets" / "pynq.toml").read_text() == "a user's own"
+
+
+def test_a_front_that_was_stopped_names_no_targets(found, tmp_path, monkeypatch):
+    """Neither those of before nor those that are missing; the next one writes all."""
+    out = tmp_path / "out"
+    write(found, out, {})
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.write_text", Mock(side_effect=OSError("full")))
+        with pytest.raises(OSError, match="full"):
+            write(found, out, {})
+    assert read_store(out / FRONT) == []
+    content = write(found, out, {})
+    assert len(list((out / "targets").iterdir())) == len(content["points"])
 
 
 def test_other_folders_are_refused(tmp_path):

@@ -1,5 +1,6 @@
 """Results of a search: a target per point of the front, and the whole front as a record."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ __all__ = ["FRONT", "PICTURE", "STUDY", "TARGETS", "best", "describe", "to_toml"
 
 FRONT, PICTURE, STUDY = "front.jsonl", "front.png", "study.jsonl"
 TARGETS = "targets"
+NAME = re.compile(r"p\d+\.toml")  # of a target of the front
 
 
 def describe(one: Tried, name: str) -> dict[str, Any]:
@@ -65,14 +67,11 @@ def write(search: Search, out: Path, more: Mapping[str, Any]) -> dict[str, Any]:
         The values of the record in ``front.jsonl``.
     """
     problem, points = search.problem, search.front
-    (out / TARGETS).mkdir(parents=True, exist_ok=True)
-    for old in (out / TARGETS).glob("p*.toml"):
-        old.unlink()
-    entries = []
-    for name, one in zip(names(search), points, strict=True):
-        file = f"{TARGETS}/{name}.toml"
-        (out / file).write_text(_target(problem, one, name), encoding="utf-8")
-        entries.append(describe(one, name) | {"target": file})
+    files = [f"{TARGETS}/{name}.toml" for name in names(search)]
+    entries = [
+        describe(one, name) | {"target": file}
+        for name, one, file in zip(names(search), points, files, strict=True)
+    ]
     content = {
         "model": problem.name,
         "base_target": problem.space.base.name,
@@ -87,7 +86,14 @@ def write(search: Search, out: Path, more: Mapping[str, Any]) -> dict[str, Any]:
         **more,
     }
     what = {"kind": "front", "model": problem.name, "target": problem.space.base.name}
+    (out / TARGETS).mkdir(parents=True, exist_ok=True)
     with Store(out / FRONT, "--out", restart=True) as store:
+        store.rewrite([])  # an earlier front names targets that are replaced now
+        for old in (out / TARGETS).iterdir():
+            if NAME.fullmatch(old.name):
+                old.unlink()
+        for name, one, file in zip(names(search), points, files, strict=True):
+            (out / file).write_text(_target(problem, one, name), encoding="utf-8")
         store.rewrite([Record("front", content, what, "estimated")])
         (record,) = store
     return record.values

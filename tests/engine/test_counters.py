@@ -187,3 +187,19 @@ def test_blas_threads_come_back():
         with one_blas_thread():
             assert set(count()) == {1}
         assert set(count()) == {2}
+
+
+def test_blas_threads_come_back_after_the_last_of_two_engines():
+    """Whichever of two threads is done first; until then there is one for both."""
+
+    def count() -> set[int]:
+        return {p["num_threads"] for p in threadpool_info() if "numpy" in p["filepath"]}
+
+    with threadpool_limits(2, user_api="blas"):
+        first, second = one_blas_thread(), one_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert count() == {1}
+        second.__exit__(None, None, None)
+        assert count() == {2}

@@ -16,6 +16,7 @@ from threadpoolctl import ThreadpoolController
 
 from lightmamba.blocks import kind
 from lightmamba.blocks.layer import Arithmetic
+from lightmamba.common.forks import ForkLock
 from lightmamba.model.qmodel import QuantizedLayer, QuantizedLinear, QuantizedModel
 from lightmamba.numerics.blocks import BlockQuant
 from lightmamba.numerics.formats import INT32, IntFormat
@@ -103,10 +104,38 @@ def _pools() -> Any:
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Limit numpy's BLAS to one thread, in this whole process, while the body runs.
+    """Limit numpy's BLAS to one thread, in this whole process, while the body runs in any thread.
 
     The engine brings its own threads, and two pools would fight: on two cores shared with another
     job, a pool of two in each of our threads was sixty times slower.
     """
-    with _pools().limit(limits=1):
+    _limited.enter()
+    try:
         yield
+    finally:
+        _limited.leave()
+
+
+class _Limited:
+    """The limit, for as long as one thread or more needs it."""
+
+    def __init__(self) -> None:
+        self._lock, self._users = ForkLock(), 0
+        self._limit: Any = None
+
+    def enter(self) -> None:
+        """Set it, for the first user."""
+        with self._lock:
+            if not self._users:
+                self._limit = _pools().limit(limits=1)
+            self._users += 1
+
+    def leave(self) -> None:
+        """Give back what was before, after the last."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._limit.restore_original_limits()
+
+
+_limited = _Limited()

@@ -54,7 +54,7 @@ class Description:
         self.tables = self._tables()
         self.sizes = native.Model(
             tables=self.tables, d_model=model.config.d_model, eps=model.eps, rms_shift=RMS_SHIFT,
-            n_layer=len(model.layers), vocab_size=model.config.vocab_size,
+            vocab_size=model.config.vocab_size,
         )  # fmt: skip
         self.whole: native.Model | None = None
 

@@ -57,7 +57,7 @@ struct Layer {
 
 struct Model {
     Tables tables;
-    int64_t d_model, eps, rms_shift, n_layer, vocab_size;
+    int64_t d_model, eps, rms_shift, vocab_size;
     const int8_t* embedding;
     const uint8_t* embedding_code;
     int64_t embedding_shift, embedding_channels, embedding_group;

@@ -11,8 +11,6 @@
 namespace lightmamba {
 namespace {
 
-constexpr int MAX_TAPS = 16;
-
 // Convolution and SiLU of channels begin .. begin + count - 1 of one slot; advances its state.
 APART void convolve(
     const Mamba2& k, const Work& w, const Mamba2Work& own, const Sequences& states, const Slot& slot,

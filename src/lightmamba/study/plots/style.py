@@ -100,7 +100,7 @@ def log_axis(axes: Axes, way: Literal["x", "y"], form: Form) -> None:
 
 
 @styled
-def png(figure: Figure, path: Path, dpi: int = 110) -> None:
+def png(figure: Figure, path: Path) -> None:
     """Write a picture to a file; the suffix chooses the format.
 
     Raises
@@ -109,7 +109,7 @@ def png(figure: Figure, path: Path, dpi: int = 110) -> None:
         If the file cannot be written, or matplotlib does not know the suffix.
     """
     try:
-        figure.savefig(path, dpi=dpi, facecolor=COLORS["paper"])
+        figure.savefig(path, dpi=110, facecolor=COLORS["paper"])
     except OSError as error:
         raise InputError(f"cannot draw to {path}: {error.strerror}; give another place") from error
     except ValueError as error:

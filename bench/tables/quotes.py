@@ -61,4 +61,9 @@ def _shown(table: Table, mark: re.Match[str]) -> str:
     if (found := re.search(NUMBER, cell)) is None:
         raise InputError(f"{mark[3]} names a cell without a number: {cell!r}")
     decimals = len(mark[1].partition(".")[2])
+    if re.fullmatch("50*", found[0].partition(".")[2][decimals:]):
+        raise InputError(
+            f"{mark[3]} names {found[0]}, which {decimals} decimals would round for the second "
+            f"time; write it with those of its cell"
+        )
     return f"{float(found[0].replace(',', '')):,.{decimals}f}"

@@ -44,6 +44,15 @@ def test_a_mark_without_one_cell_is_refused(row, column):
         requoted(quote(1, row, column), lambda name: TABLE)
 
 
+def test_a_number_is_not_rounded_twice():
+    """A cell of 1.45 may have been 1.451 or 1.446."""
+    exact = Table(["speed", "tokens/s"], [["2.7B", "1.45"]])
+    for shown in ("1", "1.45"):
+        assert requoted(quote(shown), lambda name: exact) == quote(shown)
+    with pytest.raises(InputError, match="round for the second time"):
+        requoted(quote("1.4"), lambda name: exact)
+
+
 def test_numbers_with_units_are_found():
     text = "It makes 75 tokens/s, 1.1 to 1.9 ×, a KL of 0.05 and 3\nMB (`4 s`, 60 MHz), 12 GB/s."
     assert unmarked(text) == ["75 tokens/s", "1.9 ×", "KL of 0.05", "3 MB"]

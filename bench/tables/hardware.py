@@ -24,6 +24,12 @@ SIX = (  # cases of bench.estimates
     "ulx3s",
     "W8A8, slow lanes",
 )
+ORDERS = {  # cases of bench.estimates: the order of in_proj's rows, and beats per cycle
+    "tiny": ("reordered", 0.95),
+    "tiny, naive order": ("naive", 0.95),
+    "tiny, slow lanes": ("reordered", 0.5),
+    "tiny, slow lanes, naive order": ("naive", 0.5),
+}
 PASSES = {
     "prefill": "a chunk of a prompt",
     "batch": "a token of each sequence",
@@ -88,6 +94,18 @@ def estimates() -> Table:
         for name, r in shown.items()
     ]
     return Table(header, body, found)
+
+
+def orders() -> Table:
+    """Cycles of a token by the order of in_proj's rows and the rate of the lanes' memories."""
+    cases = {r["case"]: r for r in load("estimates")}
+    found = {name: cases[name] for name in ORDERS if name in cases}
+    body = [
+        [f"{ORDERS[name][0]}, {ORDERS[name][1]} beats per cycle", f"{r['cycles']:,.0f}", r["bound"]]
+        for name, r in found.items()
+    ]
+    header = ["the bundled model's shape on `tiny`", "cycles per token (simulated)", "bottleneck"]
+    return Table(header, body, list(found.values()))
 
 
 def cycles() -> Table:
@@ -239,6 +257,7 @@ HARDWARE: Tables = {
     ),
     "passes-estimates": pass_estimates,
     "estimates": estimates,
+    "orders": orders,
     "shapes": Listed(
         "shapes",
         [

@@ -15,8 +15,9 @@ from lightmamba.model.qmodel import load, save
 from lightmamba.study.explore.files import to_toml
 from tests.sim.machines import CONFIG, TARGET
 from tests.support.builders import random_model
-from tests.sweep.conftest import world  # noqa: F401
+from tests.sweep import conftest
 
+world = conftest.world
 PROMPT = "It is a truth universally acknowledged, that"
 
 
@@ -57,7 +58,7 @@ def test_names_and_ids_will_do(tmp_path):
     assert lightmamba.__version__.count(".") == 2
 
 
-def test_in_memory_and_to_a_file_are_the_same(world, tmp_path):  # noqa: F811
+def test_in_memory_and_to_a_file_are_the_same(world, tmp_path):
     given = {"recipe": "w8a8", "sequences": 4, "seqlen": 64, "threads": 1}
     steps = []
     in_memory = lightmamba.quantize(

@@ -51,4 +51,4 @@ def test_a_kind_without_hardware_has_no_cells(monkeypatch):
     monkeypatch.setattr(resources, "kind", lambda name: bare if name == "bare" else made(name))
     assert resources.groups(("bare", "mlp")) == resources.groups(("mlp",))
     with pytest.raises(ModuleNotFoundError, match=re.escape("lightmamba.numerics.hardware")):
-        bare.hardware  # noqa: B018
+        _ = bare.hardware

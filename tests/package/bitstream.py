@@ -129,6 +129,7 @@ class Fixed:
         self.folder = folder / "ECP5"
         grid = json.loads((self.folder / device / "tilegrid.json").read_text())
         self.kinds = defaultdict[Place, list[str]](list)
+        self._of, self._named = cache(self._found), cache(self._lines)
         for name, tile in grid.items():
             if at := re.search(r"R(\d+)C(\d+)", name):
                 self.kinds[int(at[2]), int(at[1])].append(tile["type"])
@@ -141,12 +142,10 @@ class Fixed:
             return True
         return any((sink, source) in self._of(kind, place) for kind in self.kinds[place])
 
-    @cache  # noqa: B019 (lives as long as the comparison)
-    def _of(self, kind: str, place: Place) -> set[tuple[Wire, Wire]]:
+    def _found(self, kind: str, place: Place) -> set[tuple[Wire, Wire]]:
         return {(_relative(place, to), _relative(place, of)) for to, of in self._named(kind)}
 
-    @cache  # noqa: B019
-    def _named(self, kind: str) -> list[tuple[str, str]]:
+    def _lines(self, kind: str) -> list[tuple[str, str]]:
         file = self.folder / "tiledata" / kind / "bits.db"
         lines = file.read_text().splitlines() if file.is_file() else []
         words = [line.split() for line in lines if line.startswith(".fixed_conn")]

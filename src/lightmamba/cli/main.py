@@ -1,6 +1,7 @@
 """Find the verb, run it, print its result: a table for people, one JSON object for programs."""
 
 import argparse
+import io
 import json
 import math
 import os
@@ -160,7 +161,7 @@ def _open_streams() -> None:
     """Put nothing in the place of standard streams that were closed."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  until the program ends
+            setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, mode)))
 
 
 def _unknown(parser: argparse.ArgumentParser, verb: str, word: str) -> str:

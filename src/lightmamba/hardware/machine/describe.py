@@ -18,6 +18,7 @@ from lightmamba.hardware.machine.registers import table
 
 __all__ = ["tables"]
 
+WITH_ATTENTION = ("attention", "mamba2", "mlp"), ("attention", "experts", "mamba2")
 PASS = {"vector": VECTOR, "slot": SLOT, "step": STEP}  # what describes a pass, by register
 
 
@@ -28,6 +29,11 @@ def tables() -> dict[str, str]:
     conditions = {each.name: int(each) for each in Condition}
     return {
         "registers": to_markdown(("offset", "name", "access", "meaning"), table(example.kinds)),
+        "more-registers": to_markdown(
+            ("name", "access", *(f"offset with {_named(kinds)}" for kinds in WITH_ATTENTION),
+             "meaning"),
+            _more_registers(example.kinds),
+        ),
         "instructions": to_markdown(("op", "name", "starts, at bit"), _instructions(coded))
         + f"\nAn instruction is {coded.bits} bits: 4 of opcode, 2 of condition "
         f"({_numbers(conditions)}), then the commands. Kinds of rows: {_numbers(graph.kinds)} "
@@ -68,6 +74,21 @@ def tables() -> dict[str, str]:
                            _fields(graph.records)),
         "sizes": to_markdown(("size", "meaning"), graph.sizes.items()),
     }  # fmt: skip
+
+
+def _named(kinds: Sequence[str]) -> str:
+    return " and ".join(kind for kind in kinds if kind != "mamba2")
+
+
+def _more_registers(kinds: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
+    """Registers of hybrids that a machine of some kinds of layers lacks, with their offsets."""
+    maps = [{row[1]: row for row in table(each)} for each in WITH_ATTENTION]
+    known = {row[1] for row in table(kinds)}
+    for name in dict.fromkeys(name for each in maps for name in each):
+        if name not in known:
+            access, doc = next(each[name] for each in maps if name in each)[2:]
+            at = (each[name][0] if name in each else "" for each in maps)
+            yield (name, access, *at, doc)
 
 
 def _numbers(names: Mapping[str, int]) -> str:

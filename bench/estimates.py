@@ -192,10 +192,23 @@ def measure(case: Case) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         artifact = build(model, case.target, Path(folder) / "build", order=case.order)
         with open_device(artifact, observed=False, stalls=case.stalls, seed=SEED) as device:
-            device.start(1, fresh=True)
-            device.wait()
-            _, means = chained(device, WARM, CHAIN)
-    return compared(sum(means[name] for name in CYCLES), found)
+            cycles, prompt = tokens(device)
+    return compared(cycles, found) | {"prompt_cycles": prompt}
+
+
+def tokens(device: SimDevice) -> tuple[float, float]:
+    """Cycles of a token in a chain of them, and of one without logits.
+
+    Where the state lies twice, each is the mean of those that read the one copy and the other.
+    """
+    device.start(1, fresh=True)
+    device.wait()
+    _, means = chained(device, WARM, CHAIN)
+    prompts = []
+    for _ in range(3):
+        device.start(1, head=False)
+        prompts.append(device.wait())
+    return sum(means[name] for name in CYCLES), sum(prompts[1:]) / 2
 
 
 def whole(row: Row) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import cache
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -87,14 +86,6 @@ def test_a_block_that_no_token_takes():
         layers[index] = replace(layers[index], mixer=mixer)
         model = replace(model, layers=tuple(layers))
     assert error("nemotron", model) < LARGEST["w4a4"], "as good as those that had tokens"
-
-
-@pytest.mark.parametrize(("own", "lacks"), [(0, 12), (5, 7), (12, 0), (30, 0)])
-def test_a_block_borrows_as_many_moments_as_it_lacks(own, lacks):
-    """Three tokens for each of four inputs are enough; all tokens are 20."""
-    prior, tokens = torch.eye(4) * 10, Mock(vectors=range(own))
-    found = experts._Experts._borrowed(Mock(), prior, tokens, 20)
-    torch.testing.assert_close(found, prior * lacks / 20)
 
 
 def test_the_last_shared_block_makes_up_for_the_others(monkeypatch):

@@ -1,16 +1,16 @@
 """Quantize a layer whose router chooses blocks: the router, then each block on its own tokens.
 
-Tokens are those that the integer path sends to a block. A token counts by its weight, and a block
-that few tokens take borrows second moments from all of them. The last block that every token takes
-aims at what is left: the float stream after the layer, less the integer stream before it and the
-outputs of all other blocks. Sources: GPTQ (arXiv 2210.17323); the shrinkage towards the moments of
-all tokens is this project's.
+Tokens are those that the integer path sends to a block, and a token counts by its weight. A block
+that none takes has the second moments of all. The last block that every token takes aims at what is
+left: the float stream after the layer, less the integer stream before it and the outputs of all
+other blocks. Source: GPTQ (arXiv 2210.17323).
 """
 
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -45,7 +45,6 @@ from lightmamba.quantization.work import Work
 
 __all__ = ["lower_experts"]
 
-ENOUGH = 3  # tokens of a block for each of its inputs; with fewer it borrows moments
 BATCH = 2048  # vectors that go through a block together
 BLANK = QuantizedLinear(NO_WORDS, NO_CODE, 0, 0, 0)
 
@@ -160,7 +159,7 @@ class _Experts:
         op = self.sizes.projection(self.formats, self.index, "in_proj")
         weight, each = self.layer.mixer.in_proj.weight, self.sizes.block_rows
         act_base = router.act_base + (HALF if op.act.via else 0)
-        prior = self._moments(inputs, op, act_base)
+        of_all = cache(lambda: self._moments(inputs, op, act_base))
         base = base_of(weight, op.weight_qmax, self.lowering.work.rounding, inputs.gain)
 
         def block(n: int) -> tuple[QuantizedLinear, float]:
@@ -172,7 +171,7 @@ class _Experts:
                 wanted=lambda rows: pad_columns(self._normed(own.vectors[rows]), self.channels),
             )  # fmt: skip
             target = FloatProjection(pad_columns(part, self.channels).clone())
-            fixed = Fixed(act_base, base, self._borrowed(prior, own, len(self.before)))
+            fixed = Fixed(act_base, base, None if len(own.vectors) else of_all())
             return self.lowering.quantized(op, target, mine, fixed)
 
         return self._together("in_proj", block, tokens)
@@ -193,12 +192,6 @@ class _Experts:
             each = seen.T.contiguous()
             found.add_(product(each, each))
         return found
-
-    def _borrowed(self, prior: Tensor, own: _Tokens, of: int) -> Tensor:
-        """Moments of all tokens, as many as a block lacks."""
-        missing = max(0, ENOUGH * len(prior) - len(own.vectors))
-        share: Tensor = prior * (missing / max(of, 1))
-        return share
 
     def _mixed(self, layer: QuantizedLayer, chosen: Choice, tokens: list[_Tokens]) -> Rows:
         """Inputs of out_proj of all pairs of a token and a block, block after block."""
@@ -225,7 +218,7 @@ class _Experts:
         whole = self._inputs(mixed, np.arange(len(mixed)), lambda rows: torch.zeros(0))
         act_base = act_base_of(op.act, whole, BLANK)
         base = base_of(weight, op.weight_qmax, self.lowering.work.rounding, whole.gain)
-        prior = self._moments(whole, op, act_base)
+        of_all = cache(lambda: self._moments(whole, op, act_base))
         last, rest = self.sizes.blocks - 1, self._rest()
 
         def block(n: int) -> tuple[QuantizedLinear, float]:
@@ -241,8 +234,8 @@ class _Experts:
 
             inputs = self._inputs(mixed, vectors, wanted)
             target = FloatProjection(pad_columns(weight[n * d : (n + 1) * d], self._width).clone())
-            borrowed = self._borrowed(prior, own, len(mixed))
-            fixed = Fixed(act_base, base, borrowed, self.sizes.taken)
+            moments = None if len(vectors) else of_all()
+            fixed = Fixed(act_base, base, moments, self.sizes.taken)
             found, error = self.lowering.quantized(op, target, inputs, fixed)
             if n != last:
                 self._take_off(rest, inputs, op, found, own)

@@ -157,15 +157,15 @@ class Fixed:
         Of the activation scales.
     base : int
         Exponent of the weight scales.
-    prior : (channels, channels)
-        Second moments that are added to those of its own inputs.
+    moments : (channels, channels), optional
+        Second moments of the inputs, instead of those of its own.
     added : int
         Blocks whose sums are added before they are rounded.
     """
 
     act_base: int
     base: int
-    prior: Tensor
+    moments: Tensor | None
     added: int = 1
 
 
@@ -208,7 +208,8 @@ def quantize_projection(
     whole, factor = fit.join(check), None
     del check
     if rounding == "gptq":
-        factor = Factor(whole.qq if fixed is None else whole.qq + fixed.prior)
+        given = None if fixed is None else fixed.moments
+        factor = Factor(whole.qq if given is None else given)
         if correct and strength:
             _correct(weight, whole, factor, strength)
     weight *= inputs.gain

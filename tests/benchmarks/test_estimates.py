@@ -18,7 +18,9 @@ from lightmamba.model.config import PUBLISHED
 from lightmamba.numerics.model_formats import Formats
 
 WITHIN = 0.01
-ONE_TOKEN = 0.015  # of a hybrid's, which the host starts: the estimate is of tokens of a chain
+# Of a pass that the host starts. It ends when all that is read ahead has come, which the estimate
+# leaves out; and of a hybrid it is compared with a token of a chain.
+ONE_TOKEN = 0.015
 
 
 # Rows of whole models and of passes that are not left to ``make test-all``: each kind of target,
@@ -61,7 +63,7 @@ def test_small_machines(row):
     case = cases()[row["case"]]
     found = estimate(case.config, case.formats, case.target, case.order, stalls=case.stalls)
     assert found.cycles == pytest.approx(row["cycles"], rel=WITHIN)
-    assert found.prompt_cycles == pytest.approx(row["prompt_cycles"], rel=WITHIN)
+    assert found.prompt_cycles == pytest.approx(row["prompt_cycles"], rel=ONE_TOKEN)
 
 
 @cases_of(rows("passes_estimates"), "machine")

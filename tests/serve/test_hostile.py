@@ -5,6 +5,7 @@ import random
 import socket
 import time
 from contextlib import ExitStack
+from http.client import HTTPResponse
 from pathlib import Path
 
 import openai
@@ -103,19 +104,41 @@ def test_a_head_that_does_not_come_is_not_waited_for(locked):
         assert time.monotonic() - begin < 5
 
 
-def test_a_head_that_comes_in_pieces_is_taken(locked):
+def test_a_head_that_comes_in_pieces_is_taken(server):
+    """Also after a large body, which is no part of it."""
     with ExitStack() as stack:
-        sock, head = raw(stack, locked)
+        sock, head = raw(stack, server)
+        body = json.dumps({"content": 2 * HEAD * "y"}).encode()
+        post = head.replace(b"GET /health", b"POST /tokenize")
+        more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        sock.sendall(post + more.encode())
+        time.sleep(0.1)
+        sock.sendall(body)
+        reader = HTTPResponse(sock)
+        reader.begin()
+        assert reader.status == 200
+        reader.read()
         for part in (head[:5], head[5:], b"X: " + 10_000 * b"y", b"\r\n\r\n"):
             sock.sendall(part)
             time.sleep(0.1)
         assert b"200 OK" in sock.recv(4096)
 
 
-def test_a_head_without_end_is_refused(locked):
+def test_a_head_without_end_is_refused(server):
+    """Also while the request before it is still being answered."""
+    ask = json.dumps(GOOD | {"max_tokens": 4000, "stream": True}).encode()
     with ExitStack() as stack:
-        sock, head = raw(stack, locked)
+        sock, head = raw(stack, server)
         sock.sendall(head + b"X: " + HEAD * b"y")
+        assert b"400 Bad Request" in closed(sock)
+        sock, head = raw(stack, server)
+        post = head.replace(b"GET /health", b"POST /v1/completions")
+        more = f"Content-Type: application/json\r\nContent-Length: {len(ask)}\r\n\r\n"
+        sock.sendall(post + more.encode() + ask)
+        assert b"200 OK" in sock.recv(4096)
+        sock.sendall(head + b"X: ")
+        time.sleep(0.1)
+        sock.sendall(2 * HEAD * b"y")
         assert b"400 Bad Request" in closed(sock)
 
 

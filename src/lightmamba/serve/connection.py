@@ -27,7 +27,7 @@ class Connection(HttpToolsProtocol):
     most: int
     _head: asyncio.TimerHandle | None = None  # while a request's head arrives
     _read: asyncio.TimerHandle | None = None  # while the client does not read
-    _size = 0  # bytes since the last head
+    _size = 0  # bytes of the head so far
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a head; close at once if there are too many connections."""
@@ -44,15 +44,23 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take a part of a request; the first byte of a head begins the time that it has."""
         if self._head is None and (self.cycle is None or self.cycle.response_complete):
-            self._head = self._end_in_time()
-        self._size += len(data)
+            self._head, self._size = self._end_in_time(), 0
+        waited = self._head
         super().data_received(data)
-        if self._head is not None and self._size > HEAD and not self.transport.is_closing():
-            self.send_400_response(f"The head of a request may have {HEAD} bytes.")
+        if self._head is not None and self._head is waited:  # all of the data are of the head
+            self._size += len(data)
+            if self._size > HEAD and not self.transport.is_closing():
+                self.send_400_response(f"The head of a request may have {HEAD} bytes.")
+
+    def on_message_begin(self) -> None:
+        """Begin a head, perhaps while the request before is still being answered."""
+        if self._head is None:
+            self._head, self._size = self._end_in_time(), 0
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Begin the request."""
-        self._head, self._size = _stopped(self._head), 0
+        self._head = _stopped(self._head)
         super().on_headers_complete()
 
     def pause_writing(self) -> None:

@@ -88,7 +88,7 @@ def closed(sock):
 
 
 def test_a_head_that_does_not_come_is_not_waited_for(locked):
-    """Of a connection's first request, and of its second one; an idle connection has longer."""
+    """Of a connection's first request, and of its second one."""
     parts = (b"\r\n", b"GET", b"GET / HTTP/1.1\r\nX: ")
     with ExitStack() as stack:
         socks = []
@@ -99,9 +99,59 @@ def test_a_head_that_does_not_come_is_not_waited_for(locked):
                 assert b"200 OK" in sock.recv(4096)
             sock.sendall(sent)
             socks.append(sock)
-        begin = time.monotonic()
         assert [closed(sock) for sock in socks] == [b""] * len(socks)
-        assert time.monotonic() - begin < 5
+
+
+def test_a_refusal_is_read_before_the_body_is_sent(model):
+    """The rest of a body is no head of a next request, however large; it is taken and forgotten."""
+    with running(served(model), api_key=KEY) as server, ExitStack() as stack:
+        sock, head = raw(stack, server)
+        size = 8 * HEAD
+        post = head.replace(b"GET /health", b"POST /v1/completions")
+        sock.sendall(post + f"Content-Length: {size}\r\n\r\n".encode())
+        reader = HTTPResponse(sock)
+        reader.begin()
+        assert reader.status == 401
+        reader.read()
+        for _ in range(8):
+            sock.sendall(HEAD * b"y")
+        sock.sendall(head + b"\r\n")
+        assert b"200 OK" in sock.recv(4096)
+
+
+def test_trailers_are_no_way_around_the_limit_of_a_body(locked):
+    with ExitStack() as stack:
+        sock, head = raw(stack, locked)
+        post = head.replace(b"GET /health", b"POST /v1/completions")
+        more = f"Authorization: Bearer {KEY}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: "
+        sock.sendall(post + more.encode())
+
+        def send():
+            for _ in range(100):
+                sock.sendall(HEAD * b"y")
+                time.sleep(0.005)
+
+        with pytest.raises(OSError, match=r"reset|Broken pipe"):
+            send()
+
+
+def test_a_slow_reader_reads_all(model):
+    """Though it takes longer than the time after which one that reads nothing is closed."""
+    with running(served(model), body_seconds=1.0) as server, ExitStack() as stack:
+        ask = GOOD | {"prompt": [5] * 8000, "echo": True, "logprobs": 20, "max_tokens": 1}
+        body = json.dumps(ask).encode()
+        sock = stack.enter_context(socket.socket())
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        host, port = server.url.removeprefix("http://").split(":")
+        sock.connect((host, int(port)))
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
+        more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        sock.sendall(head.encode() + more.encode() + body)
+        found, begin = b"", time.monotonic()
+        while part := sock.recv(1 << 13):
+            found += part
+            time.sleep(0.01 if time.monotonic() < begin + 4 else 0)
+        assert json.loads(found.partition(b"\r\n\r\n")[2])["usage"]["prompt_tokens"] == 8000
 
 
 def test_a_head_that_comes_in_pieces_is_taken(server):
@@ -135,11 +185,11 @@ def test_a_head_without_end_is_refused(server):
         post = head.replace(b"GET /health", b"POST /v1/completions")
         more = f"Content-Type: application/json\r\nContent-Length: {len(ask)}\r\n\r\n"
         sock.sendall(post + more.encode() + ask)
-        assert b"200 OK" in sock.recv(4096)
+        assert b"200 OK" in sock.recv(200)
         sock.sendall(head + b"X: ")
         time.sleep(0.1)
         sock.sendall(2 * HEAD * b"y")
-        assert b"400 Bad Request" in closed(sock)
+        assert not closed(sock).endswith(b"0\r\n\r\n")  # the end of its stream
 
 
 def test_connections_without_a_request_are_counted(model):
@@ -151,9 +201,11 @@ def test_connections_without_a_request_are_counted(model):
             return b"200 OK" in closed(sock)
 
         others = [raw(stack, server)[0] for _ in range(4)]
-        assert not answered()
-        others[0].close()
-        wait_for(answered)
+        assert answered()  # and the first of the others is closed
+        assert closed(others[0]) == b""
+        others[1].settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            others[1].recv(1)
 
 
 def test_a_client_that_does_not_read_gives_its_place_back(model):
@@ -162,7 +214,6 @@ def test_a_client_that_does_not_read_gives_its_place_back(model):
         ask = GOOD | {"prompt": [5] * 8000, "echo": True, "logprobs": 20, "stream": True}
         body = json.dumps(ask | {"max_tokens": 1}).encode()
         sock, head = raw(stack, server)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         head = head.replace(b"GET /health", b"POST /v1/completions")
         more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         sock.sendall(head + more.encode() + body)
@@ -241,7 +292,7 @@ def test_a_list_of_many_wrong_elements_has_few_errors(kind, wrong):
             with pytest.raises(ValidationError) as found:
                 kind.model_validate({name: value, "unknown": 1})
             assert found.value.error_count() < 12
-    with pytest.raises(ValidationError, match="100 fields at most here, not 101") as found:
+    with pytest.raises(ValidationError, match="100 fields, and this one has 101") as found:
         kind.model_validate({str(n): wrong for n in range(101)})
     assert found.value.error_count() == 1
 

@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+import tokenizers
+from tokenizers.processors import ByteLevel, TemplateProcessing
 
 from lightmamba.engine import Engine
+from lightmamba.model.tokenizer import Tokenizer
+from lightmamba.serve.prepare import starts
 from tests.serve.running import expected, running, served
 
 PROMPT = "It is a truth universally acknowledged"
@@ -155,3 +159,26 @@ def test_offsets_are_of_the_prompt_as_it_was_given(server, stream):
     assert len(prompt) in offsets
     for word, offset in zip(words[at:], offsets[at:], strict=True):
         assert found.text[offset:].startswith(word)
+
+
+@pytest.mark.parametrize("added", [False, True])
+def test_first_characters_whatever_the_tokenizer_trims_or_adds(server, added):
+    """Offsets of tokenizers of GPT-NeoX leave the space before a word out."""
+    inner = tokenizers.Tokenizer.from_buffer(server.served.model.quantized.tokenizer)
+    if added:
+        name = inner.id_to_token(0)
+        inner.post_processor = TemplateProcessing(
+            single=f"{name} $A {name}", special_tokens=[(name, 0)]
+        )
+    else:
+        inner.post_processor = ByteLevel(trim_offsets=True)
+    text = "It was and — £ she"
+    encoding = Tokenizer(inner).encoding(text)
+    found = starts(encoding.offsets)
+    if not added:
+        assert any(text[start] != " " and text[start - 1] == " " for start, _ in encoding.offsets)
+    words = [inner.decode([n], skip_special_tokens=True) for n in encoding.ids]
+    assert found == sorted(found)
+    for word, start in zip(words, found, strict=True):
+        assert "\ufffd" in word or text[start:].startswith(word)
+    assert found[-1] == (len(text) if added else text.rindex(words[-1]))

@@ -1,7 +1,6 @@
 """Find the verb, run it, print its result: a table for people, one JSON object for programs."""
 
 import argparse
-import io
 import json
 import math
 import os
@@ -161,7 +160,7 @@ def _open_streams() -> None:
     """Put nothing in the place of standard streams that were closed."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, mode)))
+            setattr(sys, name, open(os.devnull, mode))
 
 
 def _unknown(parser: argparse.ArgumentParser, verb: str, word: str) -> str:

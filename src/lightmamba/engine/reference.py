@@ -107,7 +107,8 @@ def one_blas_thread() -> Iterator[None]:
     """Limit numpy's BLAS to one thread, in this whole process, while the body runs in any thread.
 
     The engine brings its own threads, and two pools would fight: on two cores shared with another
-    job, a pool of two in each of our threads was sixty times slower.
+    job, a pool of two in each of our threads was sixty times slower. A child of fork keeps the
+    limit if another thread of its parent was inside.
     """
     _limited.enter()
     try:

@@ -1,7 +1,7 @@
 """Memory that the kernels walk through, which begins at a cache line.
 
-It comes from numpy, which asks Linux for large pages from 4 MiB up, and like all of numpy's it is
-private: a child of fork has a copy.
+It comes from numpy, which asks Linux for large pages for large arrays, and like all of numpy's it
+is private: a child of fork has a copy.
 """
 
 from typing import Any

@@ -18,7 +18,7 @@ from lightmamba.serve.settings import Settings
 from lightmamba.text.continuation import Continuation
 from lightmamba.text.defaults import OPTIONS, sampling_options
 
-__all__ = ["LONG", "Asked", "chat", "check_model", "completion", "rendered"]
+__all__ = ["LONG", "Asked", "chat", "check_model", "completion", "rendered", "starts"]
 
 COMPLETION_TOKENS = 16  # where a completion does not say how many, as at OpenAI
 MOST_SCORES = 1 << 20  # log-probabilities in an answer
@@ -98,7 +98,20 @@ def _prompt(given: str | Sequence[int], served: Served, *, echo: bool) -> Prompt
         return Prompt(ids, served.tokenizer.decode(ids)) if echo else Prompt(ids)
     encoding = served.tokenizer.encoding(given)
     ids = np.array(encoding.ids, dtype=np.int64)
-    return Prompt(ids, given, [start for start, _ in encoding.offsets]) if echo else Prompt(ids)
+    return Prompt(ids, given, starts(encoding.offsets)) if echo else Prompt(ids)
+
+
+def starts(offsets: Sequence[tuple[int, int]]) -> list[int]:
+    """First characters of tokens, from what the tokenizer says of each: its first and its end.
+
+    Spaces that the tokenizer leaves out of its offsets belong to the token after them, and a token
+    that it adds begins where the one before ends.
+    """
+    found, last = [], 0
+    for start, end in offsets:
+        found.append(last if start == end else min(start, last))
+        last = max(last, end)
+    return found
 
 
 async def chat(request: ChatRequest, served: Served, settings: Settings) -> Asked:

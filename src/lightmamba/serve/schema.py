@@ -55,7 +55,7 @@ class _Strict(BaseModel):
     @classmethod
     def _few(cls, data: Any) -> Any:
         if isinstance(data, dict) and len(data) > FIELDS:
-            raise ValueError(f"an object has {FIELDS} fields at most here, not {len(data)}")
+            raise ValueError(f"an object may have {FIELDS} fields, and this one has {len(data)}")
         return data
 
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from lightmamba.common.errors import InputError
 from lightmamba.serve.app import create_app
-from lightmamba.serve.connection import Connection
+from lightmamba.serve.connection import HEAD, Connection
 from lightmamba.serve.opened import Served
 from lightmamba.serve.settings import Settings
 
@@ -80,7 +80,8 @@ def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves the application."""
 
     class Bounded(Connection):
-        seconds, most = settings.body_seconds, IDLE * settings.max_requests
+        seconds, body = settings.body_seconds, 2 * settings.max_body + HEAD
+        most = IDLE * settings.max_requests
 
     return uvicorn.Config(
         app, port=settings.port, log_level="warning", access_log=False, server_header=False,

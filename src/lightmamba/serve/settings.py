@@ -40,7 +40,8 @@ class Settings:
     request_seconds
         Time from a request's arrival to its last token.
     body_seconds
-        Time for a client to send a request's head, then its body, and to take what is sent to it.
+        Time for a client to send a request's head, time for its body, and time in which it must
+        take some of an answer.
     grace_seconds
         Time that running requests get to finish when the server stops.
     cache_bytes

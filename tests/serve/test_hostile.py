@@ -76,6 +76,12 @@ def raw(stack, server):
     return sock, f"GET /health HTTP/1.1\r\nHost: {host}\r\n".encode()
 
 
+def post(head, path, body):
+    """A head that sends a body of JSON to a path, instead of asking for the server's health."""
+    more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.replace(b"GET /health", b"POST " + path) + more.encode()
+
+
 def closed(sock):
     """Wait for the end of a connection; what came before."""
     found = b""
@@ -88,7 +94,7 @@ def closed(sock):
 
 
 def test_a_head_that_does_not_come_is_not_waited_for(locked):
-    """Of a connection's first request, and of its second one."""
+    """A head of a connection's first request, or of its second one."""
     parts = (b"\r\n", b"GET", b"GET / HTTP/1.1\r\nX: ")
     with ExitStack() as stack:
         socks = []
@@ -106,9 +112,7 @@ def test_a_refusal_is_read_before_the_body_is_sent(model):
     """The rest of a body is no head of a next request, however large; it is taken and forgotten."""
     with running(served(model), api_key=KEY) as server, ExitStack() as stack:
         sock, head = raw(stack, server)
-        size = 8 * HEAD
-        post = head.replace(b"GET /health", b"POST /v1/completions")
-        sock.sendall(post + f"Content-Length: {size}\r\n\r\n".encode())
+        sock.sendall(post(head, b"/v1/completions", 8 * HEAD * b"y"))
         reader = HTTPResponse(sock)
         reader.begin()
         assert reader.status == 401
@@ -122,9 +126,9 @@ def test_a_refusal_is_read_before_the_body_is_sent(model):
 def test_trailers_are_no_way_around_the_limit_of_a_body(locked):
     with ExitStack() as stack:
         sock, head = raw(stack, locked)
-        post = head.replace(b"GET /health", b"POST /v1/completions")
+        start = head.replace(b"GET /health", b"POST /v1/completions")
         more = f"Authorization: Bearer {KEY}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: "
-        sock.sendall(post + more.encode())
+        sock.sendall(start + more.encode())
 
         def send():
             for _ in range(100):
@@ -144,9 +148,8 @@ def test_a_slow_reader_reads_all(model):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         host, port = server.url.removeprefix("http://").split(":")
         sock.connect((host, int(port)))
-        head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
-        more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        sock.sendall(head.encode() + more.encode() + body)
+        head = f"GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n".encode()
+        sock.sendall(post(head, b"/v1/completions", body) + body)
         found, begin = b"", time.monotonic()
         while part := sock.recv(1 << 13):
             found += part
@@ -159,9 +162,7 @@ def test_a_head_that_comes_in_pieces_is_taken(server):
     with ExitStack() as stack:
         sock, head = raw(stack, server)
         body = json.dumps({"content": 2 * HEAD * "y"}).encode()
-        post = head.replace(b"GET /health", b"POST /tokenize")
-        more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        sock.sendall(post + more.encode())
+        sock.sendall(post(head, b"/tokenize", body))
         time.sleep(0.1)
         sock.sendall(body)
         reader = HTTPResponse(sock)
@@ -182,9 +183,7 @@ def test_a_head_without_end_is_refused(server):
         sock.sendall(head + b"X: " + HEAD * b"y")
         assert b"400 Bad Request" in closed(sock)
         sock, head = raw(stack, server)
-        post = head.replace(b"GET /health", b"POST /v1/completions")
-        more = f"Content-Type: application/json\r\nContent-Length: {len(ask)}\r\n\r\n"
-        sock.sendall(post + more.encode() + ask)
+        sock.sendall(post(head, b"/v1/completions", ask) + ask)
         assert b"200 OK" in sock.recv(200)
         sock.sendall(head + b"X: ")
         time.sleep(0.1)
@@ -214,9 +213,7 @@ def test_a_client_that_does_not_read_gives_its_place_back(model):
         ask = GOOD | {"prompt": [5] * 8000, "echo": True, "logprobs": 20, "stream": True}
         body = json.dumps(ask | {"max_tokens": 1}).encode()
         sock, head = raw(stack, server)
-        head = head.replace(b"GET /health", b"POST /v1/completions")
-        more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        sock.sendall(head + more.encode() + body)
+        sock.sendall(post(head, b"/v1/completions", body) + body)
         http = server.http()
         wait_for(lambda: http.get("/health").status_code == 429)
         wait_for(lambda: http.get("/health").status_code == 200)

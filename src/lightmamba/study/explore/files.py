@@ -67,11 +67,11 @@ def write(search: Search, out: Path, more: Mapping[str, Any]) -> dict[str, Any]:
         The values of the record in ``front.jsonl``.
     """
     problem, points = search.problem, search.front
-    files = [f"{TARGETS}/{name}.toml" for name in names(search)]
-    entries = [
-        describe(one, name) | {"target": file}
-        for name, one, file in zip(names(search), points, files, strict=True)
-    ]
+    named = {
+        name: (one, f"{TARGETS}/{name}.toml")
+        for name, one in zip(names(search), points, strict=True)
+    }
+    entries = [describe(one, name) | {"target": file} for name, (one, file) in named.items()]
     content = {
         "model": problem.name,
         "base_target": problem.space.base.name,
@@ -92,7 +92,7 @@ def write(search: Search, out: Path, more: Mapping[str, Any]) -> dict[str, Any]:
         for old in (out / TARGETS).iterdir():
             if NAME.fullmatch(old.name):
                 old.unlink()
-        for name, one, file in zip(names(search), points, files, strict=True):
+        for name, (one, file) in named.items():
             (out / file).write_text(_target(problem, one, name), encoding="utf-8")
         store.rewrite([Record("front", content, what, "estimated")])
         (record,) = store

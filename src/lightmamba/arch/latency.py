@@ -5,10 +5,10 @@
 
 __all__ = [
     "ADDRESS", "ANSWER", "ARBITER", "BEGIN", "COMMANDS", "DRAIN", "HEADS", "LATER", "OPEN_BURSTS",
-    "OUTSTANDING", "QUEUE", "READER", "READER_DATA", "SPREAD_WALK", "STATE_HEADS", "STATE_LEAVE",
-    "STATE_PACKED", "STATE_READ_BURSTS", "STATE_SEEN", "STATE_TAKEN", "STATE_UNPACKED",
-    "STATE_WALK", "STATE_WRITE_BURSTS", "TABLE_WALK", "TAKEN", "WORD_READER_DATA", "WRITER",
-    "Y_HEADS",
+    "OUTSTANDING", "OWED", "QUEUE", "READER", "READER_DATA", "SPREAD_WALK", "STATE_HEADS",
+    "STATE_LEAVE", "STATE_PACKED", "STATE_READ_BURSTS", "STATE_SEEN", "STATE_TAKEN",
+    "STATE_UNPACKED", "STATE_WALK", "STATE_WRITE_BURSTS", "TABLE_WALK", "TAKEN", "WORD_READER_DATA",
+    "WRITER", "Y_HEADS",
 ]  # fmt: skip
 
 QUEUE = 2  # cycles of a StreamQueue
@@ -22,6 +22,7 @@ BEGIN = 2  # from a start to the commands of readers
 LATER = 4  # from a command to those of the next pass, whose state is asked for with it
 TAKEN = 1  # from a command to a unit that works
 DRAIN = 4  # from the last result to the end of a pass
+OWED = 2  # from the last beat that was asked for to the end of a pass that waits for it
 STATE_WALK = 3  # cycles by which commands for heads come later than those for a layer
 SPREAD_WALK = 11  # the same of commands for what is spread over the lanes
 TABLE_WALK = 5  # from an index of a table to the command of its row

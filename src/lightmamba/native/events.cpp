@@ -161,6 +161,7 @@ class Walk : Memory {
 
     // End a pass, when all its work is done, and begin the next.
     int64_t sequence(int64_t now) {
+        if (now < m.cold) return m.cold;
         if (state_ == BUSY) {
             const int64_t ready = when(m.finished);
             if (ready > now) return ready;
@@ -168,9 +169,11 @@ class Walk : Memory {
             state_ = ENDING;
         }
         if (state_ == ENDING) {
-            if (!m.chained)  // else the next one waits for no answer
+            if (!m.chained) {  // else the next one waits for no answer
                 for (const Writer& w : writers_)
                     if (w.done < w.due) return NEVER;
+                if (const int64_t ready = arrived(); ready > now) return ready;
+            }
             log(2 * m.pass_jobs + 1, now);
             if (++pass_ == m.passes) return NEVER;
         }

@@ -84,6 +84,7 @@ struct ChannelSpec {
 struct Latencies {
     int64_t fetch, begin, later;             // of an instruction; from a start to its requests; to those of the next pass
     int64_t reader, address, arbiter, writer, answer;
+    int64_t owed;                            // from the last beat that was asked for to the end of a pass
 };
 
 struct Machine {

@@ -61,6 +61,16 @@ class Memory : public Items {
     int64_t writes(int64_t port) const { return reads(port) + m.n_ports; }
     static int64_t cycle(int64_t fine) { return (fine + FINE - 1) / FINE; }
 
+    // When a pass may end for a port that owes no burst.
+    int64_t arrived(const Port& p) const { return cycle(p.last) + m.latency.owed; }
+
+    // When a pass may end for all ports: all that was asked for has come.
+    int64_t arrived() const {
+        int64_t end = 0;
+        for (const Port& p : ports_) end = std::max(end, p.open ? NEVER : arrived(p));
+        return end;
+    }
+
     void command(Reader& r, int64_t beats, int64_t at, int64_t copy, int64_t times, bool part = false) {
         if (times == 0 || beats == 0) return;
         r.commands.push_back({beats, at, copy, times, part || r.spec->leave >= 0});
@@ -200,6 +210,7 @@ class Memory : public Items {
             if (last) {
                 --p.open;
                 wake(reads(port), cycle(p.last) + 1);
+                if (!m.chained) wake(0, arrived(p));
             }
         }
         return NEVER;

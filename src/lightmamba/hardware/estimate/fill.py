@@ -24,7 +24,7 @@ Ints = NDArray[np.int64]
 COLD = 1 << 20  # cycle of the first start: all that can be read ahead is there
 SEQUENCER = 0  # its number; units begin after it
 PACING = "lanes"  # unit of every projection, before which commands wait
-LATENCIES = ("begin", "later", "reader", "address", "arbiter", "writer", "answer")
+LATENCIES = ("begin", "later", "reader", "address", "arbiter", "writer", "answer", "owed")
 
 
 def passes(work: Workload, run: Run) -> Ints | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
 import numpy as np
@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from lightmamba.blocks import kind
+from lightmamba.engine import Engine
 from lightmamba.model.causal_lm import CausalLM
 from lightmamba.model.checkpoint import ModelWeights
 from lightmamba.model.config import ModelConfig
+from lightmamba.model.qmodel import QuantizedModel
 from lightmamba.numerics.model_formats import Formats
 from lightmamba.quantization.passes import Pass
 from lightmamba.quantization.work import Floats, Work
@@ -20,7 +22,8 @@ from tests.support.builders import sizes, token_ids
 from tests.support.checkpoints import float_model, named_parameters
 
 __all__ = [
-    "MIXED", "SHAPES", "assert_same_function", "logits_of", "rewritten", "wild_model",
+    "MIXED", "SHAPES", "assert_same_function", "float_logits", "logit_error", "logits_of",
+    "rewritten", "wild_model",
 ]  # fmt: skip
 
 shape = partial(sizes, chunk_size=8)
@@ -99,3 +102,19 @@ def assert_same_function(before: dict[str, torch.Tensor], model: CausalLM, what:
         tolerance = 1e-9 * max(1.0, float(wanted.abs().max()))
         worst = float((got - wanted).abs().max())
         assert worst <= tolerance, f"{what} {path}: logits differ by {worst:.2e} > {tolerance:.2e}"
+
+
+@cache
+@torch.no_grad()
+def float_logits(config: ModelConfig) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Tokens that no calibration saw, and their logits in float32."""
+    ids = token_ids(config, 4, 48, seed=9)
+    return ids, float_model(config, seed=1)(torch.from_numpy(ids))[0].double().numpy()
+
+
+def logit_error(config: ModelConfig, model: QuantizedModel) -> float:
+    """Squared error of the engine's logits on these tokens, relative to the float ones."""
+    ids, wanted = float_logits(config)
+    engine = Engine(model)
+    got, _ = engine.logits(ids, engine.empty_state(len(ids)))
+    return float(((got - wanted) ** 2).sum() / (wanted**2).sum())

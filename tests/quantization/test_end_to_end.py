@@ -5,10 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-import torch
-from numpy.typing import NDArray
 
-from lightmamba.engine import Engine
 from lightmamba.model.causal_lm import CausalLM
 from lightmamba.model.checkpoint import ModelWeights
 from lightmamba.model.qmodel import QuantizedModel, load, to_bytes
@@ -17,7 +14,7 @@ from lightmamba.quantization.driver import lower_model
 from lightmamba.quantization.passes import OnlineHadamard, QuantizeWeights
 from lightmamba.quantization.recipe import Recipe, recipe_names
 from lightmamba.quantization.work import Work
-from tests.quantization.cases import SHAPES
+from tests.quantization.cases import SHAPES, logit_error
 from tests.support.builders import token_ids
 from tests.support.checkpoints import float_model
 from tests.support.layers import mixer_of, sizes_of
@@ -40,25 +37,8 @@ def shipped(name: str, recipe: str) -> QuantizedModel:
 
 
 @cache
-@torch.no_grad()
-def floats(name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Other tokens and their logits in float32."""
-    config = MODELS[name]
-    ids = token_ids(config, 4, 48, seed=9)
-    return ids, float_model(config, seed=1)(torch.from_numpy(ids))[0].double().numpy()
-
-
-def logit_error(name, model) -> float:
-    """Squared error of the engine's logits on other tokens, relative to the float ones."""
-    ids, wanted = floats(name)
-    engine = Engine(model)
-    got, _ = engine.logits(ids, engine.empty_state(len(ids)))
-    return float(((got - wanted) ** 2).sum() / (wanted**2).sum())
-
-
-@cache
 def error_of(name: str, recipe: str) -> float:
-    return logit_error(name, shipped(name, recipe))
+    return logit_error(MODELS[name], shipped(name, recipe))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +70,7 @@ def test_layers_of_eight_bits(name, tmp_path):
     assert max(int(layer.in_proj.q.max()) for layer in model.layers) <= 119
     (tmp_path / "m.st").write_bytes(to_bytes(model))
     assert load(tmp_path / "m.st").formats == model.formats
-    assert logit_error(name, model) < 0.5 * error_of(name, "w4a4")
+    assert logit_error(MODELS[name], model) < 0.5 * error_of(name, "w4a4")
     wide, plain = (x.origin["errors"]["layers.0.out_proj"] for x in (model, shipped(name, "w4a4")))
     assert wide < 0.1 * plain
 
@@ -128,7 +108,7 @@ def test_the_papers_transform_of_a_whole_norm_group(name, group, padded):
     )  # fmt: skip
     model = quantized(name, Recipe("whole", passes))
     assert model.formats.transform.size(sizes_of(model.config).group_dim) == padded
-    assert logit_error(name, model) < W8A8_ERROR
+    assert logit_error(MODELS[name], model) < W8A8_ERROR
 
 
 @pytest.mark.parametrize("method", ["", "rtn-", "smoothquant-", "osplus-"])
@@ -204,4 +184,4 @@ def test_sequences_of_any_length_can_calibrate():
     work = Work(ModelWeights(float_model(config, seed=1)), token_ids(config, 3, 33, seed=2), seed=3)
     model = lower_model(work, Recipe.load("osplus-w8a8"), valid_vocab=config.vocab_size)
     np.testing.assert_array_equal(model.valid_vocab, config.vocab_size)
-    assert logit_error("tied", model) < 2 * W8A8_ERROR
+    assert logit_error(MODELS["tied"], model) < 2 * W8A8_ERROR

@@ -1,11 +1,9 @@
 """Layers of experts by whole recipes: near the floats, repeatable, also without tokens."""
 
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
-import torch
 
 from lightmamba.common.errors import InputError
 from lightmamba.engine import Engine
@@ -16,7 +14,7 @@ from lightmamba.quantization.budget import Budget
 from lightmamba.quantization.driver import lower_model
 from lightmamba.quantization.recipe import Recipe
 from lightmamba.quantization.work import Work
-from tests.quantization.cases import MIXED
+from tests.quantization.cases import MIXED, float_logits, logit_error
 from tests.quantization.test_journal import quick
 from tests.support.builders import token_ids
 from tests.support.checkpoints import float_model
@@ -32,23 +30,11 @@ def quantized(config, recipe="w4a4", change=lambda model: None):
     return lower_model(work, quick(recipe), valid_vocab=config.vocab_size)
 
 
-@cache
-@torch.no_grad()
-def floats(name):
-    ids = token_ids(MIXED[name], 4, 48, seed=9)
-    return ids, float_model(MIXED[name], seed=1)(torch.from_numpy(ids))[0].double().numpy()
-
-
-def error(name, model):
-    ids, wanted = floats(name)
-    engine = Engine(model)
-    got, _ = engine.logits(ids, engine.empty_state(len(ids)))
-    return float(((got - wanted) ** 2).sum() / (wanted**2).sum())
-
-
 @pytest.mark.parametrize("name", MIXED)
 def test_logits_are_near_the_floats(name):
-    errors = {recipe: error(name, quantized(MIXED[name], recipe)) for recipe in LARGEST}
+    errors = {
+        recipe: logit_error(MIXED[name], quantized(MIXED[name], recipe)) for recipe in LARGEST
+    }
     assert all(errors[recipe] < most for recipe, most in LARGEST.items()), errors
     assert errors["w8a8"] < errors["w4a8"] < errors["w4a4"]
 
@@ -67,7 +53,7 @@ def test_a_block_that_no_token_takes():
             layer.mixer.choice_bias.data[:2] = -100
 
     model = quantized(config, change=avoided)
-    ids, _ = floats("nemotron")
+    ids, _ = float_logits(MIXED["nemotron"])
     engine = Engine(model)
     taken: set[int] = set()
     for each in ids:
@@ -85,14 +71,15 @@ def test_a_block_that_no_token_takes():
         layers = list(model.layers)
         layers[index] = replace(layers[index], mixer=mixer)
         model = replace(model, layers=tuple(layers))
-    assert error("nemotron", model) < LARGEST["w4a4"], "as good as those that had tokens"
+    error = logit_error(MIXED["nemotron"], model)
+    assert error < LARGEST["w4a4"], "as good as those that had tokens"
 
 
 def test_the_last_shared_block_makes_up_for_the_others(monkeypatch):
     config = MIXED["granite"]
-    with_it = error("granite", quantized(config))
+    with_it = logit_error(config, quantized(config))
     monkeypatch.setattr(experts._Experts, "_take_off", lambda *given: None)
-    assert with_it < error("granite", quantized(config))
+    assert with_it < logit_error(config, quantized(config))
 
 
 def test_a_bias_that_has_no_integer():

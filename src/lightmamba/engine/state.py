@@ -244,7 +244,7 @@ class State:
         return part
 
 
-def random_state(model: QuantizedModel, positions: int, seed: int = 0) -> State:
+def random_state(model: QuantizedModel, positions: int) -> State:
     """State of one sequence with random keys and values, and zeros where nothing grows.
 
     Parameters
@@ -253,10 +253,8 @@ def random_state(model: QuantizedModel, positions: int, seed: int = 0) -> State:
         Of any kinds of layers.
     positions
         Tokens that the sequence has seen.
-    seed
-        Of the random numbers.
     """
-    rng, state = np.random.default_rng(seed), State.empty(model, 1)
+    rng, state = np.random.default_rng(0), State.empty(model, 1)
     state.reserve(0, positions)
     state.position[:] = positions
     for n, names in enumerate(state.layout.tokens):

@@ -41,8 +41,6 @@ class SimulatedUlx3s(SerialDevice):
         The build on its board.
     line : bool
         Whether memory is read and written over the serial line, as on a board.
-    seconds : float
-        Longest simulated time that a start may take.
     """
 
     def __init__(
@@ -52,9 +50,8 @@ class SimulatedUlx3s(SerialDevice):
         made: Design,
         *,
         line: bool = False,
-        seconds: float = SECONDS,
     ) -> None:
-        super().__init__(link, seconds=seconds)
+        super().__init__(link, seconds=SECONDS)
         self.board, self.made, self.line = board, made, line
 
     def wait_interrupt(self) -> None:

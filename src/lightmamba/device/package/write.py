@@ -84,9 +84,7 @@ def check_output(path: Path, *, force: bool) -> None:
         )
 
 
-def write_package(
-    artifact: Artifact, board: Board, out: Path, *, force: bool = False, cache: Path | None = None
-) -> Package:
+def write_package(artifact: Artifact, board: Board, out: Path, *, force: bool = False) -> Package:
     """Write a package aside, check it, and put it in its place.
 
     The same build gives the same bytes. Large files are hard links to those of the build where the
@@ -102,8 +100,6 @@ def write_package(
         Folder to make.
     force
         Replace a package that is there.
-    cache
-        Where Verilog that is made here is kept.
 
     Raises
     ------
@@ -115,7 +111,7 @@ def write_package(
     artifact.verify()
     texts = {
         **rendered(made, _figures(made)),
-        **SOURCES[board.flow](made, verilog_of(artifact, cache)),
+        **SOURCES[board.flow](made, verilog_of(artifact)),
         MAP: text_of(machine_map(made)),
         EXPECTED: text_of(expected(artifact)),
         LICENCE: _licence(),

@@ -85,7 +85,7 @@ def test_what_is_no_build_is_never_replaced(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "letter.txt").write_text("dear")
     for force in (False, True):
-        with pytest.raises(InputError, match="exists and is not a build directory; give"):
+        with pytest.raises(InputError, match="exists and is no build directory; give"):
             write(tmp_path / "b", force=force)
     assert (tmp_path / "b" / "letter.txt").read_text() == "dear"
     with pytest.raises(InputError, match=r"there is no folder .*none to write b into; make it, or"):

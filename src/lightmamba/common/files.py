@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from lightmamba.common.errors import InputError
 from lightmamba.common.tools import cache_folder
 
 __all__ = [
-    "SHA256", "Written", "check_folder", "check_output", "code_hash", "intact", "interrupted",
-    "refuse_gguf", "replace_file", "replace_folder", "sha256_of", "sha256_of_arrays",
+    "SHA256", "Written", "aside", "check_folder", "check_output", "check_replaced", "code_hash",
+    "intact", "interrupted", "refuse_gguf", "replace_file", "replace_folder", "sha256_of",
+    "sha256_of_arrays",
 ]  # fmt: skip
 
 SHA256 = re.compile(r"[0-9a-f]{64}")  # a hash as it is written
@@ -209,6 +210,47 @@ def replace_file(aside: Path, path: Path) -> None:
     finally:
         os.close(handle)
     aside.replace(path)
+
+
+def check_replaced(path: Path, mark: str, what: str, *, force: bool) -> None:
+    """Make sure before the work that a folder can be made, and that nothing else is lost by it.
+
+    Raises
+    ------
+    InputError
+        If it exists and ``force`` is not given, lacks the file ``mark``, which makes it a ``what``,
+        or has no folder to be made in.
+    """
+    if path.exists() and not (path / mark).is_file():
+        raise InputError(f"{path} exists and is no {what}; give another name")
+    if path.exists() and not force:
+        raise InputError(f"{path} exists; give another name, or --force to replace it")
+    if not path.absolute().parent.is_dir():
+        raise InputError(
+            f"there is no folder {path.parent} to write {path.name} into; make it, or give another"
+        )
+
+
+@contextlib.contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """New hidden folder next to ``path``, for :func:`replace_folder`; without that nothing stays.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made.
+    """
+    parent = path.absolute().parent
+    try:
+        made = Path(tempfile.mkdtemp(dir=parent, prefix=f".{path.name}."))
+    except OSError as error:
+        raise InputError(
+            f"cannot write into {parent}: {error.strerror}; give another place"
+        ) from error
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def replace_folder(aside: Path, path: Path) -> None:

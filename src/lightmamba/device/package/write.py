@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lightmamba.common.errors import InputError
-from lightmamba.common.files import replace_folder, sha256_of
+from lightmamba.common.files import aside, check_replaced, replace_folder, sha256_of
 from lightmamba.device.boards import selftest
 from lightmamba.device.package import ecp5, vendor
 from lightmamba.device.package.board import Board
@@ -74,14 +73,7 @@ def check_output(path: Path, *, force: bool) -> None:
     InputError
         If ``path`` exists and is no package or ``force`` is not given, or has no folder.
     """
-    if path.exists() and not (path / MANIFEST).is_file():
-        raise InputError(f"{path} exists and is no package; give another name")
-    if path.exists() and not force:
-        raise InputError(f"{path} exists; give another name, or --force to replace it")
-    if not path.absolute().parent.is_dir():
-        raise InputError(
-            f"there is no folder {path.parent} to write {path.name} into; make it first"
-        )
+    check_replaced(path, MANIFEST, "package", force=force)
 
 
 def write_package(artifact: Artifact, board: Board, out: Path, *, force: bool = False) -> Package:
@@ -117,26 +109,20 @@ def write_package(artifact: Artifact, board: Board, out: Path, *, force: bool = 
         LICENCE: _licence(),
         f"{DATA}/{BUILD}": _manifest(artifact),
     }
-    parent = out.absolute().parent
     try:
-        aside = Path(tempfile.mkdtemp(dir=parent, prefix=f".{out.name}."))
-    except OSError as error:
-        raise InputError(f"cannot write into {parent}: {error.strerror}") from error
-    try:
-        for name, text in texts.items():
-            _place(aside / name)
-            (aside / name).write_text(text, encoding="utf-8", newline="\n")
-            (aside / name).chmod(0o755 if name.endswith(EXECUTABLE) else 0o644)
-        for name in _kept(artifact):
-            _link(artifact.path / name, _place(aside / DATA / name))
-        files = _list(artifact, aside)
-        checks = check(made, aside)
-        aside.chmod(0o755)
-        replace_folder(aside, out)
+        with aside(out) as folder:
+            for name, text in texts.items():
+                _place(folder / name)
+                (folder / name).write_text(text, encoding="utf-8", newline="\n")
+                (folder / name).chmod(0o755 if name.endswith(EXECUTABLE) else 0o644)
+            for name in _kept(artifact):
+                _link(artifact.path / name, _place(folder / DATA / name))
+            files = _list(artifact, folder)
+            checks = check(made, folder)
+            folder.chmod(0o755)
+            replace_folder(folder, out)
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}; nothing was replaced") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return Package(out, board.name, files, checks, board.tools)
 
 

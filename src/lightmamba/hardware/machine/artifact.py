@@ -9,14 +9,12 @@ docs/reference/build-directory.md.
 import hashlib
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -26,7 +24,7 @@ from lightmamba.arch.config import ArchConfig, build_hash
 from lightmamba.arch.place import Place, Region, Setting, extents, resolve
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError, shown
-from lightmamba.common.files import intact, interrupted, replace_folder
+from lightmamba.common.files import aside, check_replaced, intact, interrupted, replace_folder
 from lightmamba.hardware.machine.manifest import PROGRAM, Stored, entries, seal
 from lightmamba.hardware.machine.program import Instruction, instructions
 from lightmamba.hardware.machine.registers import named
@@ -235,35 +233,19 @@ class ArtifactWriter:
         self.path = Path(path)
         self.check(self.path, force=force)
         self._files: dict[str, Any] = {}  # hashes
+        self._open = ExitStack()
 
     @staticmethod
     def check(path: Path, *, force: bool) -> None:
         """Refuse before the work what would only show after it."""
-        if path.exists() and not (path / MANIFEST).is_file():
-            raise InputError(f"{path} exists and is not a build directory; give another name")
-        if path.exists() and not force:
-            raise InputError(f"{path} exists; give another name, or --force to replace it")
-        if not path.absolute().parent.is_dir():
-            raise InputError(f"there is no folder {path.parent} to write {path.name} into; "
-                             f"make it, or give another place")  # fmt: skip
+        check_replaced(path, MANIFEST, "build directory", force=force)
 
     def __enter__(self) -> Self:
-        parent = self.path.absolute().parent
-        try:
-            self._aside = Path(tempfile.mkdtemp(dir=parent, prefix=f".{self.path.name}."))
-        except OSError as error:
-            raise InputError(
-                f"cannot write into {parent}: {error.strerror}; give another place"
-            ) from error
+        self._aside = self._open.enter_context(aside(self.path))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        shutil.rmtree(self._aside, ignore_errors=True)
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
 
     def append(self, name: str, data: bytes | NDArray[np.uint8]) -> None:
         """Add bytes to the end of a file, which begins empty."""

@@ -21,7 +21,7 @@ from lightmamba.numerics.primitives import Ints
 
 __all__ = [
     "UNIT_EXPONENT", "Arithmetic", "Limit", "Matrix", "Mixer", "Observe", "Rms", "Sizes",
-    "hadamard_shift", "out_channels", "unit_rms",
+    "hadamard_shift", "out_channels", "positive", "unit_rms",
 ]  # fmt: skip
 
 
@@ -29,6 +29,13 @@ Observe = Callable[[str, NDArray[Any]], None]
 Limit = tuple[str, Any, int, int]  # what a number is, its values, the lowest and highest allowed
 Rms = tuple[Ints, Ints]  # mantissa and j, each (vectors, norm groups)
 UNIT_EXPONENT = -1  # of the values whose 1/rms is one
+
+
+def positive(values: Mapping[str, object], *names: str) -> None:
+    """Raise ValueError, in one sentence, unless all of these are whole numbers of at least 1."""
+    for name in names:
+        if not isinstance(value := values[name], int) or value < 1:
+            raise ValueError(f"{name} must be a positive whole number, not {value!r}")
 
 
 @dataclass(frozen=True)

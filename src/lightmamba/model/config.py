@@ -8,7 +8,7 @@ from typing import Any
 from lightmamba.blocks import kind, kinds
 from lightmamba.blocks.attention.arithmetic import Sizes as AttentionSizes
 from lightmamba.blocks.experts.arithmetic import Sizes as ExpertSizes
-from lightmamba.blocks.layer import Sizes
+from lightmamba.blocks.layer import Sizes, positive
 from lightmamba.blocks.mamba2.quantized import Sizes as Mamba2Sizes
 from lightmamba.blocks.mlp.arithmetic import Sizes as MlpSizes
 from lightmamba.common.errors import InputError, shown
@@ -36,10 +36,7 @@ class ModelConfig:
     eps: float = 1e-5  # of the residual norms
 
     def __post_init__(self) -> None:
-        for name in ("d_model", "vocab_size"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+        positive(vars(self), "d_model", "vocab_size")
         if not self.layers:
             raise ValueError("a model has at least one layer")
         if not 0.0 < self.eps < 1.0:
@@ -136,9 +133,7 @@ def mamba2_config(
     ValueError
         If the sizes cannot belong together.
     """
-    for name, value in (("n_layer", n_layer), ("expand", expand), ("headdim", headdim)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+    positive(locals(), "n_layer", "expand", "headdim")
     if n_layer > MOST:
         raise ValueError(f"n_layer must be at most {MOST}, not {n_layer}")
     if expand * d_model % headdim:

@@ -41,10 +41,7 @@ class Sizes(layer.Sizes):
     head_dim: int
 
     def __post_init__(self) -> None:
-        for name in ("n_heads", "n_kv_heads", "head_dim"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+        layer.positive(vars(self), "n_heads", "n_kv_heads", "head_dim")
         if self.n_heads % self.n_kv_heads:
             raise ValueError(f"n_kv_heads {self.n_kv_heads} does not divide n_heads {self.n_heads}")
 

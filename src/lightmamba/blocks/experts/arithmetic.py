@@ -55,10 +55,7 @@ class Sizes(layer.Sizes):
     normed: bool = True  # whether sigmoids are divided by their sum
 
     def __post_init__(self) -> None:
-        for name in ("n_experts", "top_k", "d_hidden", "n_shared"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+        layer.positive(vars(self), "n_experts", "top_k", "d_hidden", "n_shared")
         if self.top_k > self.n_experts:
             raise ValueError(f"top_k must be at most n_experts {self.n_experts}, not {self.top_k}")
         for name, known in (("activation", ACTIVATIONS), ("scoring", SCORINGS)):

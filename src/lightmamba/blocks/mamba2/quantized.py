@@ -56,10 +56,7 @@ class Sizes(layer.Sizes):
     dt_limit: tuple[float, float] = (0.0, math.inf)  # clamp of dt after softplus
 
     def __post_init__(self) -> None:
-        for name in ("nheads", "headdim", "d_state", "ngroups", "chunk_size"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+        layer.positive(vars(self), "nheads", "headdim", "d_state", "ngroups", "chunk_size")
         if self.nheads % self.ngroups:
             raise ValueError(f"ngroups {self.ngroups} does not divide nheads {self.nheads}")
         if self.d_conv < 2:

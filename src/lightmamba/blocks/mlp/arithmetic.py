@@ -40,8 +40,7 @@ class Sizes(layer.Sizes):
     activation: str = "silu"  # silu(a)·b of two projections, or relu2: max(a, 0)² of one
 
     def __post_init__(self) -> None:
-        if not isinstance(self.d_hidden, int) or self.d_hidden < 1:
-            raise ValueError(f"d_hidden must be a positive whole number, not {self.d_hidden!r}")
+        layer.positive(vars(self), "d_hidden")
         if self.activation not in ACTIVATIONS:
             known = " or ".join(ACTIVATIONS)
             raise ValueError(f"activation must be {known}, not {self.activation!r}")

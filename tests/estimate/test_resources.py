@@ -3,6 +3,7 @@
 from dataclasses import astuple, replace
 
 import pytest
+from bench.synth import machines
 
 from lightmamba.arch.amount import Amount
 from lightmamba.arch.config import ArchConfig
@@ -65,6 +66,17 @@ def test_more_of_anything_takes_no_fewer_cells(more):
     assert max(grown) > 0
     # A memory may leave LUTs for block RAM, or block RAM for UltraRAM.
     assert large.lut > small.lut or large.bram18 > small.bram18 or large.uram > small.uram
+
+
+@pytest.mark.parametrize(
+    ("name", "lut", "ff"), [("ecp5, demo", 852, 1566), ("tiny, demo", 1113, 2186)]
+)
+def test_counters_that_are_left_out(name, lut, ff):
+    """Against what yosys found with and without them."""
+    arch = machines()[name]
+    less = total(replace(arch, counters=False))
+    assert total(arch).lut - less.lut == pytest.approx(lut, rel=0.2)
+    assert total(arch).ff - less.ff == pytest.approx(ff, rel=0.2)
 
 
 def test_every_block_has_a_group():

@@ -25,13 +25,9 @@ class Walk : Memory {
         for (int64_t now = 0; pass_ < m.passes; now = soonest_) {
             if (now >= NEVER) return false;
             soonest_ = NEVER;
-            for (acting_ = 0; acting_ < int64_t(wake_.size()); ++acting_) {
-                if (wake_[acting_] <= now) {
-                    wake_[acting_] = NEVER;
-                    wake(acting_, act(acting_, now));
-                } else {
-                    soonest_ = std::min(soonest_, wake_[acting_]);
-                }
+            for (int64_t group = 0; group < int64_t(groups_.size()); ++group) {
+                if (groups_[group] <= now) act(group * GROUP, now);
+                soonest_ = std::min(soonest_, groups_[group]);
             }
         }
         return true;
@@ -46,8 +42,18 @@ class Walk : Memory {
     };
     enum State { WAITING, BUSY, ENDING };
 
+    // A group's part of a cycle.
+    void act(int64_t first, int64_t now) {
+        for (acting_ = first; acting_ < first + GROUP; ++acting_) {
+            if (wake_[acting_] > now) continue;
+            wake_[acting_] = NEVER;
+            wake(acting_, turn(acting_, now));
+        }
+        groups_[first / GROUP] = *std::min_element(&wake_[first], &wake_[first] + GROUP);
+    }
+
     // One unit's part of a cycle; when it wants to act again. What changes for it wakes it before.
-    int64_t act(int64_t number, int64_t now) {
+    int64_t turn(int64_t number, int64_t now) {
         if (number == 0) return sequence(now);
         if ((number -= 1) < m.n_units) return follow(units_[number], now);
         if ((number -= m.n_units) < m.n_channels) return channel(number, now);

@@ -12,7 +12,8 @@ namespace lightmamba::events {
 class Items {
   public:
     explicit Items(const Machine& machine)
-        : m(machine), wake_(1 + m.n_units + m.n_channels + 2 * m.n_ports, NEVER), queues_(m.n_queues) {
+        : m(machine), groups_((1 + m.n_units + m.n_channels + 2 * m.n_ports + GROUP - 1) / GROUP, NEVER),
+          wake_(GROUP * groups_.size(), NEVER), queues_(m.n_queues) {
         for (int64_t n = 0; n < m.n_queues; ++n) {
             Queue& q = queues_[n];
             q.spec = m.queues[n];
@@ -34,6 +35,7 @@ class Items {
 
     void wake(int64_t unit, int64_t at) {
         wake_[unit] = std::min(wake_[unit], at);
+        groups_[unit / GROUP] = std::min(groups_[unit / GROUP], at);
         if (unit <= acting_) soonest_ = std::min(soonest_, at);  // the others have their turn in this cycle
     }
 
@@ -60,8 +62,11 @@ class Items {
         if (count) wake(q.spec.target, now + q.spec.latency);
     }
 
+    static constexpr int64_t GROUP = 8;
+
     const Machine& m;
-    std::vector<int64_t> wake_;  // sequencer, units, channels, ports that read, ports that write
+    std::vector<int64_t> groups_;  // the first of each group of units, or a cycle before it
+    std::vector<int64_t> wake_;    // sequencer, units, channels, ports that read, ports that write
     std::vector<Queue> queues_;
     int64_t acting_ = 0, soonest_ = NEVER;  // whose turn it is; the next cycle in which something happens
 };

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 
 import pytest
 
@@ -135,6 +136,8 @@ def test_the_interrupt_is_unmasked_and_read(tmp_path, monkeypatch):
     assert not window.wait(0.01)
     assert theirs.recv(4) == b"\x01\0\0\0"
     theirs.send(b"\x05\0\0\0")
+    assert not window.wait(0.01), "the interrupt of a pass that nobody waited for"
+    threading.Timer(0.05, theirs.send, (b"\x06\0\0\0",)).start()
     assert window.wait(5)
     window.close()
     for end in (ours, theirs):

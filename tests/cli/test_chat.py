@@ -1,6 +1,9 @@
 """``lightmamba chat``: a conversation, line by line."""
 
 import io
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -96,3 +99,29 @@ def test_ctrl_c_ends_an_answer_and_not_the_chat(run, talking, monkeypatch):
     said = say(run, monkeypatch, talking, ["It was", "The rain"], "--json").json
     assert [m["role"] for m in said["messages"]] == ["user", "assistant"] * 2
     assert said["messages"][1]["content"] == calls[0].text + calls[1].text
+
+
+def test_a_line_that_is_no_text_is_left_out(run, talking, monkeypatch):
+    """Only that line, though all of them come at once."""
+    given = io.TextIOWrapper(io.BytesIO(b"It was\n\xff\nThe rain\n"), "utf-8")
+    monkeypatch.setattr("sys.stdin", given)
+    said = run("chat", talking, "--max-tokens", "4", "--json")
+    assert [m["content"] for m in said.json["messages"][::2]] == ["It was", "The rain"]
+    assert "that line is not UTF-8 text; it was left out" in said.err
+
+
+@pytest.mark.parametrize("flags", [("--max-tokens", "0"), ("--stop", "")])
+def test_flags_are_refused_before_the_first_message(run, talking, monkeypatch, flags):
+    said = say(run, monkeypatch, talking, ["It was"], *flags)
+    assert (said.status, said.out) == (2, "")
+
+
+def test_a_chat_that_is_terminated_ends(talking):
+    """Ctrl+C ends an answer only, but whoever sends SIGTERM wants an end."""
+    command = [sys.executable, "-m", "lightmamba", "chat", str(talking)]
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, text=True, **streams) as child:
+        assert child.stderr is not None
+        assert "/clear starts over" in child.stderr.readline()
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(30) == 143

@@ -153,6 +153,15 @@ def test_a_verb_that_is_terminated_says_so():
     assert said.endswith("lightmamba generate: stopped\n")
 
 
+def test_text_that_stdout_cannot_encode():
+    command = [sys.executable, "-m", "lightmamba", "generate", "bundled", "--max-tokens", "2"]
+    done = subprocess.run(
+        [*command, "--prompt", "He said — yes"], capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout[:13]) == (0, b"He said ? yes")
+
+
 def test_streams_that_are_closed_are_no_error():
     words = "generate bundled --prompt x --max-tokens 2 <&- >&-"
     line = f"{sys.executable} -m lightmamba {words}"

@@ -14,6 +14,7 @@ import pytest
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError
+from lightmamba.common.files import sha256_of
 from lightmamba.device.package import Board, board_names, write_package
 from lightmamba.device.package.check import CHECKS, MANIFEST, check
 from lightmamba.device.package.vendor import core_verilog, wrapper
@@ -84,6 +85,26 @@ def test_the_checks_pass_and_coreutils_agrees(packages, board):
     )  # fmt: skip
     assert done.returncode == 0
     assert "Generated, never run" in (package.path / "README.md").read_text().replace("**", "")
+
+
+def test_the_driver_computes_results_that_a_package_does_not_have(packages, tmp_path):
+    """As those of a large random model; on a program in the place of ours, which shows its words."""
+    folder, own = tmp_path / "package", tmp_path / "lightmamba"
+    shutil.copytree(packages["kv260"].path, folder)
+    own.mkdir()
+    (own / "__main__.py").write_text("import sys; print(*sys.argv[1:])")
+    command = [sys.executable, folder / "driver/run.py", "--test"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    results, manifest = folder / "driver/expected.json", folder / MANIFEST
+    for without in (False, True):
+        if without:
+            before = sha256_of(results)
+            results.write_text(json.dumps(json.loads(results.read_text()) | {"self_test": None}))
+            manifest.write_text(manifest.read_text().replace(before, sha256_of(results)))
+        said = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        words = [] if without else ["--expected", str(results)]
+        data = str(folder / "data")
+        assert said.stdout.split() == ["selftest", data, "--device", "uio", *words]
 
 
 @pytest.mark.parametrize("listed", [True, False])

@@ -80,6 +80,10 @@ def test_refusals(folder, loader, tmp_path, monkeypatch):
     (folder / "map.json").write_text(json.dumps({"board": "kv260"}))
     with pytest.raises(InputError, match=r"is for kv260, and openFPGALoader loads ulx3s only"):
         program(folder)
+    for damaged in ("[1", "[1]", "{}"):
+        (folder / "map.json").write_text(damaged)
+        with pytest.raises(InputError, match=r"map\.json is damaged; copy the package again"):
+            program(folder)
     shutil.rmtree(folder)
     with pytest.raises(InputError, match="is no package; make one with: lightmamba package BUILD"):
         program(folder)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 from lightmamba.cli.devices import open_writer, sampling_of
 from lightmamba.cli.show import note, say, speed
-from lightmamba.common.errors import InputError
+from lightmamba.common.errors import InputError, Terminated
 from lightmamba.text import Context, Drafter, Step
 from lightmamba.text.model import Model
 
@@ -73,7 +74,8 @@ class Chat:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    chat = Chat(args, *open_writer(args, chat=_messages(args.system, "Hello")), Context())
+    opened = open_writer(args, lambda model: model.chat_ids(_messages(args.system, "Hello")))
+    chat = Chat(args, *opened, Context())
     chat.clear()
     note(f"{args.file}: {HELP}")
     seconds = 0.0
@@ -109,17 +111,22 @@ def _messages(system: str | None, text: str | None = None) -> Messages:
 def _lines() -> Iterator[str]:
     """Messages, a line each, until the input ends; lines without a word are left out."""
     prompt = "> " if sys.stdin.isatty() and sys.stdout.isatty() else ""
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # else other lines go with a broken one
     if prompt:
         with suppress(ImportError):
             import_module("readline")  # edits lines and remembers them
     while True:
         try:
             text = input(prompt).strip()
+            text.encode()
         except EOFError:
             return
-        except UnicodeDecodeError:
+        except UnicodeEncodeError:
             note("that line is not UTF-8 text; it was left out")
             continue
+        except Terminated:
+            raise
         except KeyboardInterrupt:  # too late for the answer that it was to stop
             print(file=sys.stderr)
             continue
@@ -133,7 +140,9 @@ def _show(steps: Generator[Step]) -> Step | None:
     try:
         for step in steps:
             say(step.text, end="")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         steps.close()
+        if isinstance(error, Terminated):
+            raise
     say()
     return step

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightmamba.cli.hub import quantized_file
+from lightmamba.cli.options import at_least
 from lightmamba.cli.show import progress, working
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import check_output
@@ -14,6 +15,7 @@ from lightmamba.device.host.devices import check_device, open_named, parse_optio
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.text import DeviceDecoder, Drafter
+from lightmamba.text.continuation import StopMatcher
 from lightmamba.text.defaults import OPTIONS, sampling_options
 from lightmamba.text.model import Model
 
@@ -90,7 +92,7 @@ def sampling_of(
 
 
 def open_writer(
-    args: argparse.Namespace, chat: list[dict[str, str]] | None = None
+    args: argparse.Namespace, prompt: Callable[[Model], Any]
 ) -> tuple[Model, Any, Callable[[], Drafter] | None]:
     """Model, decoder and a maker of drafters; bad input is refused before a device opens.
 
@@ -98,14 +100,14 @@ def open_writer(
     ----------
     args
         Flags of the verb.
-    chat
-        Messages that the model's template must accept.
+    prompt
+        Ids of the first prompt, or of one like it.
     """
+    at_least(args, max_tokens=(1, 64))
+    StopMatcher(args.stop)
     sampling_of(args, {})
     model = read_model(args)
-    if chat is None:
-        _ = model.tokenizer  # refused now if there is none
-    else:
-        model.chat_ids(chat)
+    if not len(prompt(model)):
+        raise InputError("the prompt has no tokens; give at least one, such as 'The'")
     drafter = model.drafter(args.speculate, args.device)
     return model, open_decoder(model, args), drafter

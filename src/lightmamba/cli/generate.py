@@ -4,6 +4,7 @@ import argparse
 import logging
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from lightmamba.cli.devices import open_writer, sampling_of
@@ -22,7 +23,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.system is not None and not args.chat:
         raise InputError("--system is a message of a chat; give --chat too")
     args.prompt = _text(args)
-    model, decoder, drafter = open_writer(args)
+    model, decoder, drafter = open_writer(args, partial(_prompt, args))
     sampling, taken = sampling_of(args, model.quantized.generation_config)
     prompt, report = _prompt(args, model), Speculation()
     coming = model.steps(

@@ -11,11 +11,12 @@ import threading
 from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
 from importlib import import_module, metadata
+from io import TextIOWrapper
 from typing import Any
 
 from lightmamba.cli.arguments import VERBS
 from lightmamba.cli.options import Options, at_least
-from lightmamba.common.errors import DeviceError, InputError, installing
+from lightmamba.common.errors import DeviceError, InputError, Terminated, installing
 
 __all__ = ["build_parser", "main"]
 
@@ -106,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(args.verb, f"{where}{error.strerror or error}")
     except KeyboardInterrupt as error:
-        return _interrupted(args, 143 if isinstance(error, _Terminated) else 130)
+        return _interrupted(args, 143 if isinstance(error, Terminated) else 130)
     except Exception as error:
         return _unexpected(args, error)
     else:
@@ -128,12 +129,8 @@ def _plainer(message: str) -> str:
     return _line(message)
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a verb as Ctrl+C does."""
-
-
 def _terminate(*_: object) -> None:
-    raise _Terminated
+    raise Terminated
 
 
 def _hold() -> None:
@@ -157,10 +154,13 @@ os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_forg
 
 
 def _open_streams() -> None:
-    """Put nothing in the place of standard streams that were closed."""
+    """Put nothing in the place of standard streams that were closed; let all text through."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")  # a model's text has what a terminal may not
 
 
 def _unknown(parser: argparse.ArgumentParser, verb: str, word: str) -> str:

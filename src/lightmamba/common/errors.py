@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["DeviceError", "InputError", "installing", "shown"]
+__all__ = ["DeviceError", "InputError", "Terminated", "installing", "shown"]
 
 SHOWN = 60  # characters of a wrong value that a sentence shows
 LONGEST = 1500  # characters of a sentence
@@ -32,6 +32,10 @@ class DeviceError(RuntimeError):
 
     The command line prints it and exits with status 1.
     """
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a verb as Ctrl+C does, and a chat too."""
 
 
 def installing(extra: str) -> str:

@@ -66,8 +66,16 @@ class UioWindow:
         self._words[offset // 4] = value
 
     def wait(self, seconds: float) -> bool:
-        """Unmask the interrupt and wait for it; whether it came."""
+        """Unmask the interrupt and wait for it; whether it came.
+
+        One that was counted before is of a pass that nobody waits for any more. The line keeps its
+        level until the host acknowledges it, so unmasking brings one that still counts again.
+        """
+        self._came(0)
         os.write(self._file, b"\x01\0\0\0")
+        return self._came(seconds)
+
+    def _came(self, seconds: float) -> bool:
         ready, _, _ = select.select([self._file], [], [], seconds)
         if ready:
             os.read(self._file, 4)

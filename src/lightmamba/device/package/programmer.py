@@ -30,7 +30,10 @@ def bitstream_of(folder: Path) -> tuple[Path, str]:
             f"{folder} is no package; make one with: "
             f"lightmamba package BUILD --board ulx3s -o {folder}"
         )
-    board = json.loads((folder / MAP).read_text(encoding="utf-8")).get("board")
+    try:
+        board = json.loads((folder / MAP).read_text(encoding="utf-8"))["board"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / MAP} is damaged; copy the package again") from error
     if board not in BOARDS:
         raise InputError(
             f"{folder} is for {board}, and {LOADER} loads {', '.join(BOARDS)} only; "

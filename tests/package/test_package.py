@@ -88,10 +88,11 @@ def test_the_checks_pass_and_coreutils_agrees(packages, board):
 
 
 def test_the_driver_computes_results_that_a_package_does_not_have(packages, tmp_path):
-    """As those of a large random model; on a program in the place of ours, which shows its words."""
+    """As those of a large random model; a program in the place of ours shows its words."""
     folder, own = tmp_path / "package", tmp_path / "lightmamba"
     shutil.copytree(packages["kv260"].path, folder)
     own.mkdir()
+    (own / "__init__.py").touch()
     (own / "__main__.py").write_text("import sys; print(*sys.argv[1:])")
     command = [sys.executable, folder / "driver/run.py", "--test"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}

@@ -22,6 +22,7 @@ from lightmamba.common.errors import InputError
 __all__ = ["Counts", "Fixed", "database", "differences"]
 
 DEVICE = "LFE5U-85F"
+OWN = "85K_"  # before a wire that only the tiles of this size of device have
 
 Place = tuple[int, int]  # column, row
 Wire = tuple[Place, str]
@@ -149,7 +150,7 @@ class Fixed:
         file = self.folder / "tiledata" / kind / "bits.db"
         lines = file.read_text().splitlines() if file.is_file() else []
         words = [line.split() for line in lines if line.startswith(".fixed_conn")]
-        return [(line[1], line[2]) for line in words]
+        return [(line[1], line[2].removeprefix(OWN)) for line in words]
 
 
 def differences(

@@ -137,3 +137,10 @@ def test_a_route_to_another_pin_is_found(placed):
     assert any(
         "its route leads to" in each for each in differences(text, module, Fixed(database()))
     )
+
+
+@pytest.mark.parametrize(("wire", "there"), [("JA0", True), ("JA1", False)])
+def test_a_wire_that_only_this_size_of_device_has(wire, there):
+    """The enable of a clock buffer, which the database has with the size before its name."""
+    arc = (67, 0), ((0, 0), "G_JCE_TDCC0"), ((67, 1), wire)
+    assert Fixed(database()).has(arc) == there

@@ -1,11 +1,16 @@
 """An evaluation that was stopped goes on, with the same numbers."""
 
 from collections import Counter
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from lightmamba.arch.config import ArchConfig
 from lightmamba.evaluate import Journal, Part, Request, compare, perplexity
 from lightmamba.evaluate.reader import Reader
+from lightmamba.hardware.machine.counters import losses
+from lightmamba.text import DeviceDecoder
 
 from .fakes import BlankTokenizer, TableModel, random_ids
 
@@ -124,3 +129,21 @@ def test_without_a_journal_nothing_is_kept():
     assert part.find(0, None) is None
     assert part.keep(0, None, [1.5]) == [1.5]
     assert part.find(0, None) is None
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_counts_of_a_device(tmp_path, there):
+    """Those of a journal are added to its own, which are read anew; hardware may have none."""
+    arch = ArchConfig(counters=there)
+    own = dict.fromkeys(losses(arch.kinds), 2)
+    device: Any = SimpleNamespace(artifact=SimpleNamespace(arch=arch), counters=lambda: own)
+    name = next(iter(own))
+    with Journal(tmp_path / "j.jsonl") as journal:
+        earlier = SimpleNamespace(counters=Counter({name: 5}))
+        journal.part("text", SETTINGS).keep(0, earlier, [1.5])
+    sizes = SimpleNamespace(vocab_size=8)
+    model: Any = SimpleNamespace(config=sizes, valid_vocab=8, logit_exp=0)
+    decoder = DeviceDecoder(device, model)
+    with Journal(tmp_path / "j.jsonl") as journal:
+        assert journal.part("text", SETTINGS).find(0, decoder) == [1.5]
+    assert decoder.counters == (own | {name: 7} if there else None)

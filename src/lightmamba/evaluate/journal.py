@@ -78,17 +78,18 @@ class Part:
         if self._store is None:
             return None
         record = self._store.get(f"{self._of}/{unit}")
-        counters = getattr(model, "counters", Counter())
+        counters = getattr(model, "counters", None)
         if record is None:
             self._before = Counter(counters)
             return None
-        counters.update(record.values["counters"])
+        if counters is not None:
+            counters.update(record.values["counters"])
         return record.values["found"]
 
     def keep(self, unit: int, model: Any, found: Any) -> Any:
         """Write down what was found in a unit, as JSON has it, and give it back."""
         if self._store is not None:
-            lost = Counter(getattr(model, "counters", Counter()))
+            lost: Counter[str] = Counter(getattr(model, "counters", None))
             lost.subtract(self._before)
             counters = {kind: int(n) for kind, n in lost.items() if n}
             values = {"found": found, "counters": counters}

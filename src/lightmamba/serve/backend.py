@@ -269,7 +269,7 @@ class DeviceBackend(Backend):
 
     def saturations(self) -> Mapping[str, int]:
         """The device's counters of losses, rejected drafts included."""
-        return self._decoder.counters or {}
+        return dict(self._decoder.counters or {})
 
     def cycles(self) -> Mapping[str, int]:
         return {k: v for k, v in self._device.counters().items() if k in CYCLES}

@@ -1,5 +1,6 @@
 """A device as a decoder: what computes logits for :func:`lightmamba.text.generate`."""
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -88,15 +89,22 @@ class DeviceDecoder:
         self.pass_tokens, self.undecided = arch.tokens, arch.undecided
         self.context_length = arch.context or None
         self.cycles = self.ran = self.tokens = 0
+        self._lost, self._counted = Counter[str](), Counter[str]()
         self._artifact = device.artifact
 
     @property
-    def counters(self) -> dict[str, int] | None:
-        """Values that left their format on the device, by kind; None where it does not count."""
+    def counters(self) -> Counter[str] | None:
+        """Values that left their format, by kind; None where the device does not count.
+
+        Counts that a caller adds stay, as in the engine's.
+        """
         if not self._artifact.arch.counters:
             return None
         counted = self.device.counters()
-        return {name: counted[name] for name in losses(self._artifact.arch.kinds)}
+        for name in losses(self._artifact.arch.kinds):
+            self._lost[name] += counted[name] - self._counted[name]
+            self._counted[name] = counted[name]
+        return self._lost
 
     @property
     def seconds(self) -> float:

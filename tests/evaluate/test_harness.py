@@ -179,7 +179,7 @@ def test_a_journal_keeps_log_likelihoods(model, folder, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_log_likelihoods(model):
     tokenizer = BlankTokenizer()
-    lm = adapter(model, eot_id=9)
+    lm = adapter(model, ends=(9,))
     ids = tokenizer.encode("Birds can fly")
     ((log_likelihood, greedy),) = lm.loglikelihood(instances(("Birds can", " fly")))
     assert math.isclose(log_likelihood, sum(model.log_probability(ids)[-3:]))
@@ -214,7 +214,7 @@ def test_generation_is_greedy_and_stops(model):
         generate(max_gen_toks=20, until=["~~", text[last], text[last - 1 : last + 1]])
         == (text[: last - 1])
     )
-    lm = adapter(model, eot_id=written[10])
+    lm = adapter(model, ends=(written[10],))
     assert generate(max_gen_toks=20) == tokenizer.decode(written[5 : written.index(written[10], 5)])
     with pytest.raises(InputError, match="a prompt of zero tokens"):
         adapter(model).generate_until(instances(("", {})))

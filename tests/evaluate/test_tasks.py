@@ -2,13 +2,14 @@
 
 import json
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from lightmamba.common.errors import InputError
-from lightmamba.evaluate import evaluate_file
+from lightmamba.evaluate import Subject, evaluate_file
 from lightmamba.evaluate.reader import Reader
 from lightmamba.evaluate.tasks import Question, read_rows
 
@@ -214,6 +215,24 @@ def test_a_text_ends_with_its_line(tmp_path, model):
         tmp_path / "birds.jsonl", [{"prompt": "Birds", "answer": line or "?", "settings": settings}]
     )
     assert evaluate_file(model, tokenizer, path).metrics["exact_match"].value == bool(line.strip())
+
+
+def test_each_end_that_a_model_has_ends_a_text(tmp_path, model, monkeypatch):
+    """The end of a text and that of a turn; the first stands for an empty context."""
+    given: Any = SimpleNamespace(special_ids={"eos": [3, 7]}, chat_template=None)
+    tokenizer: Any = BlankTokenizer()
+    readers: list[Reader] = []
+
+    def written(reader, name, prompts):
+        readers.append(reader)
+        return ["no"]
+
+    monkeypatch.setattr(Reader, "write", written)
+    rows = write(tmp_path / "t.jsonl", [{"prompt": "Birds", "answer": "no"}])
+    subject = Subject(model, given, "", None)
+    monkeypatch.setattr(Subject, "tokenizer", tokenizer)
+    assert len(subject.tasks([str(rows)])) == 1
+    assert readers[0].ends == (3, 7)
 
 
 def _expect(model, context, continuation):

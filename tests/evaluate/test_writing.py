@@ -65,9 +65,12 @@ def test_a_text_ends_by_itself(engine):
     cut = [prompt_of(p.ids, {"max_gen_toks": 12, "until": stop}) for p in prompts]
     assert write(engine, TOKENIZER, cut) == [text.partition(stop)[0] for text in whole]
     last = TOKENIZER.encode(whole[2])[-1]
-    ended = write(engine, TOKENIZER, prompts, eot_id=last)
+    ended = write(engine, TOKENIZER, prompts, ends=(last,))
     assert ended[2] == whole[2][: len(ended[2])]
     assert len(ended[2]) < len(whole[2])
+    first = TOKENIZER.encode(ended[2])[1]
+    both = write(engine, TOKENIZER, prompts, ends=(last, first))
+    assert len(both[2]) < len(ended[2]), "any of them ends a text"
 
 
 def test_progress_ends_at_what_was_promised(engine):
@@ -83,10 +86,10 @@ def test_a_journal_keeps_texts(tmp_path):
     """A text is kept under its prompt, its settings and the seed."""
     model = TableModel.random(4, BlankTokenizer.vocab)
 
-    def written(seed=0, **settings):
+    def written(seed=0, ends=(), **settings):
         model.shapes.clear()
         with Journal(tmp_path / "j.jsonl") as journal:
-            reader = Reader(model, TOKENIZER, journal=journal, batch=2, seed=seed)
+            reader = Reader(model, TOKENIZER, journal=journal, batch=2, seed=seed, ends=ends)
             return reader.write("birds", [(text, SAMPLED | settings) for text in PROMPTS])
 
     first = written()
@@ -94,6 +97,7 @@ def test_a_journal_keeps_texts(tmp_path):
     assert written() == first
     assert not model.shapes
     assert written(seed=1) != first
+    assert written(ends=(TOKENIZER.encode(first[0])[2],)) != first
     shorter = written(max_gen_toks=3)
     assert all(text.startswith(part) for text, part in zip(first, shorter, strict=True))
     lines = (tmp_path / "j.jsonl").read_text().splitlines(keepends=True)

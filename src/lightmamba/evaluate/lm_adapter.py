@@ -77,4 +77,4 @@ class HarnessModel(LM):
 
     def _first(self) -> tuple[int, ...]:
         """The end-of-text id, if there is one."""
-        return () if self.reader.eot_id is None else (self.reader.eot_id,)
+        return self.reader.ends[:1]

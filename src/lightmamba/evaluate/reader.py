@@ -26,8 +26,8 @@ class Reader:
         Of the model's vocabulary.
     batch : int, optional
         Sequences read together; by default as many as pay.
-    eot_id : int, optional
-        End-of-text id: replaces an empty context and ends generated text.
+    ends : tuple of int
+        Ids that end generated text; the first replaces an empty context.
     threads : int
         Work on the logits.
     progress : callable (done, total), optional
@@ -43,7 +43,7 @@ class Reader:
     model: LanguageModel
     tokenizer: Tokenizer
     batch: int | None = None
-    eot_id: int | None = None
+    ends: tuple[int, ...] = ()
     threads: int = 1
     progress: Progress | None = None
     journal: Journal | None = None
@@ -52,7 +52,8 @@ class Reader:
 
     def pairs(self, name: str, pairs: Iterable[tuple[str, str]]) -> list[Score]:
         """Score (context, continuation) pairs, which are the part ``name`` of the journal."""
-        encoded = [encode_pair(self.tokenizer, *pair, eot_id=self.eot_id) for pair in pairs]
+        end = next(iter(self.ends), None)
+        encoded = [encode_pair(self.tokenizer, *pair, eot_id=end) for pair in pairs]
         return self.score(name, encoded)
 
     def score(self, name: str, requests: Sequence[Request]) -> list[Score]:
@@ -66,13 +67,12 @@ class Reader:
 
         Settings are those of :func:`~lightmamba.evaluate.writing.prompt_of`.
         """
-        empty = [] if self.eot_id is None else [self.eot_id]
         asked = [
-            prompt_of(list(self.tokenizer.encode(text)) or empty, settings, self.seed)
+            prompt_of(list(self.tokenizer.encode(text)) or self.ends[:1], settings, self.seed)
             for text, settings in prompts
         ]
-        part = self._part(name, [prompt.plain() for prompt in asked])
-        how: dict[str, Any] = {"batch": self.batch, "eot_id": self.eot_id}
+        part = self._part(name, [self.ends, *(prompt.plain() for prompt in asked)])
+        how: dict[str, Any] = {"batch": self.batch, "ends": self.ends}
         return write(self.model, self.tokenizer, asked, **how, progress=self.progress, part=part)
 
     def _part(self, name: str, asked: Sequence[Any]) -> Part | None:

@@ -90,7 +90,7 @@ class Subject:
         if chat and self.given.chat_template is None:
             raise InputError("the model has no chat template; leave --chat out")
         ends = special_ids(self.given.special_ids, "eos")
-        options |= {"eot_id": next(iter(ends), None), "template": self.chat_text if chat else None}
+        options |= {"ends": ends, "template": self.chat_text if chat else None}
         tokenizer = BareTokenizer(self.tokenizer)
         if all(task.endswith(".jsonl") for task in tasks):
             files = map(Path, tasks)

@@ -4,7 +4,7 @@ Sampling, stops and text are those of :mod:`lightmamba.text.continuation`, so a 
 one that ``lightmamba generate`` writes with the same options.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -88,7 +88,7 @@ def write(
     tokenizer: Any,
     prompts: Sequence[Prompt],
     *,
-    eot_id: int | None = None,
+    ends: Collection[int] = (),
     batch: int | None = None,
     progress: Progress | None = None,
     part: Part | None = None,
@@ -106,8 +106,8 @@ def write(
         Of the model's vocabulary: ``decode`` and ``vocab_size``.
     prompts : sequence of Prompt
         In the order of the texts that are returned.
-    eot_id : int, optional
-        Ends a text.
+    ends : ids
+        Each ends a text.
     batch : int, optional
         Prompts continued together; a device takes one.
     progress : callable (done, total), optional
@@ -122,7 +122,6 @@ def write(
     """
     check_batch(batch)
     passes = model if hasattr(model, "run") else _Alone(model)
-    ends = () if eot_id is None else (eot_id,)
 
     def begun(number: int) -> Continuation:
         prompt = prompts[number]

@@ -178,3 +178,12 @@ def test_a_pattern_of_letters_is_read_too(tmp_path):
     assert [x.kind for x in load_checkpoint(folder).config.layers] == [
         "mamba2", "mlp", "attention", "mlp",
     ]  # fmt: skip
+
+
+def test_null_means_as_many_keys_as_queries(tmp_path):
+    """As in transformers, where a missing entry means eight."""
+    folder = saved(nemotron(num_key_value_heads=4), tmp_path / "model")
+    as_given = load_checkpoint(folder).config
+    config = folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_key_value_heads": None}))
+    assert load_checkpoint(folder).config == as_given

@@ -6,6 +6,7 @@ import weakref
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lightmamba.common.errors import InputError
 from lightmamba.model.checkpoint import Checkpoint, load_checkpoint, tensors
@@ -191,3 +192,14 @@ def test_checkpoint_validates_itself(tmp_path):
     found = load_checkpoint(tmp_path)
     with pytest.raises(ValueError, match=r"valid_vocab must be in 1\.\.64, not 65"):
         Checkpoint(**(vars(found) | {"valid_vocab": 65}))
+
+
+def test_a_tensor_is_that_of_the_shard_which_the_index_names(tmp_path):
+    """Copies that were left over in other shards are not read."""
+    expected = write_transformers(tmp_path, sharded=True)
+    files = sorted(tmp_path.glob("*.safetensors"))
+    stored = {file: load_file(file) for file in files}
+    wrong = {name: t + 7 for each in stored.values() for name, t in each.items()}
+    for file, own in stored.items():
+        save_file(wrong | own, file)
+    assert_same_weights(load_checkpoint(tmp_path).model, expected)

@@ -84,7 +84,8 @@ def _sharded(index: Path) -> Weights:
             raise InputError(f"{index.parent / file} lacks {tensor}, though {index.name} lists it")
     return Weights(
         tuple(index.parent / file for file in sorted(files)),
-        {name: tensor for tensors in files.values() for name, tensor in tensors.items()},
+        {name: tensor for tensors in files.values() for name, tensor in tensors.items()}
+        | {name: files[file][name] for name, file in weight_map.items()},
     )
 
 

@@ -43,10 +43,10 @@ def read(fields: Fields) -> Published:
     kinds = _kinds(fields)
     d_model = fields.whole("hidden_size", 4096)
     eps = fields.number("layer_norm_epsilon", 1e-5)
-    heads = fields.whole("num_attention_heads", 32)
+    heads, kv = fields.whole("num_attention_heads", 32), "num_key_value_heads"
     attention = kind("attention").Sizes(
         n_heads=heads,
-        n_kv_heads=fields.whole("num_key_value_heads", 8),
+        n_kv_heads=fields.whole(kv, heads if kv in fields.raw else 8),  # null: as many
         head_dim=fields.whole("head_dim", 128),
     )
     sizes: dict[str, Sizes] = {

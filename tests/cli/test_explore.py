@@ -10,6 +10,7 @@ from lightmamba.common.store import read_store
 from lightmamba.study.explore import accuracy
 from lightmamba.study.explore.files import to_toml
 from tests.explore import standin
+from tests.support.checkpoints import WORDED, write_state_spaces
 
 RATIOS = {"w4a4": 1.05, "w4a8": 1.01, "w8a8": 1.001, "w4a4-block16": 1.04}
 FEW = ("--trials", "40")
@@ -133,3 +134,14 @@ def test_what_does_not_fit_is_left_out(run, base, tmp_path):
     assert set(content["left_out"]) == {"w4a8"}
     assert {point["machine"]["lanes"] for point in content["points"]} <= {1, 2}
     assert {point["clock_mhz"] for point in content["points"]} <= {80, 100}
+
+
+def test_another_checkpoint_is_measured_again(run, base, measured, tmp_path):
+    """The same folder with other weights is another model."""
+    folder = tmp_path / "ck"
+    words = ("explore", "demo", "--target", base, "--out", tmp_path / "a", "--checkpoint", folder,
+             "--schemes", "w4a4,w8a8", "--accuracy-tokens", "300", *FEW, "--json")  # fmt: skip
+    for seed in (1, 1, 2):
+        write_state_spaces(folder, WORDED, tokenizer=True, seed=seed)
+        run(*words)
+    assert measured == [("w4a4", 300), ("w8a8", 300)] * 2

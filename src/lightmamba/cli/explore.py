@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,19 @@ def _problem(args: argparse.Namespace) -> tuple[Problem, list[Scheme]]:
         formats=searched, objectives=chosen(args.objectives.split(",")),
         estimate=lambda work, area: estimate_pass(work, area=area), area=resources,
         context=args.context, ratios={}, fill=args.fill,
-        measured_on=f"{args.checkpoint or 'bundled'}, {args.accuracy_tokens} tokens",
+        measured_on=f"{_measured(args.checkpoint)}, {args.accuracy_tokens} tokens",
     )  # fmt: skip
     return problem, [scheme for scheme in schemes if not scheme.in_hardware]
+
+
+def _measured(checkpoint: str | None) -> str:
+    """Name of the checkpoint of the accuracy, with a hash of its files."""
+    if checkpoint is None:
+        return "bundled"
+    from lightmamba.study.sweep.sources import Entry, Sources  # takes a while
+
+    files = Sources(Path()).model(Entry(checkpoint)).hashes
+    return f"{checkpoint} ({sha256(repr(files).encode()).hexdigest()[:8]})"
 
 
 def _scheme_of(formats: Formats) -> Scheme:

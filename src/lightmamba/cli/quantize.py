@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )  # fmt: skip
     with _chosen(job, args) as (job, choice):
         recipe, plan, resumed = job.recipe, job.plan, job.resumed
-        plan.check(args.output.parent)
+        plan.check(job.folder)
         expected = plan.seconds(flops_per_second(device))
         fields(f"plan: {recipe.name}", {
             "layers": job.checkpoint.config.n_layer,

@@ -218,7 +218,7 @@ class FileRun:
             If memory or disk does not suffice, the journal is of another run, a file of the
             checkpoint is gone, or the output cannot be written.
         """
-        self.plan.check(self.output.parent)
+        self.plan.check(self.folder)
         (work, journal), done = self.begin(progress), False
         try:
             model = lower_model(

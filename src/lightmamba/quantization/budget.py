@@ -200,7 +200,7 @@ class Ranking:
         self.job = replace(run, recipe=recipe, output=output, also=also)
 
     def __enter__(self) -> "Ranking":
-        self.job.plan.check(self.run.output.parent)
+        self.job.plan.check(self.job.folder)
         self.work, self.journal = self.job.begin()
         return self
 

@@ -193,13 +193,13 @@ class Plan:
         )
         return [sentence]
 
-    def check(self, folder: Path | None) -> None:
+    def check(self, journal: Path | None) -> None:
         """Refuse before the work what would fail on the way.
 
         Raises
         ------
         InputError
-            If memory or the disk of ``folder`` does not suffice.
+            If memory does not suffice, or the disk for what ``journal`` does not hold yet.
         """
         have = available_memory()
         if self.memory > have:
@@ -207,12 +207,13 @@ class Plan:
                 f"this needs about {self.memory / GB:.1f} GB of memory and {have / GB:.1f} GB are "
                 f"free; {self._reduce()}"
             )
-        if folder is not None:
-            space = os.statvfs(folder)
-            free, need = space.f_bavail * space.f_frsize, sum(self.disk.values())
+        if journal is not None:
+            space = os.statvfs(journal.parent)
+            held = sum(file.stat().st_size for file in journal.glob("*"))
+            free, need = space.f_bavail * space.f_frsize, sum(self.disk.values()) - held
             if need > free:
                 raise InputError(
-                    f"the journal in {folder} needs about {need / GB:.1f} GB and "
+                    f"the journal in {journal.parent} needs about {need / GB:.1f} GB more and "
                     f"{free / GB:.1f} GB are free; make room, or lower --sequences"
                 )
 

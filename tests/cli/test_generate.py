@@ -219,3 +219,9 @@ def test_a_prompt_is_the_same_from_everywhere(run, world, tmp_path, monkeypatch,
     for flag in ("--prompt", "--prompt-file"):
         monkeypatch.setattr(sys, "stdin", io.StringIO(text, newline="\n"))
         assert run(*words, flag, "-").json["token_ids"] == wanted
+
+
+def test_a_prompt_without_an_end_is_refused(run):
+    said = run("generate", "bundled", "--prompt-file", "/dev/zero")
+    assert (said.status, said.out) == (2, "")
+    assert "/dev/zero has more than 4,000,000 characters; give a shorter text" in said.err

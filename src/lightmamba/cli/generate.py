@@ -17,6 +17,7 @@ from lightmamba.text.model import Model
 __all__ = ["run"]
 
 log = logging.getLogger(__name__)
+LONGEST = 4_000_000  # characters of a prompt, which take about a gigabyte
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -98,9 +99,9 @@ def _speed(tokens: int, rate: float) -> str:
 def _text(args: argparse.Namespace) -> str:
     """The prompt's text; of a file or standard input without the line break that ends it."""
     if args.prompt_file is not None and str(args.prompt_file) != "-":
-        return read_text(args.prompt_file).removesuffix("\n")
+        return read_text(args.prompt_file, LONGEST).removesuffix("\n")
     if args.prompt_file is not None or args.prompt == "-":
-        return read_stdin().removesuffix("\n")
+        return read_stdin(LONGEST).removesuffix("\n")
     return str(args.prompt)
 
 

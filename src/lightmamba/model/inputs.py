@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +17,19 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")  # of a model, owner/model
 LONGEST = 18  # digits of an id: all of them fit an int64
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, most: int = -1) -> str:
     """Read UTF-8 text, with or without a byte order mark; line breaks become ``\\n``.
 
     Raises
     ------
     InputError
-        If there is no such file, it cannot be read, or it is something else.
+        If there is no such file, it cannot be read, is something else, or has more than ``most``
+        characters, where that is given.
     """
     path = Path(path)
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig") as file:
+            return _limited(file, most, str(path))
     except OSError as error:
         raise InputError(
             f"cannot read {path}: {error.strerror}; give a file of UTF-8 text"
@@ -38,16 +41,23 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def read_stdin() -> str:
+def _limited(file: TextIO, most: int, name: str) -> str:
+    text = file.read(most + 1 if most >= 0 else most)
+    if 0 <= most < len(text):
+        raise InputError(f"{name} has more than {most:,} characters; give a shorter text")
+    return text
+
+
+def read_stdin(most: int = -1) -> str:
     """Read UTF-8 text from standard input, as :func:`read_text` reads it.
 
     Raises
     ------
     InputError
-        If it is something else.
+        If it is something else, or longer.
     """
     try:
-        text = sys.stdin.read()
+        text = _limited(sys.stdin, most, "standard input")
     except UnicodeDecodeError as error:
         raise InputError(f"standard input is not UTF-8 text: {error.reason}") from error
     return text.removeprefix("\ufeff").replace("\r\n", "\n")

@@ -142,6 +142,17 @@ def test_parts_of_characters_are_bytes(server):
     assert scores.text_offset[-1] == len(tokenizer.decode(ids))
 
 
+def test_a_token_after_a_broken_character_begins_behind_it(server):
+    tokenizer = server.served.tokenizer
+    first = tokenizer.encode("£").tolist()[0]
+    ids = [*tokenizer.encode("a").tolist(), first, *tokenizer.encode("bc").tolist()]
+    assert tokenizer.decode(ids) == "a\ufffdbc"
+    found = server.ask(prompt=ids, max_tokens=0, logprobs=0, echo=True)
+    scores = found.chunks[0].choices[0].logprobs
+    for word, offset in zip(scores.tokens, scores.text_offset, strict=True):
+        assert word.startswith("bytes:") or found.text[offset:].startswith(word)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_offsets_are_of_the_prompt_as_it_was_given(server, stream):
     """With the name of a special token, which no answer has, and with characters of many bytes."""

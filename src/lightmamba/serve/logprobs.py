@@ -61,13 +61,15 @@ class CompletionScores:
         """Return the lists for further tokens of a choice."""
         offsets = []
         for score in scores:
-            size = len(self._stream.push(score.token_id))
+            text, word = self._stream.push(score.token_id), self._words.of(score.token_id)[0]
             if self._starts:
                 offsets.append(self._starts.pop())
                 self._offset = self._length
             else:
-                offsets.append(self._offset)
-                self._offset += size
+                # Bytes before it that are no character come out with its own text.
+                early = len(text) - len(word) if text.endswith(word) else 0
+                offsets.append(self._offset + early)
+                self._offset += len(text)
         return {
             "tokens": [self._words.of(score.token_id)[0] for score in scores],
             "token_logprobs": [score.logprob for score in scores],

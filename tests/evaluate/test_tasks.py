@@ -148,6 +148,10 @@ def test_limit(tmp_path, model):
         ('{"prompt": "a", "answer": " "}', "neither of them empty"),
         ('{"prompt": "a", "answer": "b", "pattern": "("}', r"pattern '\(', which is no regular"),
         ('{"prompt": "a", "answer": "b", "settings": [1]}', r"settings \[1\]; try"),
+        (
+            '{"prompt": "a", "answer": "b", "settings": {"max_gen_tok": 3}}',
+            "line 2 has the setting 'max_gen_tok'; there are until, max_gen_toks, do_sample, temp",
+        ),
         ('{"prompt": "a", "answer": "b"}', "line 2 is of another kind than the rows before it"),
     ],
 )

@@ -33,6 +33,7 @@ from lightmamba.evaluate.likelihood import exp_mean_nll
 from lightmamba.evaluate.model import LanguageModel, Tokenizer
 from lightmamba.evaluate.reader import Reader
 from lightmamba.evaluate.scoring import Score
+from lightmamba.evaluate.writing import SETTINGS
 
 __all__ = ["Estimate", "Question", "Row", "TaskResult", "evaluate_file", "read_rows"]
 
@@ -246,6 +247,9 @@ def _question(row: Mapping[str, Any], where: str) -> Question:
         raise InputError(f"{where} must have a prompt and an answer, neither of them empty")
     if not isinstance(settings, dict):
         raise InputError(f'{where} has settings {settings!r}; try {{"max_gen_toks": 64}}')
+    known = ("until", "max_gen_toks", "do_sample", *SETTINGS)
+    if unknown := sorted(set(settings) - set(known)):
+        raise InputError(f"{where} has the setting {unknown[0]!r}; there are {', '.join(known)}")
     try:
         re.compile(pattern or "")
     except (re.error, TypeError) as error:

@@ -18,9 +18,10 @@ from lightmamba.evaluate.model import SEQUENCES, LanguageModel, Progress, advanc
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.text.continuation import Continuation
 
-__all__ = ["MAX_TOKENS", "Prompt", "prompt_of", "write"]
+__all__ = ["MAX_TOKENS", "SETTINGS", "Prompt", "prompt_of", "write"]
 
 MAX_TOKENS = 256  # where a task gives no limit
+SETTINGS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # of a sampler
 NATS = -16  # exponent of the logits of a float model, as the sampler takes them
 
 
@@ -70,8 +71,7 @@ def prompt_of(ids: Sequence[int], settings: Mapping[str, Any], seed: int = 0) ->
     if not ids:
         raise InputError("a prompt of zero tokens cannot be continued; give it some text")
     until = settings.get("until") or []
-    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
-    chosen = {name: settings[name] for name in names if settings.get(name) is not None}
+    chosen = {name: settings[name] for name in SETTINGS if settings.get(name) is not None}
     samples = settings.get("do_sample", "temperature" in chosen)
     if not samples:
         chosen["temperature"] = 0

@@ -3,12 +3,14 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lightmamba.common.errors import InputError
 from lightmamba.model.data import demo_checkpoint
 from lightmamba.study.sweep import Entry, Plan, read_plan
+from lightmamba.study.sweep.sources import Sources
 from tests.sweep.cases import title
 
 WHOLE = """
@@ -107,6 +109,22 @@ def test_one_sentence(world, text, sentence):
     with pytest.raises(InputError, match=r"plan\.toml") as error:
         parse(world, text)
     assert sentence in str(error.value)
+
+
+def test_a_task_of_lm_eval_is_one(world, monkeypatch):
+    tagged = SimpleNamespace(tags={"c", "b"}, cfg=None)
+    grouped = SimpleNamespace(tags=set(), cfg={"task": ["d", {"task": "e"}]})
+    tasks = SimpleNamespace(
+        all_subtasks=["a", "a_2", "b"], task_index={"tag": tagged, "group": grouped},
+        match_tasks=lambda names: ["a", "a_2"] if names == ["a*"] else names,
+    )  # fmt: skip
+    monkeypatch.setattr("lightmamba.evaluate.harness._all_tasks", lambda: tasks)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.4")
+    sources = Sources(world.root)
+    assert sources.task(Entry("a"), None).version == "0.4"
+    for name, some in (("a*", "a, a_2"), ("tag", "b, c"), ("group", "d")):
+        with pytest.raises(InputError, match=f"several tasks; name each, such as {some}$"):
+            sources.task(Entry(name), None)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import difflib
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from lightmamba.common.errors import InputError, installing
 from lightmamba.evaluate.model import LanguageModel, Tokenizer
 from lightmamba.evaluate.tasks import Estimate, TaskResult
 
-__all__ = ["run_tasks"]
+__all__ = ["check_task", "run_tasks"]
 
 TASK_FILE = {".yaml", ".yml"}
 BOOTSTRAP_ITERATIONS = 1000  # for the standard errors that have no formula
@@ -97,13 +98,36 @@ def run_tasks(
     )
 
 
+def check_task(name: str) -> None:
+    """Refuse a name that lm-eval does not have, or that stands for several tasks."""
+    with contextlib.redirect_stdout(sys.stderr):
+        manager = _all_tasks()
+    if name in manager.all_subtasks:
+        return
+    some: list[Any] = _resolve(name, manager)
+    if some == [name]:  # a tag or a group
+        of = manager.task_index[name]
+        some = [*of.tags, *(of.cfg or {}).get("task", [])]
+    some = sorted(each for each in some if isinstance(each, str))[:3] or ["arc_easy"]
+    raise InputError(f"{name} stands for several tasks; name each, such as {', '.join(some)}")
+
+
 def _task_manager(names: Sequence[str], include_path: str | Path | None) -> Any:
     """Index the task files: lm-eval's own thousands take seconds, so only where they are needed."""
+    if include_path is None:
+        return _all_tasks()
     from lm_eval.tasks import TaskManager
 
-    folder = None if include_path is None else str(include_path)
+    folder = str(include_path)
     local = TaskManager(include_path=folder, include_defaults=False)
     return local if set(names) <= set(local.all_subtasks) else TaskManager(include_path=folder)
+
+
+@cache
+def _all_tasks() -> Any:
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
 
 
 def _resolve(name: str, manager: Any) -> list[str]:

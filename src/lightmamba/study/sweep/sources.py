@@ -9,6 +9,7 @@ from typing import Any
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError, installing
+from lightmamba.evaluate.harness import check_task
 from lightmamba.evaluate.tasks import read_rows
 from lightmamba.model.checkpoint.files import sha256
 from lightmamba.model.checkpoint.hub import local_copy
@@ -131,6 +132,7 @@ class Sources:
                 f"{place} is no .jsonl file, and lm-eval, which runs tasks by name, is not "
                 f"installed; install it with: {installing('evaluation')}"
             ) from error
+        check_task(place)
         if entry.name not in (None, place):
             raise InputError(f"a task of lm-eval keeps its name; leave out name = {entry.name!r}")
         return Task(place, None, version, entry.options.get("metric", "acc"), rows)

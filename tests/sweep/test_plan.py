@@ -135,6 +135,7 @@ def test_a_task_of_lm_eval_is_one(world, monkeypatch):
         ({"models": (Entry("tiny", "x"), Entry("demo", "x"))}, "give one a name"),
         ({"recipes": (Entry("w3a3"),)}, "shipped recipes: "),
         ({"tasks": (Entry("text.jsonl"),)}, "cannot be read"),
+        ({"tasks": (Entry("arc.yaml"),)}, "arc.yaml may include files that a sweep cannot hash"),
         ({"tasks": (Entry("choices.jsonl", None, {"metric": "f1"}),)}, "has no metric 'f1'"),
         ({"targets": (Entry("u281"),)}, "there is no target u281"),
         ({"tasks": (Entry("choices.jsonl", "text"),)}, "are called 'text'"),

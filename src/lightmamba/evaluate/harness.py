@@ -14,7 +14,7 @@ from lightmamba.common.errors import InputError, installing
 from lightmamba.evaluate.model import LanguageModel, Tokenizer
 from lightmamba.evaluate.tasks import Estimate, TaskResult
 
-__all__ = ["check_task", "run_tasks"]
+__all__ = ["TASK_FILE", "check_task", "run_tasks"]
 
 TASK_FILE = {".yaml", ".yml"}
 BOOTSTRAP_ITERATIONS = 1000  # for the standard errors that have no formula

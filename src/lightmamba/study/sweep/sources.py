@@ -9,7 +9,7 @@ from typing import Any
 
 from lightmamba.arch.target import Target
 from lightmamba.common.errors import InputError, installing
-from lightmamba.evaluate.harness import check_task
+from lightmamba.evaluate.harness import TASK_FILE, check_task
 from lightmamba.evaluate.tasks import read_rows
 from lightmamba.model.checkpoint.files import sha256
 from lightmamba.model.checkpoint.hub import local_copy
@@ -125,6 +125,11 @@ class Sources:
             if metric not in known:
                 raise InputError(f"{place} has no metric {metric!r}; it has {', '.join(known)}")
             return Task(entry.name or path.stem, str(path.resolve()), sha256(path), metric, rows)
+        if Path(place).suffix in TASK_FILE:
+            raise InputError(
+                f"{place} may include files that a sweep cannot hash; give the rows of the task as "
+                f"a .jsonl file"
+            )
         try:
             version = metadata.version("lm-eval")
         except metadata.PackageNotFoundError as error:

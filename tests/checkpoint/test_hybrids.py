@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from lightmamba.common.errors import InputError
 from lightmamba.model.checkpoint import load_checkpoint, open_checkpoint
-from tests.support.hybrids import EXPERTS, FAMILIES, granite, nemotron, saved
+from lightmamba.model.checkpoint.layouts import read_config
+from tests.support.hybrids import EXPERTS, FAMILIES, NEMOTRON, granite, nemotron, saved
 
 CASES = {
     "granite": lambda: granite(),
@@ -187,3 +188,22 @@ def test_null_means_as_many_keys_as_queries(tmp_path):
     config = folder / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"num_key_value_heads": None}))
     assert load_checkpoint(folder).config == as_given
+
+
+def test_earlier_names_are_those_of_transformers(tmp_path):
+    """They count before the present ones."""
+    from transformers import NemotronHConfig
+
+    earlier = {
+        "mamba_n_groups": 3, "mamba_d_conv": 3, "mamba_dt_min": 0.01, "mamba_conv_bias": False,
+        "mamba_chunk_size": 32,
+    }  # fmt: skip
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(NEMOTRON | {"model_type": "nemotron_h"} | earlier))
+    mixer: Any = read_config(path).published.config.layers[0]
+    theirs = NemotronHConfig(**NEMOTRON | earlier)
+    assert (mixer.ngroups, mixer.d_conv, mixer.dt_limit[0], mixer.conv_bias, mixer.chunk_size) == (
+        theirs.n_groups, theirs.conv_kernel, theirs.time_step_min, theirs.use_conv_bias,
+        theirs.chunk_size,
+    )  # fmt: skip
+    assert mixer.ngroups == 3

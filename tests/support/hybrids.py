@@ -7,7 +7,7 @@ import torch
 
 from tests.support.checkpoints import drawn
 
-__all__ = ["EXPERTS", "FAMILIES", "granite", "nemotron", "randomized", "saved"]
+__all__ = ["EXPERTS", "FAMILIES", "NEMOTRON", "granite", "nemotron", "randomized", "saved"]
 
 GRANITE: dict[str, Any] = {
     "hidden_size": 64, "num_hidden_layers": 3, "layer_types": ["mamba", "attention", "mamba"],

@@ -31,6 +31,13 @@ NAMES = {
 }  # fmt: skip
 
 
+# Earlier names of fields, which count before the present ones, as in transformers.
+EARLIER = {
+    "mamba_n_groups": "n_groups", "mamba_d_conv": "conv_kernel", "mamba_dt_min": "time_step_min",
+    "mamba_conv_bias": "use_conv_bias", "mamba_chunk_size": "chunk_size",
+}  # fmt: skip
+
+
 def read(fields: Fields) -> Published:
     """Sizes, and where each parameter is.
 
@@ -39,6 +46,8 @@ def read(fields: Fields) -> Published:
     InputError
         If it names something that is not run here: biases, other activations, experts in groups.
     """
+    raw = fields.raw
+    raw |= {now: raw[name] for name, now in EARLIER.items() if name in raw}
     fields.refuse(UNSUPPORTED)
     kinds = _kinds(fields)
     d_model = fields.whole("hidden_size", 4096)

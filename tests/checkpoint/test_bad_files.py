@@ -1,6 +1,7 @@
 """Broken weight files: one sentence that names the tensor or the file, and nothing is ever run."""
 
 import json
+import os
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lightmamba.common.errors import InputError
-from lightmamba.model.checkpoint import load_checkpoint
+from lightmamba.model.checkpoint import load_checkpoint, open_checkpoint
 
 from ..support.checkpoints import UNTIED, write_state_spaces, write_transformers
 
@@ -172,6 +173,18 @@ def test_a_folder_without_weights_or_config(tmp_path):
     write_state_spaces(tmp_path)
     (tmp_path / "pytorch_model.bin").unlink()
     assert "holds no weights: it needs model.safetensors" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("write", [write_transformers, write_state_spaces])
+def test_a_file_that_changes_while_it_is_read(tmp_path, write):
+    """Weights that are read must be those that were hashed."""
+    write(tmp_path)
+    found = open_checkpoint(tmp_path).weights
+    found.layer(0)
+    (file,) = (*tmp_path.glob("*.safetensors"), *tmp_path.glob("*.bin"))
+    os.utime(file, ns=(0, 0))
+    with pytest.raises(InputError, match=f"{file.name} was changed while it was in use"):
+        found.layer(0)
 
 
 def test_shards_that_do_not_fit_their_index(tmp_path):

@@ -8,7 +8,7 @@ import pickle
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -91,7 +91,22 @@ def _sharded(index: Path) -> Weights:
 
 def _tensors_of(path: Path) -> list[StoredTensor]:
     with _named_errors(path):
-        return list((_from_safetensors if path.suffix == ".safetensors" else _from_torch)(path))
+        stamp = _stamp(path)
+        found = list((_from_safetensors if path.suffix == ".safetensors" else _from_torch)(path))
+        return [replace(stored, read=partial(_unchanged, stored, stamp)) for stored in found]
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _unchanged(stored: StoredTensor, stamp: tuple[int, int, int], rows: slice) -> Tensor:
+    """Read rows of a file, which must still be the one that was found, and hashed after that."""
+    tensor = stored.read(rows)
+    if stored.file.is_file() and _stamp(stored.file) != stamp:
+        raise InputError(f"{stored.file} was changed while it was in use; start again with it")
+    return tensor
 
 
 @contextmanager

@@ -255,7 +255,7 @@ def choose_device(name: str) -> torch.device:
         name = next((kind for kind, there in found.items() if there), "cpu")
     kind, _, number = name.partition(":")
     if kind not in (*found, "cpu") or (":" in name and not number.isdecimal()):
-        raise InputError(f"no device {name!r}; give auto, cpu, cuda, cuda:1 or mps")
+        raise InputError(f"no device {name!r}; give auto, cpu, cuda or mps")
     if not found.get(kind, True) or int(number or 0) >= max(1, torch.cuda.device_count()):
         raise InputError(f"torch finds no {name} device on this machine; try --torch-device cpu")
     return torch.device(name)

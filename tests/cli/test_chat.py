@@ -119,8 +119,8 @@ def test_flags_are_refused_before_the_first_message(run, talking, monkeypatch, f
 def test_a_chat_that_is_terminated_ends(talking):
     """Ctrl+C ends an answer only, but whoever sends SIGTERM wants an end."""
     command = [sys.executable, "-m", "lightmamba", "chat", str(talking)]
-    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(command, text=True, **streams) as child:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=pipe) as child:
         assert child.stderr is not None
         assert "/clear starts over" in child.stderr.readline()
         child.send_signal(signal.SIGTERM)

@@ -137,7 +137,7 @@ def test_what_does_not_fit_is_left_out(run, base, tmp_path):
 
 
 def test_another_checkpoint_is_measured_again(run, base, measured, tmp_path):
-    """The same folder with other weights is another model."""
+    """Weights that changed in the same folder are another model."""
     folder = tmp_path / "ck"
     words = ("explore", "demo", "--target", base, "--out", tmp_path / "a", "--checkpoint", folder,
              "--schemes", "w4a4,w8a8", "--accuracy-tokens", "300", *FEW, "--json")  # fmt: skip

@@ -133,7 +133,7 @@ def test_without_a_journal_nothing_is_kept():
 
 @pytest.mark.parametrize("there", [True, False])
 def test_counts_of_a_device(tmp_path, there):
-    """Those of a journal are added to its own, which are read anew; hardware may have none."""
+    """Counts from a journal are added to the device's own; a device may not count at all."""
     arch = ArchConfig(counters=there)
     own = dict.fromkeys(losses(arch.kinds), 2)
     device: Any = SimpleNamespace(artifact=SimpleNamespace(arch=arch), counters=lambda: own)

@@ -222,7 +222,7 @@ def test_a_text_ends_with_its_line(tmp_path, model):
 
 
 def test_each_end_that_a_model_has_ends_a_text(tmp_path, model, monkeypatch):
-    """The end of a text and that of a turn; the first stands for an empty context."""
+    """End of text and end of turn both end it; the first one replaces an empty context."""
     given: Any = SimpleNamespace(special_ids={"eos": [3, 7]}, chat_template=None)
     tokenizer: Any = BlankTokenizer()
     readers: list[Reader] = []

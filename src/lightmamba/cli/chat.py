@@ -74,8 +74,9 @@ class Chat:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    opened = open_writer(args, lambda model: model.chat_ids(_messages(args.system, "Hello")))
-    chat = Chat(args, *opened, Context())
+    first = _messages(args.system, "Hello")
+    model, decoder, drafter, _ = open_writer(args, lambda model: model.chat_ids(first))
+    chat = Chat(args, model, decoder, drafter, Context())
     chat.clear()
     note(f"{args.file}: {HELP}")
     seconds = 0.0

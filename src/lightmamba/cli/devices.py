@@ -93,8 +93,8 @@ def sampling_of(
 
 def open_writer(
     args: argparse.Namespace, prompt: Callable[[Model], Any]
-) -> tuple[Model, Any, Callable[[], Drafter] | None]:
-    """Model, decoder and a maker of drafters; bad input is refused before a device opens.
+) -> tuple[Model, Any, Callable[[], Drafter] | None, Any]:
+    """Model, decoder, a maker of drafters, and ids; bad input is refused before a device opens.
 
     Parameters
     ----------
@@ -107,7 +107,8 @@ def open_writer(
     StopMatcher(args.stop)
     sampling_of(args, {})
     model = read_model(args)
-    if not len(prompt(model)):
+    ids = prompt(model)
+    if not len(ids):
         raise InputError("the prompt has no tokens; give at least one, such as 'The'")
     drafter = model.drafter(args.speculate, args.device)
-    return model, open_decoder(model, args), drafter
+    return model, open_decoder(model, args), drafter, ids

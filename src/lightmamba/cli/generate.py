@@ -24,9 +24,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.system is not None and not args.chat:
         raise InputError("--system is a message of a chat; give --chat too")
     args.prompt = _text(args)
-    model, decoder, drafter = open_writer(args, partial(_prompt, args))
+    model, decoder, drafter, prompt = open_writer(args, partial(_prompt, args))
     sampling, taken = sampling_of(args, model.quantized.generation_config)
-    prompt, report = _prompt(args, model), Speculation()
+    report = Speculation()
     coming = model.steps(
         prompt, decoder, max_tokens=args.max_tokens, sampling=sampling, stop_strings=args.stop,
         drafter=drafter and drafter(), report=report,

@@ -99,7 +99,7 @@ def run_tasks(
 
 
 def check_task(name: str) -> None:
-    """Refuse a name that lm-eval does not have, or that stands for several tasks."""
+    """Raise InputError unless lm-eval has exactly one task of this name."""
     with contextlib.redirect_stdout(sys.stderr):
         manager = _all_tasks()
     if name in manager.all_subtasks:
@@ -109,7 +109,7 @@ def check_task(name: str) -> None:
         of = manager.task_index[name]
         some = [*of.tags, *(of.cfg or {}).get("task", [])]
     some = sorted(each for each in some if isinstance(each, str))[:3] or ["arc_easy"]
-    raise InputError(f"{name} stands for several tasks; name each, such as {', '.join(some)}")
+    raise InputError(f"{name} means several tasks; name each, such as {', '.join(some)}")
 
 
 def _task_manager(names: Sequence[str], include_path: str | Path | None) -> Any:

@@ -109,6 +109,9 @@ def test_a_file_takes_what_its_quantizer_plans(recipe, threads):
 def test_calibration_without_a_tokenizer_takes_the_float_model():
     bare = replace(LARGE, hashes=MODEL.hashes)
     assert memory_of(job(None, model=bare), 1) > 10e9 > 2 * memory_of(job(None), 1)
+    many = job(None, model=bare)
+    many = replace(many, learning=replace(LEARNING, sequences=160))
+    assert memory_of(many, 1) > 10e9 + 2 * 160 * 4 * 64 * 80 * 64 * 128  # states of all sequences
 
 
 def test_an_evaluation_takes_the_models_that_it_reads_with():

@@ -1,7 +1,6 @@
 """Quantize a checkpoint: choose the calibration, run the recipe, write down where it came from."""
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from lightmamba.common.errors import InputError
 from lightmamba.model.causal_lm import CausalLM
 from lightmamba.model.checkpoint import Checkpoint, OpenCheckpoint
-from lightmamba.model.checkpoint.chosen import expected
 from lightmamba.model.data import austen
 from lightmamba.model.inputs import read_ids, read_text
 from lightmamba.model.qmodel import QuantizedModel, save
@@ -24,7 +22,7 @@ from lightmamba.numerics.windows import window_hashes
 from lightmamba.quantization.calibrate import sample_sequences
 from lightmamba.quantization.driver import lower_model
 from lightmamba.quantization.journal import Journal, begun
-from lightmamba.quantization.plan import PROCESS, Plan, available_memory, choose_device
+from lightmamba.quantization.plan import Plan, available_memory, choose_device, sampling_memory
 from lightmamba.quantization.recipe import Recipe
 from lightmamba.quantization.work import Work
 
@@ -73,7 +71,7 @@ class Calibration:
                     "--calibration-ids FILE"
                 )
             sampled = sample_sequences(
-                _whole_model(checkpoint), checkpoint.valid_vocab,
+                _whole_model(checkpoint, self.sequences, self.seqlen), checkpoint.valid_vocab,
                 sequences=self.sequences, seqlen=self.seqlen, seed=seed,
             )  # fmt: skip
             return sampled, "sampled from the model"
@@ -127,7 +125,7 @@ def quantize_checkpoint(
     return _finished(model, checkpoint, recipe, ids, kind, seed)
 
 
-def _whole_model(checkpoint: Checkpoint | OpenCheckpoint) -> CausalLM:
+def _whole_model(checkpoint: Checkpoint | OpenCheckpoint, sequences: int, seqlen: int) -> CausalLM:
     """The float model in memory, which sampling needs: every token goes through all of it.
 
     Raises
@@ -137,12 +135,12 @@ def _whole_model(checkpoint: Checkpoint | OpenCheckpoint) -> CausalLM:
     """
     if isinstance(checkpoint, Checkpoint):
         return checkpoint.model
-    need = sum(4 * math.prod(shape) for _, shape in expected(checkpoint.config)) + PROCESS
+    need = sampling_memory(checkpoint.config, sequences, seqlen)
     if need > (have := available_memory()):
         raise InputError(
             f"to sample calibration from a model without a tokenizer takes {need / 1e9:.1f} GB of "
             f"memory and {have / 1e9:.1f} GB are free; give --tokenizer FILE or "
-            f"--calibration-ids FILE"
+            f"--calibration-ids FILE, or lower --sequences"
         )
     return checkpoint.load().model
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import torch
 
+from lightmamba.blocks import kind
 from lightmamba.blocks.layer import Matrix, Sizes
 from lightmamba.common.errors import InputError
+from lightmamba.model.checkpoint.chosen import expected
 from lightmamba.model.config import ModelConfig
 from lightmamba.model.products import has_fast_products
 from lightmamba.numerics.model_formats import Formats
@@ -22,7 +24,7 @@ from lightmamba.quantization.recipe import Recipe
 from lightmamba.quantization.rotation import KEPT, TOKENS
 from lightmamba.quantization.work import ROWS, SAMPLE
 
-__all__ = ["Plan", "available_memory", "choose_device", "flops_per_second"]
+__all__ = ["Plan", "available_memory", "choose_device", "flops_per_second", "sampling_memory"]
 
 PROCESS = 770 << 20  # bytes of Python, torch, engine and tokenizer, and what the allocator keeps
 COPIES = 7  # of a step's inputs, on the way to the loss and back
@@ -242,6 +244,16 @@ def available_memory() -> int:
     return min(free, max(0, limit - used))
 
 
+def sampling_memory(config: ModelConfig, sequences: int, seqlen: int) -> int:
+    """Bytes of the float model, and of its states before and after a token of all sequences."""
+    values = sum(math.prod(shape) for _, shape in expected(config))
+    for sizes in config.layers:
+        integers = kind(sizes.kind).integers
+        tokens = seqlen if integers.tokens(sizes, Formats()) else 1
+        values += 2 * sequences * tokens * integers.float_values(sizes)
+    return PROCESS + 4 * values
+
+
 def choose_device(name: str) -> torch.device:
     """Device of all float work: ``auto`` is the first of cuda, mps and cpu that is there.
 
@@ -252,11 +264,11 @@ def choose_device(name: str) -> torch.device:
     """
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        name = next((kind for kind, there in found.items() if there), "cpu")
-    kind, _, number = name.partition(":")
-    if kind not in (*found, "cpu") or (":" in name and not number.isdecimal()):
+        name = next((each for each, there in found.items() if there), "cpu")
+    family, _, number = name.partition(":")
+    if family not in (*found, "cpu") or (":" in name and not number.isdecimal()):
         raise InputError(f"no device {name!r}; give auto, cpu, cuda or mps")
-    if not found.get(kind, True) or int(number or 0) >= max(1, torch.cuda.device_count()):
+    if not found.get(family, True) or int(number or 0) >= max(1, torch.cuda.device_count()):
         raise InputError(f"torch finds no {name} device on this machine; try --torch-device cpu")
     return torch.device(name)
 

@@ -5,7 +5,7 @@ import math
 from lightmamba.blocks import kind
 from lightmamba.evaluate.model import LOGITS_HELD, SEQUENCES, VECTORS, together
 from lightmamba.model.checkpoint.chosen import expected
-from lightmamba.quantization.plan import PROCESS, Plan
+from lightmamba.quantization.plan import PROCESS, Plan, sampling_memory
 from lightmamba.study.sweep.job import Job, Machine, Text
 
 __all__ = ["memory_of"]
@@ -30,8 +30,8 @@ def memory_of(job: Job, threads: int) -> int:
     if job.measure is None:
         assert file is not None
         # Without a tokenizer calibration is sampled from the whole float model.
-        sampled = 0 if "tokenizer.json" in dict(job.model.hashes) else PROCESS + weights
-        return max(file.memory, sampled)
+        sampled = "tokenizer.json" not in dict(job.model.hashes)
+        return max(file.memory, sampling_memory(config, *shape) if sampled else 0)
     against = isinstance(job.measure, Text) and job.measure.against
     sequences = 3 * SEQUENCES  # contexts, and continuations that take their state
     if isinstance(job.measure, Text):

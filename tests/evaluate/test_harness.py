@@ -179,7 +179,7 @@ def test_a_journal_keeps_log_likelihoods(model, folder, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_log_likelihoods(model):
     tokenizer = BlankTokenizer()
-    lm = adapter(model, ends=(9,))
+    lm = adapter(model, begins=9)
     ids = tokenizer.encode("Birds can fly")
     ((log_likelihood, greedy),) = lm.loglikelihood(instances(("Birds can", " fly")))
     assert math.isclose(log_likelihood, sum(model.log_probability(ids)[-3:]))

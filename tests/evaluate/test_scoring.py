@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as Library
+from tokenizers import models
+from tokenizers.processors import TemplateProcessing
 
 from lightmamba.common.errors import InputError
 from lightmamba.evaluate import Request, score
 from lightmamba.evaluate.scoring import encode_pair
+from lightmamba.model.tokenizer import BareTokenizer, Tokenizer
 
 from .fakes import VOCAB, BlankTokenizer, TableModel, WideModel, peak, random_ids
 
@@ -112,11 +116,23 @@ def test_the_cut_is_where_the_context_ends():
 
 
 def test_the_end_of_text_stands_for_an_empty_context():
-    assert encode_pair(BlankTokenizer(), "", "cd", eot_id=5).context == (5,)
+    assert encode_pair(BlankTokenizer(), "", "cd", begins=5).context == (5,)
     with pytest.raises(InputError, match="the context has no token"):
         encode_pair(BlankTokenizer(), "", "cd")
     with pytest.raises(InputError, match="the continuation has no token"):
         encode_pair(BlankTokenizer(), "cd", "")
+
+
+def test_a_text_begins_as_the_tokenizer_has_it():
+    """With its special id, but once, and also where the context is empty."""
+    inner = Library(models.BPE({letter: n for n, letter in enumerate("abcdefgh")}, []))
+    inner.add_special_tokens(["h"])
+    inner.post_processor = TemplateProcessing(single="h $A g", special_tokens=[("h", 7), ("g", 6)])
+    tokenizer = BareTokenizer(Tokenizer(inner), begins=True)
+    for context in ("ab", "hab"):
+        assert encode_pair(tokenizer, context, "cd") == Request((7, 0, 1), (2, 3))
+    assert encode_pair(tokenizer, "", "cd", begins=7) == Request((7,), (2, 3))
+    assert encode_pair(BareTokenizer(Tokenizer(inner)), "ab", "cd") == Request((0, 1), (2, 3))
 
 
 def test_progress_and_refusals():

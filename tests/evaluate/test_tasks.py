@@ -222,9 +222,10 @@ def test_a_text_ends_with_its_line(tmp_path, model):
 
 
 def test_each_end_that_a_model_has_ends_a_text(tmp_path, model, monkeypatch):
-    """End of text and end of turn both end it; the first one replaces an empty context."""
+    """End of text and end of turn both end it; an empty context is the id that begins a text."""
     given: Any = SimpleNamespace(special_ids={"eos": [3, 7]}, chat_template=None)
     tokenizer: Any = BlankTokenizer()
+    tokenizer.first = ()
     readers: list[Reader] = []
 
     def written(reader, name, prompts):
@@ -236,7 +237,10 @@ def test_each_end_that_a_model_has_ends_a_text(tmp_path, model, monkeypatch):
     subject = Subject(model, given, "", None)
     monkeypatch.setattr(Subject, "tokenizer", tokenizer)
     assert len(subject.tasks([str(rows)])) == 1
-    assert readers[0].ends == (3, 7)
+    assert (readers[0].begins, readers[0].ends) == (3, (3, 7))
+    given.special_ids["bos"] = 5
+    subject.tasks([str(rows)])
+    assert readers[1].begins == 5
 
 
 def _expect(model, context, continuation):

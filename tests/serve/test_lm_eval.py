@@ -49,7 +49,7 @@ def ours(model, server):
     """The engine, as ``lightmamba evaluate --task`` gives it to lm-eval."""
     from lightmamba.evaluate.lm_adapter import HarnessModel
 
-    return HarnessModel(Engine(model), BareTokenizer(server.served.tokenizer), ends=(0,))
+    return HarnessModel(Engine(model), BareTokenizer(server.served.tokenizer), begins=0, ends=(0,))
 
 
 def remote(server, **options):

@@ -43,11 +43,12 @@ class HarnessModel(LM):
     def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
         """Score the whole (text,) of every request in one go: a state has no length limit.
 
-        Without an end-of-text id to begin from, the first token is not scored.
+        Without an id to begin from, the first token is not scored.
         """
-        first, texts = self._first(), []
+        first, texts = self.reader.first, []
         for each in requests:
-            ids = (*first, *self.reader.tokenizer.encode(each.args[0]))
+            ids = tuple(self.reader.tokenizer.encode(each.args[0]))
+            ids = ids if ids[:1] == first else first + ids
             texts.append(Request(ids[:1], ids[1:]))
         scores: list[Score] = self.reader.score(f"{self.name}, texts", texts)
         return [each.log_likelihood for each in scores]
@@ -74,7 +75,3 @@ class HarnessModel(LM):
         """Render a conversation as the model was trained on it."""
         assert self.reader.template is not None
         return self.reader.template(chat_history, add_generation_prompt=add_generation_prompt)
-
-    def _first(self) -> tuple[int, ...]:
-        """The end-of-text id, if there is one."""
-        return self.reader.ends[:1]

@@ -61,7 +61,7 @@ class Tokenizer(Protocol):
     """Text to ids and back."""
 
     def encode(self, text: str) -> Sequence[int] | NDArray[np.int64]:
-        """Map text to ids, without special ids around it."""
+        """Map text to ids, without special ids after it."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -26,8 +26,10 @@ class Reader:
         Of the model's vocabulary.
     batch : int, optional
         Sequences read together; by default as many as pay.
+    begins : int, optional
+        Id in place of an empty context.
     ends : tuple of int
-        Ids that end generated text; the first replaces an empty context.
+        Ids that end generated text.
     threads : int
         Work on the logits.
     progress : callable (done, total), optional
@@ -43,6 +45,7 @@ class Reader:
     model: LanguageModel
     tokenizer: Tokenizer
     batch: int | None = None
+    begins: int | None = None
     ends: tuple[int, ...] = ()
     threads: int = 1
     progress: Progress | None = None
@@ -50,10 +53,14 @@ class Reader:
     seed: int = 0
     template: Callable[..., str] | None = None
 
+    @property
+    def first(self) -> tuple[int, ...]:
+        """Ids in place of an empty text: one, or none."""
+        return () if self.begins is None else (self.begins,)
+
     def pairs(self, name: str, pairs: Iterable[tuple[str, str]]) -> list[Score]:
         """Score (context, continuation) pairs, which are the part ``name`` of the journal."""
-        end = next(iter(self.ends), None)
-        encoded = [encode_pair(self.tokenizer, *pair, eot_id=end) for pair in pairs]
+        encoded = [encode_pair(self.tokenizer, *pair, begins=self.begins) for pair in pairs]
         return self.score(name, encoded)
 
     def score(self, name: str, requests: Sequence[Request]) -> list[Score]:
@@ -68,7 +75,7 @@ class Reader:
         Settings are those of :func:`~lightmamba.evaluate.writing.prompt_of`.
         """
         asked = [
-            prompt_of(list(self.tokenizer.encode(text)) or self.ends[:1], settings, self.seed)
+            prompt_of(list(self.tokenizer.encode(text)) or self.first, settings, self.seed)
             for text, settings in prompts
         ]
         part = self._part(name, [self.ends, *(prompt.plain() for prompt in asked)])

@@ -65,7 +65,7 @@ class Score:
 
 
 def encode_pair(
-    tokenizer: Tokenizer, context: str, continuation: str, eot_id: int | None = None
+    tokenizer: Tokenizer, context: str, continuation: str, begins: int | None = None
 ) -> Request:
     """Cut a text into context and continuation ids.
 
@@ -79,8 +79,8 @@ def encode_pair(
         Of the model's vocabulary.
     context, continuation : str
         Joined, they are the text.
-    eot_id : int, optional
-        Token in place of an empty context.
+    begins : int, optional
+        Id in place of an empty context; it comes once, also where the tokenizer gives it.
 
     Raises
     ------
@@ -90,8 +90,9 @@ def encode_pair(
     kept = context.rstrip()
     continuation = context[len(kept) :] + continuation
     if not kept:
-        prefix = () if eot_id is None else (eot_id,)
-        return Request(prefix, tuple(tokenizer.encode(continuation)))
+        prefix = () if begins is None else (begins,)
+        ids = tuple(tokenizer.encode(continuation))
+        return Request(prefix, ids[1:] if ids[:1] == prefix else ids)
     cut = len(tokenizer.encode(kept))
     ids = tuple(tokenizer.encode(kept + continuation))
     return Request(ids[:cut], ids[cut:])

@@ -79,7 +79,8 @@ class Subject:
     ) -> list[dict[str, Any]]:
         """Results of tasks: files of rows (``.jsonl``), or all of them tasks of lm-eval.
 
-        With ``chat``, prompts are turns of a conversation. ``options`` are those of
+        With ``chat``, prompts are turns of a conversation; else a text begins with the special ids
+        that the tokenizer puts before it. ``options`` are those of
         :func:`evaluate_file` and :func:`run_tasks`.
 
         Raises
@@ -90,8 +91,10 @@ class Subject:
         if chat and self.given.chat_template is None:
             raise InputError("the model has no chat template; leave --chat out")
         ends = special_ids(self.given.special_ids, "eos")
-        options |= {"ends": ends, "template": self.chat_text if chat else None}
-        tokenizer = BareTokenizer(self.tokenizer)
+        tokenizer = BareTokenizer(self.tokenizer, begins=not chat)
+        begins = (*tokenizer.first, *special_ids(self.given.special_ids, "bos"), *ends)
+        options |= {"begins": next(iter(begins), None), "ends": ends}
+        options["template"] = self.chat_text if chat else None
         if all(task.endswith(".jsonl") for task in tasks):
             files = map(Path, tasks)
             found = [evaluate_file(self.logits, tokenizer, file, **options) for file in files]

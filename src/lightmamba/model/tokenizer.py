@@ -86,6 +86,13 @@ class Tokenizer:
             return bytes(_BYTES[character] for character in word)
         return None
 
+    @property
+    def first(self) -> tuple[int, ...]:
+        """Special ids that the tokenizer puts before a text by itself, often none."""
+        encoding = self.encoding("a")
+        before = encoding.sequence_ids.index(0) if 0 in encoding.sequence_ids else 0
+        return tuple(encoding.ids[:before])
+
     def encode(self, text: str, *, add_special_tokens: bool = True) -> NDArray[np.int64]:
         """Turn text into ids, shape (seqlen,).
 
@@ -131,15 +138,24 @@ class Tokenizer:
 
 
 class BareTokenizer:
-    """A tokenizer that puts no special ids around a text, as tasks want it."""
+    """A tokenizer that puts no special ids around a text, as tasks want it.
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    Parameters
+    ----------
+    tokenizer : Tokenizer
+    begins : bool
+        Whether a text begins with the special ids that the tokenizer puts before it: once.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, begins: bool = False) -> None:
         self._tokenizer, self.vocab_size = tokenizer, tokenizer.vocab_size
+        self.first = tokenizer.first if begins else ()
 
     def encode(self, text: str) -> list[int]:
         """Map text to ids."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).tolist()
-        return ids
+        begun = tuple(ids[: len(self.first)]) == self.first
+        return ids if begun else [*self.first, *ids]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Map ids to text."""

@@ -12,6 +12,7 @@ from lightmamba.arch.target import Target
 from lightmamba.cli import main
 from lightmamba.hardware.compiler import build
 from lightmamba.model.config import SHAPES
+from lightmamba.model.data import HYBRID, bundled_file
 from lightmamba.model.qmodel import load, save
 from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.native import usable_isas
@@ -198,11 +199,24 @@ def test_a_build_writes_what_its_file_writes(run, world):
     assert run("generate", world.build, *words).json["token_ids"] == wanted["token_ids"]
 
 
-def test_what_cannot_draft_is_refused_before_a_device_opens(run, world, tmp_path, monkeypatch):
+@pytest.fixture
+def never_open(monkeypatch):
+    """A device that may not be opened."""
+
     def opened(*_):
         raise AssertionError("the device was opened")
 
     monkeypatch.setattr("lightmamba.cli.devices.open_device", opened)
+
+
+def test_a_prompt_too_long_is_refused_before_a_device_opens(run, tmp_path, never_open):
+    made = build(load(bundled_file(HYBRID)), Target.load("tiny-hybrid"), tmp_path / "b", context=32)
+    words = ("--device", "sim", "--prompt", "It was " * 40)
+    refused = run("generate", made.path, *words).refusal
+    assert re.search(r"has \d+ tokens, but the build has memory for 32 in a sequence", refused)
+
+
+def test_what_cannot_draft_is_refused_before_a_device_opens(run, world, tmp_path, never_open):
     target = made_up(tokens=4)
     made = build(load(world.worded_file), target, tmp_path / "b", source=world.worded_file)
     words = ("--device", "sim", "--prompt", "It was", "--speculate", tmp_path / "none")

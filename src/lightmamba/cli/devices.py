@@ -15,7 +15,7 @@ from lightmamba.device.host.devices import check_device, open_named, parse_optio
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.text import DeviceDecoder, Drafter
-from lightmamba.text.continuation import StopMatcher
+from lightmamba.text.continuation import StopMatcher, room_after
 from lightmamba.text.defaults import OPTIONS, sampling_options
 from lightmamba.text.model import Model
 
@@ -110,5 +110,7 @@ def open_writer(
     ids = prompt(model)
     if not len(ids):
         raise InputError("the prompt has no tokens; give at least one, such as 'The'")
+    if args.device != "engine" and model.artifact is not None:
+        room_after(len(ids), args.max_tokens, model.artifact.arch.context or None)
     drafter = model.drafter(args.speculate, args.device)
     return model, open_decoder(model, args), drafter, ids

@@ -20,11 +20,35 @@ from lightmamba.text.scores import Score, scores
 
 __all__ = [
     "Continuation", "Decoder", "FinishReason", "LanguageModel", "Logits", "Step", "StopMatcher",
-    "Vocabulary",
+    "Vocabulary", "room_after",
 ]  # fmt: skip
 
 Logits = NDArray[np.integer[Any]] | NDArray[np.floating[Any]]
 FinishReason = Literal["length", "context", "stop", "eos"]
+
+
+def room_after(prompt: int, tokens: int, context: int | None) -> int:
+    """Tokens that may be drawn after a prompt, at most; ``tokens`` where no memory sets a limit.
+
+    Parameters
+    ----------
+    prompt, tokens : int
+        Tokens of the prompt, and those that are wanted after it.
+    context : int, optional
+        Tokens that a sequence may have.
+
+    Raises
+    ------
+    InputError
+        If the prompt is longer than that.
+    """
+    room = tokens if context is None else context - prompt + 1
+    if room < 1:
+        raise InputError(
+            f"the prompt has {prompt:,} tokens, but the build has memory for {context:,} in a "
+            f"sequence; shorten the prompt, or compile with --context {prompt + tokens - 1}"
+        )
+    return room
 
 
 class Vocabulary(Protocol):
@@ -182,13 +206,7 @@ class Continuation:
         self._sampler = Sampler(sampling, vocabulary.logit_exponent, valid, stream=stream)
         self._seen = self._sampler.observe(self._sampler.empty_state(1), self.prompt[None])
         self._text = None if tokenizer is None else StreamDecoder(tokenizer)
-        room = max_tokens if context_length is None else context_length - len(self.prompt) + 1
-        if room < 1:
-            raise InputError(
-                f"the prompt has {len(self.prompt):,} tokens, but the build has memory for "
-                f"{context_length:,} in a sequence; shorten the prompt, or compile with "
-                f"--context {len(self.prompt) + max_tokens - 1}"
-            )
+        room = room_after(len(self.prompt), max_tokens, context_length)
         self.left, self.top = min(max_tokens, room), top  # tokens that may still be drawn
         self._last: FinishReason = "length" if max_tokens <= room else "context"
 

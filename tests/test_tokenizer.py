@@ -1,3 +1,6 @@
+import threading
+import time
+
 import numpy as np
 import pytest
 import tokenizers
@@ -195,3 +198,19 @@ def test_check_vocab():
     for valid_vocab, padding in ((299, 0), (301, 0), (299, 9), (305, 4)):
         with pytest.raises(InputError, match=f"300 ids and the model {valid_vocab}, so .*; give"):
             check_vocab(BYTE_LEVEL, valid_vocab, padding=padding)
+
+
+def test_other_threads_run_while_a_long_text_is_encoded():
+    """A server goes on with other requests."""
+    tokenizer, done, waits = Tokenizer(byte_level()), threading.Event(), []
+
+    def encoded():
+        tokenizer.encode(TEXT * 4000)
+        done.set()
+
+    thread = threading.Thread(target=encoded)
+    thread.start()
+    while not done.wait(0.002):
+        waits.append(time.monotonic())
+    thread.join()
+    assert len(waits) > 5

@@ -115,7 +115,8 @@ class Tokenizer:
             raise InputError(
                 f"the text is not valid Unicode at character {error.start}; give it as UTF-8"
             ) from None
-        return self._inner.encode(text, add_special_tokens=add_special_tokens)
+        # The library lets other threads run while it works on a batch, but not on a single text.
+        return self._inner.encode_batch([text], add_special_tokens=add_special_tokens)[0]
 
     def decode(
         self, ids: Sequence[int] | NDArray[np.int64], *, skip_special_tokens: bool = True

@@ -2,9 +2,10 @@
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +19,15 @@ from lightmamba.serve.settings import Settings
 from lightmamba.text.continuation import Continuation
 from lightmamba.text.defaults import OPTIONS, sampling_options
 
-__all__ = ["LONG", "Asked", "chat", "check_model", "completion", "rendered", "starts"]
+__all__ = ["Asked", "chat", "check_model", "completion", "rendered", "starts", "tokenized"]
 
 COMPLETION_TOKENS = 16  # where a completion does not say how many, as at OpenAI
 MOST_SCORES = 1 << 20  # log-probabilities in an answer
-LONG = 8192  # characters: tokenizing more is left to another thread
+LONG = 8192  # characters, or ids: tokenizing more is left to another thread
+TOKENIZING = ThreadPoolExecutor(2, "tokenizer")  # their own: templates do not wait for long texts
 
 Ids = NDArray[np.int64]
+Found = TypeVar("Found")
 
 
 class Prompt(NamedTuple):
@@ -76,8 +79,8 @@ async def completion(request: CompletionRequest, served: Served, settings: Setti
     def encoded() -> list[Prompt]:
         return [_prompt(each, served, echo=bool(request.echo)) for each in given]
 
-    long = sum(len(each) for each in given if isinstance(each, str)) > LONG
-    prompts = await asyncio.to_thread(encoded) if long else encoded()
+    long = sum(len(each) for each in given if isinstance(each, str))
+    prompts = await tokenized(long, encoded)
     tokens = request.max_tokens
     if tokens is None:
         tokens = min(COMPLETION_TOKENS, settings.max_tokens)
@@ -90,6 +93,21 @@ async def completion(request: CompletionRequest, served: Served, settings: Setti
         request, served, settings, prompts, tokens, top=request.logprobs,
         score_prompt=bool(request.echo) and request.logprobs is not None,
     )  # fmt: skip
+
+
+async def tokenized(size: int, work: Callable[[], Found]) -> Found:
+    """Do the work of a tokenizer: in another thread if there is much of it.
+
+    Parameters
+    ----------
+    size
+        Characters, or ids.
+    work
+        The work.
+    """
+    if size <= LONG:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(TOKENIZING, work)
 
 
 def _prompt(given: str | Sequence[int], served: Served, *, echo: bool) -> Prompt:
@@ -126,7 +144,9 @@ async def chat(request: ChatRequest, served: Served, settings: Settings) -> Aske
         raise ApiError(400, "top_logprobs needs logprobs: true", param="top_logprobs")
     top = (request.top_logprobs or 0) if request.logprobs else None
     text = await rendered(request.messages, served)
-    ids = await asyncio.to_thread(served.tokenizer.encode, text, add_special_tokens=False)
+    ids = await tokenized(
+        len(text), lambda: served.tokenizer.encode(text, add_special_tokens=False)
+    )
     tokens = request.max_completion_tokens or request.max_tokens or settings.max_tokens
     return _asked(request, served, settings, [Prompt(ids)], tokens, keep=True, top=top)
 

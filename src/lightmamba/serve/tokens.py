@@ -3,7 +3,6 @@
 The requests of llama.cpp and of vLLM are both accepted, and an answer has the fields of both.
 """
 
-import asyncio
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,7 +12,7 @@ from lightmamba.serve.described import RESPONSES, Detokenized, Tokenized, Tokeni
 from lightmamba.serve.errors import ApiError, JsonResponse
 from lightmamba.serve.logprobs import Words
 from lightmamba.serve.opened import Served
-from lightmamba.serve.prepare import check_model, rendered
+from lightmamba.serve.prepare import check_model, rendered, tokenized
 from lightmamba.serve.schema import DetokenizeRequest, TokenizeRequest
 from lightmamba.serve.settings import Settings
 from lightmamba.text.chat import tokenizer_config
@@ -58,7 +57,7 @@ def add_tokens(app: FastAPI, served: Served, settings: Settings) -> None:
                 found["token_strs"] = [served.tokenizer.token(token) or "" for token in ids]
             return JsonResponse(found)
 
-        return await asyncio.to_thread(answer)
+        return await tokenized(len(text), answer)
 
     @app.post("/detokenize", response_model=Detokenized, responses=RESPONSES)
     async def detokenize(body: DetokenizeRequest) -> Response:
@@ -70,7 +69,7 @@ def add_tokens(app: FastAPI, served: Served, settings: Settings) -> None:
             text = served.tokenizer.decode(body.tokens, skip_special_tokens=skip)
             return JsonResponse({"content": text, "prompt": text})
 
-        return await asyncio.to_thread(answer)
+        return await tokenized(len(body.tokens), answer)
 
     @app.get("/tokenizer_info", response_model=TokenizerInfo)
     async def tokenizer_info() -> Response:

@@ -4,6 +4,7 @@ import io
 import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -210,7 +211,9 @@ def never_open(monkeypatch):
 
 
 def test_a_prompt_too_long_is_refused_before_a_device_opens(run, tmp_path, never_open):
-    made = build(load(bundled_file(HYBRID)), Target.load("tiny-hybrid"), tmp_path / "b", context=32)
+    made = build(
+        load(Path(bundled_file(HYBRID))), Target.load("tiny-hybrid"), tmp_path / "b", context=32
+    )
     words = ("--device", "sim", "--prompt", "It was " * 40)
     refused = run("generate", made.path, *words).refusal
     assert re.search(r"has \d+ tokens, but the build has memory for 32 in a sequence", refused)

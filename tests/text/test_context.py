@@ -1,6 +1,7 @@
 """A text that goes on from an earlier one reads only what is new, and is the same text."""
 
 from collections.abc import Generator
+from contextlib import suppress
 
 import pytest
 
@@ -47,6 +48,25 @@ def test_a_chat_goes_on_where_it_was(drafted):
             assert context.ids[:known] == asked[:known]
         asked = [*asked, *said, *more]
     assert len(context.ids) > 30
+
+
+def test_a_long_prompt_is_read_in_pieces():
+    """Progress is reported, and what was read before an interruption is not read again."""
+    engine, context, seen = Reading(case("w4a4")), Context(), []
+    prompt = [1 + n % 50 for n in range(600)]
+
+    def watched(done, total):
+        seen.append((done, total))
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    context.progress = watched
+    for _ in range(2):
+        with suppress(KeyboardInterrupt):
+            found = ids_of(generate(engine, prompt, max_tokens=3, sampling=GREEDY, context=context))
+    assert seen == [(256, 600), (512, 600)]
+    assert engine.fed == 600 + 2
+    assert found == ids_of(generate(engine, prompt, max_tokens=3, sampling=GREEDY))
 
 
 def test_another_prompt_begins_anew():

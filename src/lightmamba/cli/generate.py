@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 
 from lightmamba.cli.devices import open_writer, sampling_of
-from lightmamba.cli.show import detail, note, say, speed
+from lightmamba.cli.show import detail, note, progress, say, speed
 from lightmamba.common.errors import InputError
+from lightmamba.engine.engine import PIECE
 from lightmamba.model.inputs import read_stdin, read_text
-from lightmamba.text import Generation, Speculation, Step
+from lightmamba.text import Context, Generation, Speculation
 from lightmamba.text.model import Model
 
 __all__ = ["run"]
@@ -27,18 +28,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     model, decoder, drafter, prompt = open_writer(args, partial(_prompt, args))
     sampling, taken = sampling_of(args, model.quantized.generation_config)
     report = Speculation()
+    context, said = Context(), "" if args.chat else args.prompt
     coming = model.steps(
         prompt, decoder, max_tokens=args.max_tokens, sampling=sampling, stop_strings=args.stop,
-        drafter=drafter and drafter(), report=report,
+        drafter=drafter and drafter(), report=report, context=context,
     )  # fmt: skip
-    steps: list[Step] = []
-    start = first = time.perf_counter()
-    if not args.chat:
-        say(args.prompt, end="")
+    start = time.perf_counter()
+    if len(prompt) <= PIECE:
+        say(said, end="")
+        steps = [next(coming)]
+    else:  # the bar would be in the line that the prompt ends with
+        with progress("reading the prompt") as context.progress:
+            steps = [next(coming)]
+        say(said, end="")
+    first = time.perf_counter()
+    log.info("prompt of %d tokens: %.2f s", len(prompt), first - start)
+    say(steps[0].text, end="")
     for step in coming:
-        if not steps:
-            first = time.perf_counter()
-            log.info("prompt of %d tokens: %.2f s", len(prompt), first - start)
         steps.append(step)
         say(step.text, end="")
     end = time.perf_counter()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lightmamba.common.errors import InputError
 from lightmamba.common.passes import Pass, Slot
+from lightmamba.engine.engine import PIECE
 from lightmamba.model.tokenizer import Tokenizer
 from lightmamba.numerics.sampling_options import SamplingOptions
 from lightmamba.text.continuation import Continuation, Decoder, FinishReason, Step
@@ -84,11 +85,14 @@ class Context:
         Tokens whose effect the state has.
     state : Any
         Of the decoder; None before the first token.
+    progress : callable (done, total), optional
+        Called with the tokens of a long prompt that were read.
     """
 
     def __init__(self) -> None:
         self.ids: list[int] = []
         self.state: Any = None
+        self.progress: Callable[[float, float], None] | None = None
 
     def begin(self, prompt: NDArray[np.int64], empty: Callable[[], Any]) -> list[int]:
         """Return the tokens of a prompt that are not read yet, its last one at least.
@@ -109,11 +113,15 @@ class Context:
         return ids[len(self.ids) :]
 
     def read(self, decoder: Decoder, ids: Sequence[int]) -> NDArray[np.int32]:
-        """Feed tokens; logits (1, vocab) of the last one."""
-        state, self.state = self.state, None  # if it fails, nothing is known of the state
-        logits, state = decoder.forward(np.array([ids], dtype=np.int64), state)
-        self.ids += ids
-        self.state = state
+        """Feed tokens, of which there is at least one; logits (1, vocab) of the last one."""
+        for at in range(0, len(ids), PIECE):
+            piece = ids[at : at + PIECE]
+            state, self.state = self.state, None  # if it fails, nothing is known of the state
+            logits, state = decoder.forward(np.array([piece], dtype=np.int64), state)
+            self.ids += piece
+            self.state = state
+            if self.progress is not None and len(ids) > PIECE:
+                self.progress(at + len(piece), len(ids))
         last: NDArray[np.int32] = logits[:, -1]
         return last
 

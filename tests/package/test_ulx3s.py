@@ -18,7 +18,7 @@ from lightmamba.device.package.design import design
 from lightmamba.device.package.ecp5 import identity
 from lightmamba.hardware.compiler import build
 from lightmamba.hardware.machine.artifact import Artifact
-from lightmamba.hardware.soc.board import RESET, TOP
+from lightmamba.hardware.soc.board import RESETS, TOP
 from lightmamba.hardware.soc.ulx3s import LINES, to_verilog
 from lightmamba.hardware.synth.board import Flow
 from lightmamba.hardware.synth.edit import FILES
@@ -212,7 +212,7 @@ def _names(part):
 
 def test_the_makefile_does_what_the_flow_does(package):
     """Tools get the arguments that :mod:`lightmamba.hardware.synth.board` gives them."""
-    flow = Flow(TOP, {"soc.v": ""}, "", {"clk_25mhz": 25.0}, resets=(RESET,))
+    flow = Flow(TOP, {"soc.v": ""}, "", {"clk_25mhz": 25.0}, resets=RESETS)
     makefile = (package.path / "Makefile").read_text().replace("\\\n", " ")
     said = " ".join(
         makefile.replace("$(PINS)", "pins.lpf").replace("lightmamba.", "ulx3s.").split()
@@ -223,7 +223,7 @@ def test_the_makefile_does_what_the_flow_does(package):
         "--report report.json --log nextpnr.log",
         "-s script.ys",
         " ".join(flow.pack).replace(f"{TOP}.bit", "$@"),
-        f"-m edits.edit netlist.json $@ --top {TOP} --reset {RESET}",
+        f"-m edits.edit netlist.json $@ --top {TOP} --reset {RESETS[0]} --reset {RESETS[1]}",
     ):
         assert words in said
     assert "--timing-allow-fail" not in makefile

@@ -12,7 +12,7 @@ from lightmamba.device.package.design import CONTROL, CONTROL_BYTES, KERNEL, Blo
 from lightmamba.device.package.noc import PROCESSORS, network
 from lightmamba.hardware.machine.artifact import build_hash
 from lightmamba.hardware.machine.registers import INTERFACE, MAGIC
-from lightmamba.hardware.soc.board import RESET, TOP
+from lightmamba.hardware.soc.board import RESETS, TOP
 from lightmamba.hardware.synth.ecp5 import DEVICE
 
 __all__ = [
@@ -134,7 +134,7 @@ def render(
         design=design, board=design.board, artifact=design.artifact, figures=figures,
         kernel=KERNEL, control=CONTROL, window=REGISTER_WINDOW, processors=PROCESSORS,
         net=network(design) if design.board.controllers else None,
-        control_bytes=CONTROL_BYTES, top=TOP, reset=RESET, device=" ".join(DEVICE),
+        control_bytes=CONTROL_BYTES, top=TOP, resets=RESETS, device=" ".join(DEVICE),
     )  # fmt: skip
 
 

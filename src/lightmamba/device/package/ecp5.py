@@ -6,7 +6,7 @@ from importlib import resources
 from lightmamba.device.package.design import KERNEL, Design
 from lightmamba.hardware.machine.artifact import build_hash
 from lightmamba.hardware.machine.serial import Identity
-from lightmamba.hardware.soc.board import OSCILLATOR, OSCILLATOR_MHZ, RESET, TOP, Pll
+from lightmamba.hardware.soc.board import OSCILLATOR, OSCILLATOR_MHZ, RESETS, TOP, Pll
 from lightmamba.hardware.synth.board import Flow
 from lightmamba.hardware.synth.ecp5 import script
 from lightmamba.hardware.synth.edit import FILES
@@ -93,7 +93,7 @@ def flow(design: Design, verilog: str) -> Flow:
     """
     files = {"soc.v": system_verilog(design), f"{KERNEL}.v": verilog}
     pins = _pins(design)[f"pins-3.0{PINS}"]
-    return Flow(TOP, files, pins, {OSCILLATOR: OSCILLATOR_MHZ}, resets=(RESET,))
+    return Flow(TOP, files, pins, {OSCILLATOR: OSCILLATOR_MHZ}, resets=RESETS)
 
 
 def _pins(design: Design) -> dict[str, str]:

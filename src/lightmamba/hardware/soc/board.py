@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from lightmamba.common.errors import InputError
 
 __all__ = [
-    "CORE_RESET", "INSIDE", "OSCILLATOR", "OSCILLATOR_MHZ", "RESET", "SHIFT", "STEPS", "TOP", "Pll",
+    "CORE_RESET", "INSIDE", "MEMORY_RESET", "OSCILLATOR", "OSCILLATOR_MHZ", "RESETS", "SHIFT",
+    "STEPS", "TOP", "Pll",
 ]  # fmt: skip
 
 TOP = "ulx3s"  # module with the board's pins
 INSIDE = "inside"  # module of all that is simulated: everything but the PLL and the pads
 CORE_RESET = "core_reset"  # register that resets the accelerator, in the module of the system
-RESET = f"{INSIDE}.system.{CORE_RESET}"  # its name in the netlist
+MEMORY_RESET = "memory_reset"  # that of the memory's controller, in the module of all within
+RESETS = (f"{INSIDE}.system.{CORE_RESET}", f"{INSIDE}.{MEMORY_RESET}")  # names in the netlist
 OSCILLATOR, OSCILLATOR_MHZ = "clk_25mhz", 25.0  # pin, and frequency
 SHIFT = 0.5  # of its period, by which the chip's clock is behind the controller's at first
 

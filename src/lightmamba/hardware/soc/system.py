@@ -27,8 +27,8 @@ class System(wiring.Component):
 
     The accelerator is an instance of the module :data:`CORE`, so the Verilog of a build is used as
     it is. It and the bridge share the memory. Clock domains: ``sync`` for the machine and the
-    serial line, ``sdram`` for the chip. When the host resets the accelerator, the way to memory and
-    the memory's controller are reset too, and the chip is initialized again.
+    serial line, ``sdram`` for the chip. When the host resets the accelerator, the way to memory is
+    reset too; who makes the clocks then resets ``sdram``, and the chip is initialized again.
 
     Parameters
     ----------
@@ -43,6 +43,8 @@ class System(wiring.Component):
         The serial line.
     pins : Out(sdram_layouts.pins())
         Of the chip, for registers at the device's pins.
+    reset_sdram : Out
+        The domain ``sdram``, of which it is a signal, is to be reset.
     phase_step, phase_later : Out
         A pulse in ``sync``: move the phase of the chip's clock, and which way.
     leds : Out(8)
@@ -53,6 +55,7 @@ class System(wiring.Component):
     rx: Signal
     tx: Signal
     pins: Any
+    reset_sdram: Signal
     phase_step: Signal
     phase_later: Signal
     leds: Signal
@@ -64,6 +67,7 @@ class System(wiring.Component):
                 "rx": In(1, init=1),
                 "tx": Out(1, init=1),
                 "pins": Out(pins()),
+                "reset_sdram": Out(1),
                 "phase_step": Out(1),
                 "phase_later": Out(1),
                 "leds": Out(8),
@@ -77,15 +81,13 @@ class System(wiring.Component):
         sdram = SdramController(
             self.bits, self.identity.memory_clock_hz / 1e6, pad_cycles=PAD_CYCLES
         )
-        resets = {"sync": Signal(name="reset_sync"), "sdram": Signal(name="reset_sdram")}
-        m.d.sync += resets["sync"].eq(bridge.reset)
-        m.submodules.reset = cdc.FFSynchronizer(
-            resets["sync"], resets["sdram"], o_domain="sdram"
-        )  # fmt: skip
-        m.submodules.share = ResetInserter({"sync": resets["sync"]})(share)
-        m.submodules.sdram = ResetInserter(resets)(sdram)
+        reset = Signal(name="reset_sync")
+        m.d.sync += reset.eq(bridge.reset)
+        m.submodules.reset = cdc.FFSynchronizer(reset, self.reset_sdram, o_domain="sdram")
+        m.submodules.share = ResetInserter({"sync": reset})(share)
+        m.submodules.sdram = ResetInserter({"sync": reset})(sdram)
         core_reset = Signal(init=1, name=CORE_RESET)  # a register, for a network of its own
-        m.d.sync += core_reset.eq(resets["sync"])
+        m.d.sync += core_reset.eq(reset)
         core = _Core(m, self.bits, core_reset)
         wiring.connect(m, core.memory, share.first)
         wiring.connect(m, bridge.memory, share.second)

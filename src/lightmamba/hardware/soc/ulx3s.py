@@ -10,7 +10,15 @@ from amaranth.lib.wiring import In, Out
 
 from lightmamba.hardware.machine.serial import Identity
 from lightmamba.hardware.rtl.verilog import written
-from lightmamba.hardware.soc.board import INSIDE, OSCILLATOR, OSCILLATOR_MHZ, SHIFT, TOP, Pll
+from lightmamba.hardware.soc.board import (
+    INSIDE,
+    MEMORY_RESET,
+    OSCILLATOR,
+    OSCILLATOR_MHZ,
+    SHIFT,
+    TOP,
+    Pll,
+)
 from lightmamba.hardware.soc.pll import pll_cell
 from lightmamba.hardware.soc.system import System
 
@@ -55,13 +63,12 @@ class Inside(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.system = system = self.system
-        for name in ("sync", "sdram"):
+        reset = Signal(reset_less=True, init=1, name=MEMORY_RESET)  # a register, as the core's is
+        m.d.sdram += reset.eq(self.sdram_rst | system.reset_sdram)
+        for name, rst in (("sync", self.sync_rst), ("sdram", reset)):
             domain = ClockDomain(name)
             m.domains += domain
-            m.d.comb += [
-                domain.clk.eq(getattr(self, f"{name}_clk")),
-                domain.rst.eq(getattr(self, f"{name}_rst")),
-            ]
+            m.d.comb += [domain.clk.eq(getattr(self, f"{name}_clk")), domain.rst.eq(rst)]
         m.d.comb += [
             system.rx.eq(self.rx),
             self.tx.eq(system.tx),

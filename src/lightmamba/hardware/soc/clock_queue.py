@@ -26,9 +26,12 @@ class ClockQueue(wiring.Component):
     shape
         Of an entry.
     depth : int
-        Entries of the memory, a power of two from 4 on; two more wait at the output.
+        Entries of the memory, a power of two from 4 on; more wait at the output.
     source, target : str
         Clock domains.
+    registers : int
+        After that of the memory, each of one entry. The memory's output is late, so a reader that
+        lies far away takes two.
 
     Members
     -------
@@ -38,13 +41,23 @@ class ClockQueue(wiring.Component):
         In the domain ``target``.
     """
 
-    latency, interval = 5, 1
+    interval = 1
 
-    def __init__(self, shape: Any, depth: int, source: str, target: str) -> None:
+    def __init__(
+        self, shape: Any, depth: int, source: str, target: str, *, registers: int = 1
+    ) -> None:
         if depth < 4 or depth & (depth - 1):
             raise ValueError(f"depth must be a power of two from 4 on, not {depth}")
+        if registers < 1:
+            raise ValueError(f"registers must be 1 or more, not {registers}")
         self.depth, self.source, self.target = depth, source, target
+        self.registers = registers
         super().__init__({"i": i_stream(shape), "o": o_stream(shape)})
+
+    @property
+    def latency(self) -> int:
+        """Cycles of ``target`` from a transfer to the output, see above."""
+        return 4 + self.registers
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -72,20 +85,24 @@ class ClockQueue(wiring.Component):
         taken_all = seen_read ^ full
         m.d[self.source] += room.eq(Mux(write, next_written != taken_all, written != taken_all))
 
-        # An entry goes from the memory to its output register, and from there to that of `o`.
-        some, fetched, moves = Signal(), Signal(), Signal()
+        # An entry goes from the memory to its output register, and through the others to `o`.
+        some, fetched = Signal(), Signal()
+        between = range(1, self.registers)
+        valid = [fetched, *(Signal(name=f"valid_{n}") for n in between), self.o.valid]
+        entry = [reads.data, *(Signal.like(taken, name=f"entry_{n}") for n in between), taken]
+        ready: Value = self.o.ready
+        for n in reversed(range(self.registers)):
+            moves = Signal(name=f"moves_{n}")
+            m.d.comb += moves.eq(~valid[n + 1] | ready)
+            with m.If(moves):
+                m.d[self.target] += [valid[n + 1].eq(valid[n]), entry[n + 1].eq(entry[n])]
+            ready = moves
         next_read = _count(m, self.target, read, fetch, reads.addr)
-        m.d.comb += [
-            moves.eq(~self.o.valid | self.o.ready),
-            fetch.eq(some & (~fetched | moves)),
-            reads.en.eq(fetch),
-        ]
+        m.d.comb += [fetch.eq(some & (~fetched | ready)), reads.en.eq(fetch)]
         m.d[self.target] += [
             some.eq(Mux(fetch, next_read != seen_written, read != seen_written)),
-            fetched.eq(fetch | (fetched & ~moves)),
+            fetched.eq(fetch | (fetched & ~ready)),
         ]
-        with m.If(moves):
-            m.d[self.target] += [self.o.valid.eq(fetched), taken.eq(reads.data)]
         return m
 
 

@@ -72,6 +72,11 @@ class SdramController(wiring.Component):
     ) -> None:
         self.shape = SdramShape(bits)
         self.scheduler = SdramScheduler(bits, mhz, timing, pad_cycles)
+        beats = CHUNKS * self.shape.beats
+        self.commands = ClockQueue(self.shape.command, COMMANDS, "sync", "sdram")
+        # Written data leave for pins all around the chip, in the faster of the two domains.
+        self.writes = ClockQueue(self.shape.beat, beats, "sync", "sdram", registers=2)
+        self.reads = ClockQueue(self.shape.bits, beats, "sdram", "sync")
         super().__init__(
             {
                 "axi": In(master(bits)),
@@ -87,7 +92,8 @@ class SdramController(wiring.Component):
         row = self.scheduler.cycles.rcd
         return (
             SdramPort.latency
-            + 2 * ClockQueue.latency
+            + self.commands.latency
+            + self.reads.latency
             + row
             + self.scheduler.read_latency(capture=1)
         )
@@ -95,8 +101,7 @@ class SdramController(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.scheduler = scheduler = self.scheduler
-        shape, beats = self.shape, CHUNKS * self.shape.beats
-        m.submodules.port = port = SdramPort(shape, beats, beats)
+        m.submodules.port = port = SdramPort(self.shape, self.writes.depth, self.reads.depth)
         wiring.connect(m, wiring.flipped(self.axi), port.axi)
         wiring.connect(m, scheduler.pins, wiring.flipped(self.pins))
         capture = Signal.like(self.capture)
@@ -104,9 +109,8 @@ class SdramController(wiring.Component):
         m.submodules.ready = cdc.FFSynchronizer(scheduler.ready, self.ready)
         m.d.comb += scheduler.capture.eq(capture)
 
-        m.submodules.commands = commands = ClockQueue(shape.command, COMMANDS, "sync", "sdram")
-        m.submodules.writes = writes = ClockQueue(shape.beat, beats, "sync", "sdram")
-        m.submodules.reads = reads = ClockQueue(shape.bits, beats, "sdram", "sync")
+        m.submodules.commands, m.submodules.writes = commands, writes = self.commands, self.writes
+        m.submodules.reads = reads = self.reads
         wiring.connect(m, port.command, commands.i)
         wiring.connect(m, commands.o, scheduler.command)
         wiring.connect(m, port.write, writes.i)

@@ -1,13 +1,14 @@
 """Verilog of a component."""
 
 import gc
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from amaranth.back import rtlil
-from amaranth.hdl import Module
-from amaranth.lib import memory, wiring
+from amaranth.hdl import Module, Signal, Value
+from amaranth.lib import cdc, memory, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
@@ -62,6 +63,31 @@ class Queue(wiring.Component):
 
 def test_it_names_no_place_of_this_machine():
     assert ".py" not in text(Queue())
+
+
+class Crossing(wiring.Component):
+    """A bit that passes through several clock domains, which nobody drives."""
+
+    def __init__(self, names: str) -> None:
+        self.names = names
+        super().__init__({"data": In(1), "out": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        line: Value = self.data
+        for name in self.names:
+            crossed = Signal()
+            m.submodules[name] = cdc.FFSynchronizer(line, crossed, o_domain=name)
+            line = crossed
+        m.d.comb += self.out.eq(line)
+        return m
+
+
+def test_clocks_of_several_domains_are_in_the_order_of_their_names():
+    """Amaranth has them in the order of a set."""
+    ports = re.search(r"module \\table \((.*?)\);", text(Crossing("fbeadc")), re.DOTALL)
+    assert ports is not None
+    assert re.findall(r"(\w)_clk", ports[1]) == list("abcdef")
 
 
 class Broken(wiring.Component):

@@ -10,10 +10,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 from amaranth.back import rtlil
-from amaranth.hdl import Fragment, Value
+from amaranth.hdl import ClockDomain, Fragment, Value
 from amaranth.hdl._ast import SignalDict
 from amaranth.hdl._ir import PortDirection, build_netlist
 from amaranth.lib.wiring import In
@@ -56,14 +57,19 @@ def written(component: Any, name: str) -> str:
 def _rtlil(component: Any, name: str) -> str:
     """RTLIL as ``amaranth.back.rtlil.convert`` writes it, with our own emitter of modules."""
     with _no_collection():
-        ports = {
-            "__".join(map(str, path)): (
+        ports: list[tuple[str | None, Value, PortDirection]] = [
+            (
+                "__".join(map(str, path)),
                 Value.cast(value),
                 PortDirection.Input if member.flow == In else PortDirection.Output,
             )
             for path, member, value in component.signature.flatten(component)
-        }
-        netlist = build_netlist(Fragment.get(component, None), ports, name=name)
+        ]
+        fragment = Fragment.get(component, None)
+        # Amaranth finds the clock domains in the order of a set, another one on every run.
+        domains = sorted(fragment._propagate_domains(ClockDomain), key=attrgetter("name"))
+        ports += [(None, line, PortDirection.Input) for d in domains for line in (d.clk, d.rst)]
+        netlist = build_netlist(fragment, ports, name=name, propagate_domains=False)
         empty, names = rtlil.EmptyModuleChecker(netlist), SignalDict()
         design = rtlil.Design(emit_src=False)
         for index, module in enumerate(netlist.modules):

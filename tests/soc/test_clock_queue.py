@@ -124,7 +124,7 @@ def test_refuses_to_leave_out_the_last_register():
 
 
 @pytest.mark.parametrize("registers", [1, 2])
-def test_holds_its_depth_and_the_registers(registers: int):
+def test_holds_its_depth_and_the_places(registers: int):
     """Nobody takes anything: ready falls after the last of these transfers."""
     dut = ClockQueue(8, 8, "sync", "sync", registers=registers)
     moved = 0
@@ -141,4 +141,4 @@ def test_holds_its_depth_and_the_registers(registers: int):
     simulator.add_clock(1e-8)
     simulator.add_testbench(bench)
     simulator.run()
-    assert moved == dut.depth + 1 + registers
+    assert moved == dut.depth + dut.places

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import cdc, memory, wiring
 from amaranth.utils import exact_log2
 
@@ -16,7 +16,8 @@ class ClockQueue(wiring.Component):
 
     One transfer per cycle of the slower clock, if ``depth`` is 8 or more. An entry is at the output
     ``latency`` cycles of ``target`` after the edge that follows its transfer, or one more. Only
-    Gray counters cross, through two registers each; every flag that a stream sees is a register.
+    Gray counters cross, through two registers each; every flag that a stream sees is a register,
+    and no path leads from a stream to the memory's output side.
 
     Both domains are reset together: there is a time when both resets are active and both clocks
     have run for three cycles.
@@ -30,8 +31,8 @@ class ClockQueue(wiring.Component):
     source, target : str
         Clock domains.
     registers : int
-        After that of the memory, each of one entry. The memory's output is late, so a reader that
-        lies far away takes two.
+        From the memory to the output. The memory's output is late, so a reader that lies far away
+        takes two.
 
     Members
     -------
@@ -52,6 +53,7 @@ class ClockQueue(wiring.Component):
             raise ValueError(f"registers must be 1 or more, not {registers}")
         self.depth, self.source, self.target = depth, source, target
         self.registers = registers
+        self.places = registers + 2  # as many as the cycles until a place that was taken is given
         super().__init__({"i": i_stream(shape), "o": o_stream(shape)})
 
     @property
@@ -85,24 +87,41 @@ class ClockQueue(wiring.Component):
         taken_all = seen_read ^ full
         m.d[self.source] += room.eq(Mux(write, next_written != taken_all, written != taken_all))
 
-        # An entry goes from the memory to its output register, and through the others to `o`.
-        some, fetched = Signal(), Signal()
-        between = range(1, self.registers)
-        valid = [fetched, *(Signal(name=f"valid_{n}") for n in between), self.o.valid]
-        entry = [reads.data, *(Signal.like(taken, name=f"entry_{n}") for n in between), taken]
-        ready: Value = self.o.ready
-        for n in reversed(range(self.registers)):
-            moves = Signal(name=f"moves_{n}")
-            m.d.comb += moves.eq(~valid[n + 1] | ready)
-            with m.If(moves):
-                m.d[self.target] += [valid[n + 1].eq(valid[n]), entry[n + 1].eq(entry[n])]
-            ready = moves
+        # What is fetched flows on without a stop: one of the last registers is free for it. So the
+        # reader's `ready`, which comes late, ends at these and at the count of them.
+        some, take = Signal(), Signal()
         next_read = _count(m, self.target, read, fetch, reads.addr)
-        m.d.comb += [fetch.eq(some & (~fetched | ready)), reads.en.eq(fetch)]
-        m.d[self.target] += [
-            some.eq(Mux(fetch, next_read != seen_written, read != seen_written)),
-            fetched.eq(fetch | (fetched & ~ready)),
-        ]
+        m.d[self.target] += some.eq(Mux(fetch, next_read != seen_written, read != seen_written))
+        free = Signal(self.places, init=-1)  # a one for each, from bit 0 on
+        with m.If(fetch & ~take):
+            m.d[self.target] += free.eq(free >> 1)
+        with m.If(take & ~fetch):
+            m.d[self.target] += free.eq(Cat(Const(1, 1), free))
+        m.d.comb += [fetch.eq(some & free[0]), reads.en.eq(1)]
+
+        comes, entry = fetch, Value.cast(reads.data)
+        for n in range(self.registers):
+            arrives = Signal(name=f"arrives_{n}")
+            m.d[self.target] += arrives.eq(comes)
+            if n:
+                kept = Signal.like(taken, name=f"entry_{n}")
+                m.d[self.target] += kept.eq(entry)
+                entry = kept
+            comes = arrives
+
+        # A register that is not filled takes what comes by: the lowest one of them is then filled.
+        filled = [Signal(name=f"filled_{n}") for n in range(self.places)]
+        held = [taken, *(Signal.like(taken, name=f"held_{n}") for n in range(1, self.places))]
+        m.d.comb += [self.o.valid.eq(filled[0]), take.eq(filled[0] & self.o.ready)]
+        below, above = [Const(1), *filled], [*filled[1:], Const(0)]
+        for n in range(self.places):
+            with m.If(take | ~filled[n]):
+                source = entry if n + 1 == self.places else Mux(filled[n + 1], held[n + 1], entry)
+                m.d[self.target] += held[n].eq(source)
+            with m.If(take):
+                m.d[self.target] += filled[n].eq(above[n] | (filled[n] & comes))
+            with m.Elif(below[n] & comes):
+                m.d[self.target] += filled[n].eq(1)
         return m
 
 

@@ -13,7 +13,7 @@ from lightmamba.hardware.soc.sdram_timing import ULX3S, SdramTiming
 
 __all__ = ["SdramController"]
 
-# Entries of the queues between the clocks; each also holds two more at its output. Those of beats
+# Entries of the queues between the clocks; each also holds a few more at its output. Those of beats
 # hold four chunks each way, which makes them block RAM.
 COMMANDS, CHUNKS = 4, 4
 

@@ -67,10 +67,27 @@ def test_a_reset_goes_through_the_global_network_and_to_logic_as_before():
     cells["held"]["connections"]["LSR"] = [SHIFT]
     unread = 5000  # a bit that has a name and nothing else
     assert lift(netlist(cells, reset=SHIFT, unread=unread), "top", "reset") == 1
-    buffer = cells["reset_buffer"]["connections"]
-    assert buffer["CLKI"] == [SHIFT]
+    buffer, copied = (cells[n]["connections"] for n in ("reset_buffer", "shift_global"))
     assert buffer["CLKO"] == cells["held"]["connections"]["LSR"] == [unread + 1]
+    assert buffer["CLKI"] == copied["Q"] == [unread + 2]
+    assert copied | {"Q": [SHIFT]} == cells["shift"]["connections"]
     assert all(used(cells, element) == {SHIFT} for element in range(ELEMENTS))
+
+
+@pytest.mark.parametrize("why", ["stays", "alone", "logic"])
+def test_a_global_network_takes_the_signal_itself(why):
+    """Where the register must not be copied, nothing else reads it, or logic drives the signal."""
+    cells = {"shift": register(1, SHIFT)} if why == "alone" else shifters()
+    if why == "logic":
+        pins = {"A": 1, "B": 2, "C": "0", "D": "0"}
+        cells["shift"] = cell("LUT4", {"INIT": "0" * 16}, pins, {"Z": SHIFT})
+    cells["held"] = register(7, 8)
+    cells["held"]["connections"]["LSR"] = [SHIFT]
+    before = len(cells)
+    stay = {SHIFT} if why == "stays" else set()
+    assert lift(netlist(cells, reset=SHIFT), "top", "reset", stay) == 1
+    assert len(cells) == before + 1
+    assert cells["reset_buffer"]["connections"]["CLKI"] == [SHIFT]
 
 
 def test_a_reset_that_no_register_takes_stays_as_it_is():
@@ -103,4 +120,7 @@ def test_the_program_names_the_resets_that_there_are(tmp_path):
         main([*files, "--top", "top", "--reset", "hold"])
     main([*files, "--top", "top", "--reset", "rst"])
     edited = json.loads((tmp_path / "e.json").read_text())["modules"]["top"]["cells"]
-    assert edited["rst_buffer"]["connections"]["CLKI"] == [SHIFT]
+    source = edited["rst_buffer"]["connections"]["CLKI"]
+    (copied,) = (c for c in edited.values() if c["connections"].get("Q") == source)
+    assert copied["type"] == "TRELLIS_FF"
+    assert source != [SHIFT]

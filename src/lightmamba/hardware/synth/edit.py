@@ -56,7 +56,7 @@ def edit(
     found = {"absorbed": before - sum(cell["type"] == "TRELLIS_FF" for cell in cells.values())}
     name_registers(netlist, top)
     for reset in resets:
-        found[reset] = lift(netlist, top, reset)
+        found[reset] = lift(netlist, top, reset, stay)
     return found | {"copied": spread(netlist, top, stay=stay)}
 
 

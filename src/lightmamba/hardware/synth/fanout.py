@@ -2,7 +2,7 @@
 
 One register holds a shift amount for all 32 elements of the state, 2,336 readers; a wire to all of
 them crosses the entire device, and pulls unrelated logic together. Such registers get one
-copy for a few readers (:func:`spread`). The global reset uses a global network like the clock
+copy for a few readers (:func:`spread`). A reset uses a global network like the clock
 (:func:`lift`), because nextpnr promotes only clocks.
 """
 
@@ -88,10 +88,12 @@ def spread(netlist: dict[str, Any], top: str, most: int = 64, stay: Collection[A
     return fresh - first
 
 
-def lift(netlist: dict[str, Any], top: str, signal: str) -> int:
+def lift(netlist: dict[str, Any], top: str, signal: str, stay: Collection[Any] = ()) -> int:
     """Give a reset to registers of the module ``top`` through the global network, in place.
 
-    Logic that reads the signal keeps the wire.
+    Logic that reads the signal keeps the wire. If a register drives it, the network gets a copy of
+    that register, because the buffer's place is fixed and would pull the register away from its
+    logic; a signal that is in ``stay`` gets no copy.
 
     Returns
     -------
@@ -109,6 +111,12 @@ def lift(netlist: dict[str, Any], top: str, signal: str) -> int:
     fresh = 1 + last_bit(module)
     for pins in readers:
         pins["LSR"] = [fresh]
+    used = [name for name, c in cells.items() if [source] in c["connections"].values()]
+    name = next((n for n in used if cells[n]["connections"].get("Q") == [source]), None)
+    if name and len(used) > 1 and source not in stay:
+        source = fresh + 1
+        copied = cells[name]["connections"] | {"Q": [source]}
+        cells[f"{name}_global"] = cells[name] | {"connections": copied}
     cells[f"{signal}_buffer"] = {
         "hide_name": 0,
         "type": "DCCA",

@@ -54,7 +54,7 @@ def test_what_is_stored_says_which_unit_worked_when(run, build, tmp_path):
 def test_a_difference_is_named_and_fails(run, build, monkeypatch):
     """The engine is given another model than the hardware."""
     monkeypatch.setattr(
-        "lightmamba.device.sim.opened.open_model", lambda _: random_model(CONFIG, seed=9)
+        "lightmamba.cli.simulate.open_model", lambda _: random_model(CONFIG, seed=9)
     )
     said = run("simulate", build, "--json")
     found = json.loads(said.out)
@@ -62,6 +62,18 @@ def test_a_difference_is_named_and_fails(run, build, monkeypatch):
     assert found["matches_engine"] is False
     assert found["difference"].startswith("token 0, embedding[0, 0, 0]: ")
     assert "(cycle " in found["difference"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--prompt-ids", "3 x"), "--prompt-ids takes numbers, such as \"1 2 3\", not '3 x'"),
+        (("--prompt", "a"), "the model has no tokenizer"),
+    ],
+)
+def test_a_prompt_is_refused_before_the_simulator_is_built(run, build, monkeypatch, words, said):
+    monkeypatch.delattr("lightmamba.cli.simulate.open_golden")
+    assert said in run("simulate", build, *words).refusal
 
 
 @needs_verilator

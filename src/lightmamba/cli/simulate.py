@@ -13,7 +13,7 @@ from lightmamba.cli.show import fields, progress, say, shares, table, working
 from lightmamba.common.errors import InputError
 from lightmamba.common.files import check_output
 from lightmamba.device.sim import Opened, Simulation, check_room, open_golden, simulate
-from lightmamba.hardware.compiler import read_build
+from lightmamba.hardware.compiler import open_model, read_build
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.model.tokenizer import Tokenizer
 
@@ -37,19 +37,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for file in (args.waves, *traces.values()):
         if file:
             check_output(file, force=args.force)
+    model = open_model(artifact)
+    tokenizer = None if model.tokenizer is None else Tokenizer.from_bytes(model.tokenizer)
+    ids = prompt_ids(args.prompt, args.prompt_ids, tokenizer, model.valid_vocab)
+    total = len(ids) + args.max_tokens - 1
+    check_room(artifact, total, args.chain)
     start = time.perf_counter()
     with working("building the simulator (a minute or two, the first time)"):
         opened = open_golden(
             args.build, waves=args.waves, stalls=args.stalls, seed=args.seed,
-            cache=args.cache,
+            cache=args.cache, model=model,
         )  # fmt: skip
     built = time.perf_counter() - start
     opened.device.trace_memory(traces)
-    data = opened.model.tokenizer
-    tokenizer = None if data is None else Tokenizer.from_bytes(data)
-    ids = prompt_ids(args.prompt, args.prompt_ids, tokenizer, opened.golden.engine.valid_vocab)
-    total = len(ids) + args.max_tokens - 1
-    check_room(artifact, total, args.chain)
     watch = args.results is not None
     found, seconds = simulated(opened, ids, total, chain=args.chain, watch=watch)
     found = replace(found, memory_stalls=args.stalls)

@@ -30,10 +30,12 @@ def open_golden(
     cache: Path | None = None,
     placement: Placement | None = None,
     sequences: int = 1,
+    model: QuantizedModel | None = None,
 ) -> Opened:
     """Load a build into the simulator and its model into the engine.
 
-    The arguments are those of :func:`lightmamba.device.sim.open_device`.
+    The arguments are those of :func:`lightmamba.device.sim.open_device`, and the build's ``model``
+    if it is open already.
 
     Raises
     ------
@@ -41,7 +43,7 @@ def open_golden(
         If the build is damaged, or a tool is missing.
     """
     artifact = read_build(path)
-    model = open_model(artifact)
+    model = model or open_model(artifact)
     device = open_device(
         artifact, waves=waves, stalls=stalls, seed=seed, cache=cache, placement=placement,
         sequences=sequences,

@@ -82,6 +82,19 @@ def test_imports_are_light(script, unwanted):
     assert not unwanted & set(done.stdout.split())
 
 
+@pytest.mark.parametrize(("set_before", "value"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_of_openmp_do_not_spin(monkeypatch, set_before, value):
+    """The import asks for it, unless the user asked for something else."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if set_before:
+        monkeypatch.setenv("OMP_WAIT_POLICY", set_before)
+    script = "import os, lightmamba; print(os.environ['OMP_WAIT_POLICY'])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{value}\n"
+
+
 def test_links_resolve():
     broken = []
     for page in PAGES:

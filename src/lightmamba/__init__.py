@@ -4,8 +4,13 @@ The names below load what they need when they are first used: this import itself
 nor torch.
 """
 
+import os
 from importlib import import_module
 from typing import Any
+
+# Torch's threads that wait in a loop slow each other down twentyfold where others use the cores
+# too. OpenMP reads this once, so it has no effect if torch was imported first.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOMES = {
     "Model": "facade",

@@ -69,8 +69,6 @@ def main(arguments: list[str] | None = None) -> int:
     error of the program itself, 130 if it was interrupted, 143 if it was terminated.
     """
     _open_streams()
-    # Threads that wait in a loop slow each other down twentyfold where others use the cores too.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = build_parser()
     if not arguments:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from lightmamba.cli import show
 from lightmamba.model.qmodel import load, save
 
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}<assistant>"
@@ -69,6 +70,18 @@ def test_people_read_along(run, talking, monkeypatch):
     said = say(run, monkeypatch, talking, lines)
     assert said.out == "".join(m["content"] + "\n" for m in wanted)
     assert "/clear starts over" in said.err
+
+
+@pytest.mark.parametrize(
+    ("message", "bar"), [("The rain fell on the house. " * 12, True), ("It", False)]
+)
+def test_a_long_message_has_a_bar(run, talking, monkeypatch, message, bar):
+    for name in ("lightmamba.cli.devices.PIECE", "lightmamba.text.generation.PIECE"):
+        monkeypatch.setattr(name, 48)
+    for name in ("PATIENCE", "EVERY"):
+        monkeypatch.setattr(show, name, 0.0)
+    said = say(run, monkeypatch, talking, [message])
+    assert ("reading the prompt: " in said.err) == bar
 
 
 def test_a_chat_longer_than_the_memory(run, talking, monkeypatch):

@@ -73,6 +73,8 @@ def test_another_prompt_begins_anew():
     engine, context = Engine(case("w4a4")), Context()
     list(generate(engine, FIRST, max_tokens=4, sampling=GREEDY, context=context))
     for prompt in ([1, 2, 4], FIRST[:2], [9]):
+        assert context.known(prompt) == 0
+        assert context.known([*context.ids, 1]) == len(context.ids) > 0
         found = generate(engine, prompt, max_tokens=6, sampling=GREEDY, context=context)
         wanted = generate(engine, prompt, max_tokens=6, sampling=GREEDY)
         assert ids_of(found) == ids_of(wanted)

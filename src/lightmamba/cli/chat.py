@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from io import TextIOWrapper
+from itertools import chain
 from typing import Any
 
-from lightmamba.cli.devices import open_writer, sampling_of
+from lightmamba.cli.devices import first_step, open_writer, sampling_of
 from lightmamba.cli.show import note, say, speed
 from lightmamba.common.errors import InputError, Terminated
 from lightmamba.text import Context, Drafter, Step
@@ -58,14 +59,15 @@ class Chat:
         """Steps of the answer to a message; what was said until it stops is remembered."""
         asked: Messages = [*self.messages, {"role": "user", "content": text}]
         sampling, _ = sampling_of(self.args, self.model.quantized.generation_config)
-        said = ""
+        said, ids = "", self.model.chat_ids(asked)
         steps = self.model.steps(
-            self.model.chat_ids(asked), self.decoder, max_tokens=self.args.max_tokens,
+            ids, self.decoder, max_tokens=self.args.max_tokens,
             sampling=sampling, stop_strings=self.args.stop,
             drafter=self.drafter and self.drafter(), context=self.context,
         )  # fmt: skip
         try:
-            for step in steps:
+            first = first_step(steps, len(ids) - self.context.known(ids.tolist()), self.context)
+            for step in chain([first], steps):
                 self.tokens += 1
                 said += step.text
                 yield step

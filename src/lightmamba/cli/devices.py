@@ -1,7 +1,7 @@
 """The model, the device and the sampling that flags name."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,16 @@ from lightmamba.common.errors import InputError
 from lightmamba.common.files import check_output
 from lightmamba.device.host.device import Device
 from lightmamba.device.host.devices import check_device, open_named, parse_options
+from lightmamba.engine.engine import PIECE
 from lightmamba.hardware.machine.artifact import Artifact
 from lightmamba.numerics.sampling_options import SamplingOptions
-from lightmamba.text import DeviceDecoder, Drafter
+from lightmamba.text import Context, DeviceDecoder, Drafter, Step
 from lightmamba.text.continuation import StopMatcher, room_after
 from lightmamba.text.defaults import OPTIONS, sampling_options
 from lightmamba.text.model import Model
 
-__all__ = ["check_device_flags", "open_decoder", "open_device", "open_writer", "read_model"]
-__all__ += ["sampling_of"]
+__all__ = ["check_device_flags", "first_step", "open_decoder", "open_device", "open_writer"]
+__all__ += ["read_model", "sampling_of"]
 
 SIMULATED = ("sim", "ulx3s-sim")  # what is slow about them is to build the simulator
 
@@ -114,3 +115,14 @@ def open_writer(
         room_after(len(ids), args.max_tokens, model.artifact.arch.context or None)
     drafter = model.drafter(args.speculate, args.device)
     return model, open_decoder(model, args), drafter, ids
+
+
+def first_step(steps: Iterator[Step], tokens: int, context: Context) -> Step:
+    """The first step of a text whose prompt has that many tokens to read; a long one has a bar."""
+    if tokens <= PIECE:
+        return next(steps)
+    try:
+        with progress("reading the prompt") as context.progress:
+            return next(steps)
+    finally:
+        context.progress = None

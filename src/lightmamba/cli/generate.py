@@ -7,8 +7,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from lightmamba.cli.devices import open_writer, sampling_of
-from lightmamba.cli.show import detail, note, progress, say, speed
+from lightmamba.cli.devices import first_step, open_writer, sampling_of
+from lightmamba.cli.show import detail, note, say, speed
 from lightmamba.common.errors import InputError
 from lightmamba.engine.engine import PIECE
 from lightmamba.model.inputs import read_stdin, read_text
@@ -34,13 +34,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         drafter=drafter and drafter(), report=report, context=context,
     )  # fmt: skip
     start = time.perf_counter()
-    if len(prompt) <= PIECE:
-        say(said, end="")
-        steps = [next(coming)]
-    else:  # the bar would be in the line that the prompt ends with
-        with progress("reading the prompt") as context.progress:
-            steps = [next(coming)]
-        say(said, end="")
+    short = len(prompt) <= PIECE  # else the bar would be in the line that the prompt ends with
+    say(said if short else "", end="")
+    steps = [first_step(coming, len(prompt), context)]
+    say("" if short else said, end="")
     first = time.perf_counter()
     log.info("prompt of %d tokens: %.2f s", len(prompt), first - start)
     say(steps[0].text, end="")

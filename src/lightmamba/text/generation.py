@@ -107,10 +107,16 @@ class Context:
             Makes a state that has read nothing.
         """
         ids: list[int] = prompt.tolist()
-        known = len(self.ids)
-        if self.state is None or known >= len(ids) or ids[:known] != self.ids:
+        known = self.known(ids)
+        if not known:
             self.ids, self.state = [], empty()
-        return ids[len(self.ids) :]
+        return ids[known:]
+
+    def known(self, ids: list[int]) -> int:
+        """Return how many tokens at the beginning of a longer text the state has; 0 if others."""
+        known = len(self.ids)
+        begins = self.state is not None and known < len(ids) and ids[:known] == self.ids
+        return known if begins else 0
 
     def read(self, decoder: Decoder, ids: Sequence[int]) -> NDArray[np.int32]:
         """Feed tokens, of which there is at least one; logits (1, vocab) of the last one."""
